@@ -1,0 +1,33 @@
+//! The contract on the bus: the messages of `proto/farebox/v1`, and the subjects they travel on.
+//!
+//! Messages only ever grow: `tests/compatibility.rs` compares them with the last released descriptor. Subjects are
+//! built by [`subjects`], nowhere else.
+
+mod convert;
+pub mod subjects;
+
+/// The generated messages.
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/farebox.v1.rs"));
+}
+
+pub use convert::{InvalidMessage, ParseId};
+
+/// The compiled descriptor set of the contract.
+pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/farebox.v1.binpb"));
+
+/// Header names of farebox's own messages.
+pub mod headers {
+    /// `application/json` or `application/x-protobuf`.
+    pub const CONTENT_TYPE: &str = "Content-Type";
+    pub const JSON: &str = "application/json";
+    pub const PROTOBUF: &str = "application/x-protobuf";
+    /// `chunk` or `final`.
+    pub const TYPE: &str = "Farebox-Type";
+    /// The number of a chunk.
+    pub const SEQ: &str = "Farebox-Seq";
+    /// Which request body a stored result answers (hexadecimal SHA-256).
+    pub const BODY_DIGEST: &str = "Farebox-Body-Digest";
+    /// W3C trace context: <https://www.w3.org/TR/trace-context/>.
+    pub const TRACEPARENT: &str = "traceparent";
+}

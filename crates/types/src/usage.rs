@@ -1,0 +1,60 @@
+//! What a call used, in buckets that do not overlap.
+
+/// Units used, by bucket. The buckets are disjoint: every billed unit stands in exactly one of them.
+///
+/// `None`: the provider did not report it. `Some(0)`: it reported zero. Usage that a stream repeats replaces the
+/// earlier value, it is never added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Usage {
+    /// Input tokens that neither were read from nor written to the provider's prompt cache.
+    pub input: Option<u64>,
+    /// Input tokens read from the provider's prompt cache.
+    pub cache_read: Option<u64>,
+    /// Input tokens written to the prompt cache for five minutes (or the provider's only lifetime).
+    pub cache_write_5m: Option<u64>,
+    /// Input tokens written to the prompt cache for one hour.
+    pub cache_write_1h: Option<u64>,
+    /// Output tokens without the separately reported reasoning, audio and image tokens.
+    pub output: Option<u64>,
+    /// Output tokens spent on reasoning, where the provider says how many.
+    pub reasoning: Option<u64>,
+    pub audio_input: Option<u64>,
+    pub audio_output: Option<u64>,
+    pub image_input: Option<u64>,
+    pub image_output: Option<u64>,
+}
+
+impl Usage {
+    /// All tokens that went in.
+    pub fn total_input(&self) -> u64 {
+        [
+            self.input,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.audio_input,
+            self.image_input,
+        ]
+        .into_iter()
+        .flatten()
+        .sum()
+    }
+
+    /// All tokens that came out.
+    pub fn total_output(&self) -> u64 {
+        [self.output, self.reasoning, self.audio_output, self.image_output]
+            .into_iter()
+            .flatten()
+            .sum()
+    }
+
+    pub fn total(&self) -> u64 {
+        self.total_input() + self.total_output()
+    }
+
+    /// Whether the provider reported anything at all.
+    pub fn is_reported(&self) -> bool {
+        *self != Usage::default()
+    }
+}
