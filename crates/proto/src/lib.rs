@@ -4,6 +4,7 @@
 //! built by [`subjects`], nowhere else.
 
 mod convert;
+pub mod json;
 pub mod subjects;
 
 /// The generated messages.

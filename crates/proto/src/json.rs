@@ -1,0 +1,225 @@
+//! The JSON form of the contract, for callers without protobuf.
+
+use serde_json::{Map, Value, json};
+
+use crate::v1;
+use farebox_types::{Money, Outcome, Usage};
+
+/// The bytes of a final answer for a JSON caller: OpenAI's body, or an error object, with a `farebox` object.
+pub fn final_answer(response: &v1::LlmResponse) -> Vec<u8> {
+    let facts = final_facts(response);
+    match &response.result {
+        Some(v1::llm_response::Result::Raw(raw)) => with_member(&raw.bytes, "farebox", &facts),
+        Some(v1::llm_response::Result::Error(error)) => {
+            json!({ "error": error_body(error), "farebox": facts })
+                .to_string()
+                .into_bytes()
+        }
+        // A typed answer never goes to a JSON caller; say what is known rather than nothing.
+        _ => json!({ "farebox": facts }).to_string().into_bytes(),
+    }
+}
+
+/// The bytes of one chunk for a JSON caller: OpenAI's chunk object with a `farebox` object.
+pub fn chunk(request_id: &str, seq: u64, chunk: &[u8]) -> Vec<u8> {
+    with_member(
+        chunk,
+        "farebox",
+        &json!({ "type": "chunk", "request_id": request_id, "seq": seq }),
+    )
+}
+
+/// An error in OpenAI's shape (<https://platform.openai.com/docs/guides/error-codes>), `type` being farebox's kind.
+pub fn error_body(error: &v1::Error) -> Value {
+    let kind = error.kind().known().unwrap_or(farebox_types::ErrorKind::Internal);
+    let mut body = Map::new();
+    body.insert("message".into(), error.message.clone().into());
+    body.insert("type".into(), kind.as_str().into());
+    body.insert("code".into(), kind.as_str().into());
+    body.insert("param".into(), Value::Null);
+    body.insert("status".into(), kind.http_status().into());
+    body.insert("retryable".into(), error.retryable.into());
+    insert_some(&mut body, "retry_after_ms", error.retry_after_ms);
+    insert_some(&mut body, "provider_status", error.provider_status);
+    insert_some(&mut body, "provider_body", error.provider_body.clone());
+    Value::Object(body)
+}
+
+/// What a JSON caller gets in answer to a job or a cancel.
+pub fn job_receipt(receipt: &v1::JobReceipt) -> Vec<u8> {
+    let body = match &receipt.error {
+        Some(error) => json!({
+            "request_id": receipt.request_id, "stored": false, "error": error_body(error),
+        }),
+        None => json!({
+            "request_id": receipt.request_id, "stored": true, "duplicate": receipt.duplicate,
+        }),
+    };
+    body.to_string().into_bytes()
+}
+
+pub fn cancel_receipt(receipt: &v1::CancelReceipt) -> Vec<u8> {
+    json!({ "request_id": receipt.request_id, "cancelled": receipt.cancelled })
+        .to_string()
+        .into_bytes()
+}
+
+/// A call fact in the form of `llm.event.<call id>`.
+pub fn event(fact: &v1::CallFact) -> Vec<u8> {
+    let labels = fact.labels.clone().unwrap_or_default();
+    let principal = fact.principal.clone().unwrap_or_default();
+    let cost = v1::Money::of(&fact.cost);
+    let outcome = fact.outcome().known().map(Outcome::as_str);
+    json!({
+        "ts": fact.ended_unix_ms,
+        "type": "llm.call",
+        "actor": labels.actor,
+        "project": principal.project,
+        "summary": format!("{} - ${cost}", fact.model),
+        "refs": {
+            "call_id": fact.call_id,
+            "request_id": fact.request_id,
+            "task_id": labels.task_id,
+            "session_id": labels.session_id,
+            "trace_id": fact.trace_id,
+        },
+        "meta": {
+            "model": fact.model,
+            "provider": fact.provider,
+            "upstream_model": fact.upstream_model,
+            "outcome": outcome,
+            "error": fact.error_kind().known().map(farebox_types::ErrorKind::as_str),
+            "cost_usd": cost,
+            "estimated": fact.estimated,
+            "latency_ms": fact.latency_ms,
+            "first_token_ms": fact.first_token_ms,
+            "attempt": fact.attempt,
+            "stream": fact.stream,
+            "cached": fact.cached,
+            "job": fact.job,
+            "key_id": principal.key_id,
+            "end_user": labels.end_user,
+            "tags": labels.tags,
+            "tokens": tokens(fact.usage.map(Usage::from).unwrap_or_default()),
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn final_facts(response: &v1::LlmResponse) -> Value {
+    let mut facts = Map::new();
+    facts.insert("type".into(), "final".into());
+    facts.insert("request_id".into(), response.request_id.clone().into());
+    facts.insert("chunks".into(), response.chunks.into());
+    if let Some(report) = &response.report {
+        let cost: Money = v1::Money::of(&report.cost);
+        facts.insert("call_id".into(), report.call_id.clone().into());
+        facts.insert("model".into(), report.model.clone().into());
+        facts.insert("provider".into(), report.provider.clone().into());
+        facts.insert("served_model".into(), report.served_model.clone().into());
+        facts.insert("cost_usd".into(), cost.to_string().into());
+        facts.insert("estimated".into(), report.estimated.into());
+        facts.insert("latency_ms".into(), report.latency_ms.into());
+        insert_some(&mut facts, "first_token_ms", report.first_token_ms);
+        facts.insert("cached".into(), report.cached.into());
+        facts.insert("attempts".into(), report.attempts.into());
+        facts.insert(
+            "outcome".into(),
+            report.outcome().known().map(Outcome::as_str).into(),
+        );
+        facts.insert("warnings".into(), report.warnings.clone().into());
+        facts.insert(
+            "tokens".into(),
+            tokens(report.usage.map(Usage::from).unwrap_or_default()),
+        );
+    }
+    if let Some(v1::llm_response::Result::Stored(body)) = &response.result
+        && let Some(object) = &body.object
+    {
+        facts.insert(
+            "stored_body".into(),
+            json!({ "bucket": object.bucket, "name": object.name }),
+        );
+    }
+    Value::Object(facts)
+}
+
+fn tokens(usage: Usage) -> Value {
+    let buckets = [
+        ("input", usage.input),
+        ("cache_read", usage.cache_read),
+        ("cache_write_5m", usage.cache_write_5m),
+        ("cache_write_1h", usage.cache_write_1h),
+        ("output", usage.output),
+        ("reasoning", usage.reasoning),
+        ("audio_input", usage.audio_input),
+        ("audio_output", usage.audio_output),
+        ("image_input", usage.image_input),
+        ("image_output", usage.image_output),
+    ];
+    buckets
+        .into_iter()
+        .filter_map(|(name, count)| Some((name.to_owned(), Value::from(count?))))
+        .collect()
+}
+
+fn insert_some<T: Into<Value>>(into: &mut Map<String, Value>, name: &str, value: Option<T>) {
+    if let Some(value) = value {
+        into.insert(name.to_owned(), value.into());
+    }
+}
+
+/// `object` with one more member at its end; every other byte stays as it is.
+fn with_member(object: &[u8], name: &str, value: &Value) -> Vec<u8> {
+    let end = object
+        .iter()
+        .rposition(|byte| *byte == b'}')
+        .unwrap_or(object.len());
+    let before = object[..end].trim_ascii_end();
+    let comma = if before.ends_with(b"{") || before.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    let mut bytes = Vec::with_capacity(object.len() + 256);
+    bytes.extend_from_slice(&object[..end]);
+    bytes.extend_from_slice(format!("{comma}\"{name}\":{value}").as_bytes());
+    bytes.extend_from_slice(if end == object.len() { b"}" } else { &object[end..] });
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_providers_bytes_stay_as_they_are() {
+        let raw = br#"{ "id": "x",  "n": 1.10, "n": 12345678901234567890123 }"#;
+        let bytes = chunk("r1", 3, raw);
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text,
+            r#"{ "id": "x",  "n": 1.10, "n": 12345678901234567890123 ,"farebox":{"type":"chunk","request_id":"r1","seq":3}}"#
+        );
+    }
+
+    #[test]
+    fn an_event_says_what_it_cost() {
+        let fact = v1::CallFact {
+            model: "claude".into(),
+            cost: Some("0.0105".parse::<Money>().unwrap().into()),
+            outcome: v1::Outcome::Ok.into(),
+            usage: Some(v1::Usage {
+                input: Some(10),
+                output: Some(0),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let event: Value = serde_json::from_slice(&event(&fact)).unwrap();
+        assert_eq!(event["summary"], "claude - $0.0105");
+        assert_eq!(event["meta"]["cost_usd"], "0.0105");
+        assert_eq!(event["meta"]["tokens"], json!({ "input": 10, "output": 0 }));
+    }
+}
