@@ -1,0 +1,20 @@
+//! How a farebox process lives and ends: named tasks, one drain signal, OS signals and the ready file.
+//!
+//! **Does.** [`Tasks`] spawns every task of the process under a name and waits for all of them at the end.
+//! [`Drain`] is the one signal that says "take nothing new, finish what is in flight"; its [`DrainTrigger`] gives it.
+//! [`Tasks::run`] ties them together with Ctrl-C and SIGTERM. [`write_ready_file`] tells scripts where to connect.
+//!
+//! **Guarantees.** A task that fails or panics drains the whole process, and the error names it. A task that does not
+//! end within the drain timeout is aborted, and the error names it. Nothing here is global.
+//!
+//! **Does not.** It starts no runtime and calls no `exit`: the binary does.
+
+mod drain;
+mod ready;
+mod signals;
+mod tasks;
+
+pub use drain::{Drain, DrainTrigger, drain};
+pub use ready::{ReadyFileError, write_ready_file};
+pub use signals::Signals;
+pub use tasks::{RunError, TaskFailure, TaskOutput, Tasks};
