@@ -1,0 +1,150 @@
+//! Leases: who holds which reservation, and who has fallen silent. Not stored: after a restart everyone has a full
+//! lease to show up again.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use farebox_types::ReservationId;
+
+/// Times are durations since the guard began to lead.
+pub(crate) struct Leases {
+    lease: Duration,
+    /// Granted, and named by no worker yet, oldest first.
+    unclaimed: HashSet<ReservationId>,
+    granted: VecDeque<(Duration, ReservationId)>,
+    workers: HashMap<String, Worker>,
+    holder: HashMap<ReservationId, String>,
+}
+
+#[derive(Default)]
+struct Worker {
+    seen: Duration,
+    holds: HashSet<ReservationId>,
+}
+
+impl Leases {
+    pub(crate) fn new(lease: Duration) -> Leases {
+        Leases {
+            lease,
+            unclaimed: HashSet::new(),
+            granted: VecDeque::new(),
+            workers: HashMap::new(),
+            holder: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn grant(&mut self, id: ReservationId, now: Duration) {
+        if self.unclaimed.insert(id) {
+            self.granted.push_back((now, id));
+        }
+    }
+
+    /// Whether a worker has named this reservation.
+    pub(crate) fn is_claimed(&self, id: &ReservationId) -> bool {
+        self.holder.contains_key(id)
+    }
+
+    pub(crate) fn knows(&self, worker: &str) -> bool {
+        self.workers.contains_key(worker)
+    }
+
+    pub(crate) fn beat(&mut self, worker: &str, now: Duration) {
+        self.workers.entry(worker.to_owned()).or_default().seen = now;
+    }
+
+    pub(crate) fn claim(&mut self, worker: &str, id: ReservationId) {
+        self.unclaimed.remove(&id);
+        self.holder.insert(id, worker.to_owned());
+        self.workers
+            .entry(worker.to_owned())
+            .or_default()
+            .holds
+            .insert(id);
+    }
+
+    pub(crate) fn end(&mut self, id: &ReservationId) {
+        self.unclaimed.remove(id);
+        if let Some(worker) = self.holder.remove(id)
+            && let Some(worker) = self.workers.get_mut(&worker)
+        {
+            worker.holds.remove(id);
+        }
+    }
+
+    /// Gives everyone a full lease again.
+    pub(crate) fn forgive(&mut self, now: Duration) {
+        self.workers.values_mut().for_each(|worker| worker.seen = now);
+        self.granted = self.unclaimed.iter().map(|id| (now, *id)).collect();
+    }
+
+    /// Reservations whose holder has been silent for a lease, or that nobody has named for one.
+    pub(crate) fn expired(&mut self, now: Duration) -> Vec<ReservationId> {
+        let mut expired = Vec::new();
+        while let Some((at, id)) = self.granted.front().copied() {
+            if at + self.lease > now && self.unclaimed.contains(&id) {
+                break;
+            }
+            self.granted.pop_front();
+            if self.unclaimed.remove(&id) {
+                expired.push(id);
+            }
+        }
+        let lease = self.lease;
+        let silent: Vec<String> = self
+            .workers
+            .iter()
+            .filter(|(_, w)| w.seen + lease <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in silent {
+            if let Some(worker) = self.workers.remove(&name) {
+                for id in worker.holds {
+                    self.holder.remove(&id);
+                    expired.push(id);
+                }
+            }
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(5);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_silent_worker_loses_what_it_holds_and_a_live_one_does_not() {
+        let mut leases = Leases::new(LEASE);
+        let (a, b) = (ReservationId::generate(), ReservationId::generate());
+        leases.grant(a, at(0));
+        leases.grant(b, at(0));
+        leases.beat("w1", at(1));
+        leases.claim("w1", a);
+        leases.beat("w2", at(1));
+        leases.claim("w2", b);
+        leases.beat("w2", at(5));
+        assert_eq!(leases.expired(at(5)), vec![]);
+        assert_eq!(leases.expired(at(6)), vec![a]);
+        assert_eq!(leases.expired(at(7)), vec![], "once only");
+        assert!(leases.is_claimed(&b));
+    }
+
+    #[test]
+    fn what_nobody_takes_expires_after_a_lease() {
+        let mut leases = Leases::new(LEASE);
+        let (a, b) = (ReservationId::generate(), ReservationId::generate());
+        leases.grant(a, at(0));
+        leases.grant(b, at(1));
+        leases.end(&a);
+        assert_eq!(leases.expired(at(5)), vec![]);
+        assert_eq!(leases.expired(at(6)), vec![b]);
+    }
+}

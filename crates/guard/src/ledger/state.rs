@@ -1,0 +1,219 @@
+//! The records that the ledger's state is made of.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use farebox_proto::v1;
+use farebox_types::{ErrorKind, Money, Outcome, ReservationId, Timestamp};
+
+/// Money of one budget window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spend {
+    pub(crate) settled: Money,
+    pub(crate) reserved: Money,
+}
+
+/// A reservation whose attempt has not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) id: ReservationId,
+    pub(crate) request: v1::ReserveRequest,
+    /// The attempt that is covered now.
+    pub(crate) attempt: v1::Attempt,
+    pub(crate) holds: Vec<v1::Hold>,
+    pub(crate) attempts: u32,
+    /// Cost of the attempts before this one.
+    pub(crate) spent: Money,
+    pub(crate) started: Timestamp,
+}
+
+impl Open {
+    pub(crate) fn from_reserved(reserved: &v1::Reserved) -> Option<Open> {
+        let mut request = reserved.request.clone()?;
+        Some(Open {
+            id: request.reservation_id.parse().ok()?,
+            attempt: request.attempt.take()?,
+            request,
+            holds: reserved.holds.clone(),
+            attempts: 1,
+            spent: Money::ZERO,
+            started: Timestamp(reserved.at_unix_ms),
+        })
+    }
+
+    /// The fact of the open attempt, ended by `end`.
+    pub(crate) fn fact(&self, end: &v1::AttemptEnd, now: Timestamp) -> v1::CallFact {
+        let (request, attempt) = (&self.request, &self.attempt);
+        v1::CallFact {
+            call_id: attempt.call_id.clone(),
+            request_id: request.request_id.clone(),
+            reservation_id: request.reservation_id.clone(),
+            attempt: self.attempts,
+            principal: request.principal.clone(),
+            labels: request.labels.clone(),
+            model: attempt.model.clone(),
+            provider: attempt.provider.clone(),
+            upstream_model: attempt.upstream_model.clone(),
+            served_model: end.served_model.clone(),
+            outcome: end.outcome,
+            error_kind: end.error_kind,
+            usage: end.usage,
+            cost: Some(end.cost.unwrap_or_default()),
+            bound: attempt.bound,
+            estimated: end.estimated,
+            price_version: attempt.price_version.clone(),
+            started_unix_ms: self.started.millis(),
+            ended_unix_ms: now.millis(),
+            latency_ms: end.latency_ms,
+            first_token_ms: end.first_token_ms,
+            stream: request.stream,
+            cached: false,
+            job: request.job,
+            finish_reason: end.finish_reason.clone(),
+            trace_id: request.trace_id.clone(),
+        }
+    }
+}
+
+/// How a reservation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) call_id: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) error_kind: Option<ErrorKind>,
+}
+
+/// How long ends are remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    /// Ended reservations, for repeats of the same message.
+    pub(crate) reservations: Duration,
+    pub(crate) reservations_max: usize,
+    /// Request ids that callers chose.
+    pub(crate) requests: Duration,
+    pub(crate) requests_max: usize,
+}
+
+/// Ended reservations, the newest of them.
+pub(crate) struct Closings {
+    retention: Retention,
+    by_id: HashMap<ReservationId, Closed>,
+    order: VecDeque<(Timestamp, ReservationId)>,
+}
+
+impl Closings {
+    pub(crate) fn new(retention: Retention) -> Closings {
+        Closings {
+            retention,
+            by_id: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, id: &ReservationId) -> Option<&Closed> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn insert(&mut self, id: ReservationId, closed: Closed, at: Timestamp) {
+        self.by_id.insert(id, closed);
+        self.order.push_back((at, id));
+        while let Some((ended, oldest)) = self.order.front().copied() {
+            let fresh = ended.after(self.retention.reservations) > at;
+            if fresh && self.order.len() <= self.retention.reservations_max {
+                break;
+            }
+            self.order.pop_front();
+            self.by_id.remove(&oldest);
+        }
+    }
+}
+
+/// A request id that a caller chose.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) reservation: ReservationId,
+    pub(crate) digest: prost::bytes::Bytes,
+    pub(crate) closed: Option<Closed>,
+}
+
+/// Request ids that callers chose, by project.
+pub(crate) struct Requests {
+    retention: Retention,
+    by_id: HashMap<(String, String), Known>,
+    order: VecDeque<(Timestamp, (String, String))>,
+}
+
+impl Requests {
+    pub(crate) fn new(retention: Retention) -> Requests {
+        Requests {
+            retention,
+            by_id: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, project: &str, request_id: &str) -> Option<&Known> {
+        self.by_id.get(&(project.to_owned(), request_id.to_owned()))
+    }
+
+    pub(crate) fn open(&mut self, request: &v1::ReserveRequest, reservation: ReservationId, at: Timestamp) {
+        if request.body_digest.is_empty() {
+            return;
+        }
+        let known = Known {
+            reservation,
+            digest: request.body_digest.clone(),
+            closed: None,
+        };
+        self.by_id.insert(key(request), known);
+        self.order.push_back((at, key(request)));
+    }
+
+    pub(crate) fn close(&mut self, request: &v1::ReserveRequest, id: &ReservationId, closed: &Closed) {
+        if request.body_digest.is_empty() {
+            return;
+        }
+        if let Some(known) = self.by_id.get_mut(&key(request))
+            && known.reservation == *id
+        {
+            known.closed = Some(closed.clone());
+        }
+    }
+
+    pub(crate) fn remove(&mut self, request: &v1::ReserveRequest) {
+        self.by_id.remove(&key(request));
+    }
+
+    /// Forgets what is older than the retention at `now`, or too much.
+    pub(crate) fn forget_before(&mut self, now: Timestamp) {
+        while let Some((at, _)) = self.order.front() {
+            if at.after(self.retention.requests) > now && self.order.len() <= self.retention.requests_max {
+                break;
+            }
+            let Some((at, key)) = self.order.pop_front() else {
+                break;
+            };
+            match self.by_id.get(&key) {
+                // Still running, or run again since: it is looked at again later.
+                Some(known) if known.closed.is_none() && self.order.len() < self.retention.requests_max => {
+                    self.order.push_back((now.max(at), key));
+                    break;
+                }
+                _ => {
+                    self.by_id.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+fn key(request: &v1::ReserveRequest) -> (String, String) {
+    let project = request
+        .principal
+        .as_ref()
+        .map(|p| p.project.clone())
+        .unwrap_or_default();
+    (project, request.request_id.clone())
+}

@@ -1,0 +1,407 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::budget::{Period, Scope};
+
+const LEASE: Duration = Duration::from_secs(5);
+const NOW: Timestamp = Timestamp(1_795_300_000_000);
+
+fn retention() -> Retention {
+    Retention {
+        reservations: Duration::from_secs(60),
+        reservations_max: 1000,
+        requests: Duration::from_secs(3600),
+        requests_max: 1000,
+    }
+}
+
+fn ledger(limit: &str) -> Ledger {
+    let budget = |name: &str, scope, period, limit: Money| Budget {
+        name: name.into(),
+        scope,
+        period,
+        limit,
+    };
+    let limit: Money = limit.parse().expect("an amount");
+    let everything = budget("max_cost_per_day", Scope::Everything, Period::Day, limit);
+    let task = budget("max_cost_per_task", Scope::Task, Period::Lifetime, limit);
+    Ledger::new(vec![everything, task], retention())
+}
+
+fn attempt(bound: Money) -> v1::Attempt {
+    v1::Attempt {
+        call_id: CallId::generate().to_string(),
+        provider: "p".into(),
+        bound: Some(bound.into()),
+        ..Default::default()
+    }
+}
+
+fn request(bound: Money, task: &str) -> v1::ReserveRequest {
+    v1::ReserveRequest {
+        reservation_id: ReservationId::generate().to_string(),
+        principal: Some(v1::Principal {
+            project: "acme".into(),
+            ..Default::default()
+        }),
+        labels: Some(v1::Labels {
+            task_id: task.into(),
+            ..Default::default()
+        }),
+        request_id: "r".into(),
+        deadline_unix_ms: NOW.after(Duration::from_secs(60)).millis(),
+        attempt: Some(attempt(bound)),
+        ..Default::default()
+    }
+}
+
+fn end(call_id: &str, outcome: Outcome, cost: Money) -> v1::AttemptEnd {
+    v1::AttemptEnd {
+        call_id: call_id.into(),
+        outcome: v1::Outcome::from(outcome).into(),
+        cost: Some(cost.into()),
+        ..Default::default()
+    }
+}
+
+fn settle(
+    ledger: &mut Ledger,
+    request: &v1::ReserveRequest,
+    outcome: Outcome,
+    cost: Money,
+) -> v1::SettleReply {
+    let call = &request.attempt.as_ref().expect("set").call_id;
+    let message = v1::SettleRequest {
+        shard: 0,
+        reservation_id: request.reservation_id.clone(),
+        end: Some(end(call, outcome, cost)),
+    };
+    ledger.settle(message, NOW).reply
+}
+
+fn is_granted(reply: &v1::ReserveReply) -> bool {
+    matches!(reply.result, Some(v1::reserve_reply::Result::Granted(_)))
+}
+
+fn refusal(reply: v1::ReserveReply) -> Fault {
+    match reply.result {
+        Some(v1::reserve_reply::Result::Refused(error)) => error.into(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_budget_of_twenty_calls_admits_twenty() {
+    let mut ledger = ledger("20");
+    let granted = (0..200)
+        .filter(|_| is_granted(&ledger.reserve(request(Money::usd(1), ""), LEASE, NOW).reply))
+        .count();
+    assert_eq!(granted, 20);
+}
+
+#[test]
+fn what_was_reserved_too_much_can_be_used_again() {
+    let mut ledger = ledger("20");
+    let mut admitted = 0;
+    for _ in 0..1000 {
+        let call = request(Money::usd(1), "");
+        if is_granted(&ledger.reserve(call.clone(), LEASE, NOW).reply) {
+            admitted += 1;
+            settle(&mut ledger, &call, Outcome::Ok, "0.1".parse().unwrap());
+        }
+    }
+    // 190 calls spend 19 dollars; the next still fits its bound of 1, and brings the rest to 0.9.
+    assert_eq!(admitted, 191);
+    let refused = refusal(ledger.reserve(request(Money::usd(1), ""), LEASE, NOW).reply);
+    assert_eq!(refused.kind, ErrorKind::OverBudget);
+    insta::assert_snapshot!(refused.message);
+}
+
+#[test]
+fn budgets_are_reserved_together_or_not_at_all() {
+    let mut ledger = ledger("10");
+    assert!(is_granted(
+        &ledger.reserve(request(Money::usd(6), "t1"), LEASE, NOW).reply
+    ));
+    let before = ledger.status();
+    assert_eq!(
+        refusal(ledger.reserve(request(Money::usd(5), "t2"), LEASE, NOW).reply).kind,
+        ErrorKind::OverBudget
+    );
+    assert_eq!(ledger.status().len(), before.len());
+    assert!(is_granted(
+        &ledger.reserve(request(Money::usd(4), "t2"), LEASE, NOW).reply
+    ));
+}
+
+#[test]
+fn the_first_end_wins() {
+    let mut ledger = ledger("10");
+    let call = request(Money::usd(5), "");
+    ledger.reserve(call.clone(), LEASE, NOW);
+    let id: ReservationId = call.reservation_id.parse().unwrap();
+    let lost = ledger.lose(id, NOW).unwrap();
+    let Some(Entry::Ended(ended)) = lost.entry.unwrap().entry else {
+        panic!("no end")
+    };
+    let fact = ended.fact.unwrap();
+    assert_eq!(
+        (fact.outcome(), v1::Money::of(&fact.cost)),
+        (v1::Outcome::Lost, Money::usd(5))
+    );
+
+    let late = settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
+    let closed = v1::Closed {
+        outcome: v1::Outcome::Lost.into(),
+    };
+    assert_eq!(late.result, Some(v1::settle_reply::Result::Closed(closed)));
+    assert!(ledger.lose(id, NOW).is_none());
+    assert_eq!(v1::Money::of(&ledger.status()[0].settled), Money::usd(5));
+}
+
+#[test]
+fn a_repeated_message_changes_nothing() {
+    let mut ledger = ledger("10");
+    let call = request(Money::usd(6), "");
+    assert!(ledger.reserve(call.clone(), LEASE, NOW).entry.is_some());
+    let again = ledger.reserve(call.clone(), LEASE, NOW);
+    assert!(is_granted(&again.reply) && again.entry.is_none());
+    assert_eq!(settle(&mut ledger, &call, Outcome::Ok, Money::usd(2)).result, {
+        Some(v1::settle_reply::Result::Settled(v1::Settled {}))
+    });
+    let call_id = call.attempt.as_ref().unwrap().call_id.clone();
+    let message = v1::SettleRequest {
+        shard: 0,
+        reservation_id: call.reservation_id.clone(),
+        end: Some(end(&call_id, Outcome::Ok, Money::usd(2))),
+    };
+    let repeated = ledger.settle(message, NOW);
+    assert_eq!(repeated.entry, None);
+    assert_eq!(
+        repeated.reply.result,
+        Some(v1::settle_reply::Result::Settled(v1::Settled {}))
+    );
+}
+
+#[test]
+fn another_attempt_ends_the_one_before() {
+    let mut ledger = ledger("10");
+    let call = request(Money::usd(6), "");
+    ledger.reserve(call.clone(), LEASE, NOW);
+    let first = call.attempt.as_ref().unwrap().call_id.clone();
+    let amend = |next: v1::Attempt, ended: &str, cost: Money| v1::AmendRequest {
+        shard: 0,
+        reservation_id: call.reservation_id.clone(),
+        ended: Some(end(ended, Outcome::Error, cost)),
+        next: Some(next),
+    };
+    let second = attempt(Money::usd(8));
+    let decision = ledger.amend(amend(second.clone(), &first, Money::usd(1)), LEASE, NOW);
+    assert!(matches!(
+        decision.reply.result,
+        Some(v1::amend_reply::Result::Granted(_))
+    ));
+    let day = &ledger.status()[0];
+    assert_eq!(
+        (v1::Money::of(&day.settled), v1::Money::of(&day.reserved)),
+        (Money::usd(1), Money::usd(8))
+    );
+
+    // The next one does not fit into what is left: the attempt ends and the reservation with it.
+    let third = ledger.amend(
+        amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)),
+        LEASE,
+        NOW,
+    );
+    assert!(matches!(
+        third.reply.result,
+        Some(v1::amend_reply::Result::Refused(_))
+    ));
+    let Some(Entry::Ended(ended)) = third.entry.unwrap().entry else {
+        panic!("not ended")
+    };
+    assert_eq!(ended.fact.unwrap().attempt, 2);
+    let day = &ledger.status()[0];
+    assert_eq!(
+        (v1::Money::of(&day.settled), v1::Money::of(&day.reserved)),
+        (Money::usd(3), Money::ZERO)
+    );
+    assert_eq!(ledger.open_count(), 0);
+}
+
+#[test]
+fn a_request_id_is_attached_to_and_another_body_is_a_conflict() {
+    let mut ledger = ledger("10");
+    let named = |body: &'static [u8], job| v1::ReserveRequest {
+        body_digest: prost::bytes::Bytes::from_static(body),
+        job,
+        ..request(Money::usd(1), "")
+    };
+    let first = named(b"a", false);
+    ledger.reserve(first.clone(), LEASE, NOW);
+    let existing = |reply: v1::ReserveReply| match reply.result {
+        Some(v1::reserve_reply::Result::Existing(existing)) => existing,
+        other => panic!("not recognised: {other:?}"),
+    };
+    assert!(existing(ledger.reserve(named(b"a", false), LEASE, NOW).reply).open);
+    assert_eq!(
+        refusal(ledger.reserve(named(b"b", false), LEASE, NOW).reply).kind,
+        ErrorKind::Conflict
+    );
+    settle(&mut ledger, &first, Outcome::Ok, Money::usd(1));
+    let ended = existing(ledger.reserve(named(b"a", false), LEASE, NOW).reply);
+    assert_eq!((ended.open, ended.outcome()), (false, v1::Outcome::Ok));
+    assert_eq!(ended.reservation_id, first.reservation_id);
+}
+
+#[test]
+fn a_lost_job_may_run_again_and_a_finished_one_may_not() {
+    let mut ledger = ledger("10");
+    let job = || v1::ReserveRequest {
+        body_digest: prost::bytes::Bytes::from_static(b"a"),
+        job: true,
+        ..request(Money::usd(1), "")
+    };
+    let first = job();
+    ledger.reserve(first.clone(), LEASE, NOW);
+    ledger.lose(first.reservation_id.parse().unwrap(), NOW);
+    let second = job();
+    assert!(is_granted(&ledger.reserve(second.clone(), LEASE, NOW).reply));
+    settle(&mut ledger, &second, Outcome::Ok, Money::usd(1));
+    assert!(!is_granted(&ledger.reserve(job(), LEASE, NOW).reply));
+}
+
+#[test]
+fn a_released_reservation_leaves_no_trace() {
+    let mut ledger = ledger("10");
+    let call = v1::ReserveRequest {
+        body_digest: prost::bytes::Bytes::from_static(b"a"),
+        ..request(Money::usd(10), "")
+    };
+    ledger.reserve(call.clone(), LEASE, NOW);
+    assert!(
+        ledger
+            .release(call.reservation_id.parse().unwrap())
+            .reply
+            .released
+    );
+    assert!(is_granted(
+        &ledger.reserve(request(Money::usd(10), ""), LEASE, NOW).reply
+    ));
+    assert_eq!(ledger.lookup("acme", "r"), None);
+}
+
+#[test]
+fn max_cost_covers_all_attempts_together() {
+    let mut ledger = ledger("100");
+    let call = v1::ReserveRequest {
+        max_cost: Some(Money::usd(5).into()),
+        ..request(Money::usd(3), "")
+    };
+    ledger.reserve(call.clone(), LEASE, NOW);
+    let message = v1::AmendRequest {
+        shard: 0,
+        reservation_id: call.reservation_id.clone(),
+        ended: Some(end(
+            &call.attempt.as_ref().unwrap().call_id,
+            Outcome::Error,
+            Money::usd(3),
+        )),
+        next: Some(attempt(Money::usd(3))),
+    };
+    let reply = ledger.amend(message, LEASE, NOW).reply;
+    let Some(v1::amend_reply::Result::Refused(error)) = reply.result else {
+        panic!("granted")
+    };
+    assert!(error.message.contains("max_cost of $5"), "{}", error.message);
+}
+
+/// What a driver of the property test does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Reserve { bound: i64, task: u8 },
+    Settle { which: usize, cost: i64 },
+    Amend { which: usize, cost: i64, bound: i64 },
+    Lose { which: usize },
+    Release { which: usize },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (1..8i64, 0..3u8).prop_map(|(bound, task)| Step::Reserve { bound, task }),
+        2 => (any::<usize>(), 0..8i64).prop_map(|(which, cost)| Step::Settle { which, cost }),
+        1 => (any::<usize>(), 0..8i64, 1..8i64).prop_map(|(which, cost, bound)| Step::Amend { which, cost, bound }),
+        1 => any::<usize>().prop_map(|which| Step::Lose { which }),
+        1 => any::<usize>().prop_map(|which| Step::Release { which }),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+proptest! {
+    /// No order of events oversteps a limit, every end has one fact, and a replay gives the same state.
+    #[test]
+    fn limits_hold_and_a_replay_agrees(steps in steps()) {
+        let mut ledger = ledger("20");
+        let mut entries = Vec::new();
+        let mut facts: HashMap<String, u32> = HashMap::new();
+        for step in steps {
+            let pick = |which: usize, ledger: &Ledger| {
+                let mut ids: Vec<_> = ledger.open.values().map(|o| (o.started, o.id)).collect();
+                ids.sort();
+                (!ids.is_empty()).then(|| ids[which % ids.len()].1)
+            };
+            let entry = match step {
+                Step::Reserve { bound, task } => {
+                    let task = if task == 0 { String::new() } else { format!("t{task}") };
+                    ledger.reserve(request(Money::usd(bound), &task), LEASE, NOW).entry
+                }
+                Step::Settle { which, cost } => pick(which, &ledger).and_then(|id| {
+                    let open = &ledger.open[&id];
+                    // A provider never bills more than the bound.
+                    let cost = Money::usd(cost).min(v1::Money::of(&open.attempt.bound));
+                    let end = end(&open.attempt.call_id, Outcome::Ok, cost);
+                    let message = v1::SettleRequest { shard: 0, reservation_id: id.to_string(), end: Some(end) };
+                    ledger.settle(message, NOW).entry
+                }),
+                Step::Amend { which, cost, bound } => pick(which, &ledger).and_then(|id| {
+                    let open = &ledger.open[&id];
+                    let cost = Money::usd(cost).min(v1::Money::of(&open.attempt.bound));
+                    let message = v1::AmendRequest {
+                        shard: 0,
+                        reservation_id: id.to_string(),
+                        ended: Some(end(&open.attempt.call_id, Outcome::Error, cost)),
+                        next: Some(attempt(Money::usd(bound))),
+                    };
+                    ledger.amend(message, LEASE, NOW).entry
+                }),
+                Step::Lose { which } => {
+                    pick(which, &ledger).and_then(|id| ledger.lose(id, NOW)).and_then(|d| d.entry)
+                }
+                Step::Release { which } => pick(which, &ledger).and_then(|id| ledger.release(id).entry),
+            };
+            for status in ledger.status() {
+                let used = v1::Money::of(&status.settled) + v1::Money::of(&status.reserved);
+                prop_assert!(used <= Money::usd(20), "{status:?}");
+                prop_assert!(v1::Money::of(&status.reserved) >= Money::ZERO, "{status:?}");
+            }
+            if let Some(entry) = entry {
+                match &entry.entry {
+                    Some(Entry::Ended(v1::Ended { fact: Some(fact), .. }))
+                    | Some(Entry::Amended(v1::Amended { fact: Some(fact), .. })) => {
+                        *facts.entry(fact.call_id.clone()).or_default() += 1;
+                    }
+                    _ => {}
+                }
+                entries.push(entry);
+            }
+        }
+        prop_assert!(facts.values().all(|times| *times == 1));
+
+        let mut replayed = super::tests::ledger("20");
+        entries.iter().for_each(|entry| replayed.apply(entry));
+        prop_assert_eq!(&replayed.windows, &ledger.windows);
+        prop_assert_eq!(replayed.open.len(), ledger.open.len());
+    }
+}

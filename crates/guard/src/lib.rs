@@ -1,0 +1,28 @@
+//! The guard: the one writer of budgets.
+//!
+//! It admits a call by a reservation in all budgets of the call or in none, and records how each attempt ended, once.
+//! Every batch of decisions is one message of the ledger stream (`farebox.v1.ledger.<shard>`), written behind a fence
+//! and stored before anyone is answered; a restart replays it.
+//!
+//! Guarantees: settled and reserved money of a window never exceed its limit; the first end of an attempt is its end;
+//! when a worker has been silent for a lease, its calls end as `lost` at their reserved bound, the fact is published
+//! and the callers are told, in this order. Two guards never decide at the same time: a lease says who tries, the
+//! fence says who may write.
+//!
+//! Not here: prices (intake pins them, workers compute with them), and rows (accounting derives them from the ledger).
+//!
+//! Subjects: answers `farebox.v1.guard.<shard>.{reserve,amend,settle,release,heartbeat,lookup,budgets}`; publishes
+//! `llm.call.<call id>` and `llm.event.<call id>`.
+
+mod announce;
+mod budget;
+mod error;
+mod handler;
+mod leases;
+mod ledger;
+mod options;
+mod service;
+
+pub use error::Error;
+pub use options::Options;
+pub use service::{Deps, Service};

@@ -1,0 +1,59 @@
+//! Options of the guard.
+
+use farebox_types::Money;
+use farebox_types::Span;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Budgets, leases and bounds of the guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The most that all calls of a calendar day (UTC) together may cost; absent: no limit.
+    pub max_cost_per_day: Option<Money>,
+    /// The most that one task of a project may cost, as long as it lives; absent: no limit. Calls without a task id
+    /// are not counted.
+    pub max_cost_per_task: Option<Money>,
+    /// How long a worker may be silent before its calls are recorded as lost.
+    pub lease: Span,
+    /// How often silent workers are looked for.
+    pub expiry_interval: Span,
+    /// The most decisions that are stored in one message.
+    pub batch_max: usize,
+    /// How long one attempt to store a batch may take before it is tried again.
+    pub store_timeout: Span,
+    /// How long a batch is tried in all before the guard gives up leading.
+    pub store_deadline: Span,
+    /// How long the lead lasts when the guard that holds it dies.
+    pub lead_ttl: Span,
+    /// How long ended reservations are remembered, so that a repeated message is recognised.
+    pub closed_memory: Span,
+    /// The most of them that are remembered.
+    pub closed_memory_max: usize,
+    /// How long request ids that callers chose are remembered.
+    pub request_memory: Span,
+    /// The most of them that are remembered.
+    pub request_memory_max: usize,
+    /// Whether each call fact is also published as JSON on `llm.event.<call id>`.
+    pub json_events: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_cost_per_day: None,
+            max_cost_per_task: None,
+            lease: Span::from_secs(6),
+            expiry_interval: Span::from_millis(500),
+            batch_max: 512,
+            store_timeout: Span::from_secs(2),
+            store_deadline: Span::from_secs(30),
+            lead_ttl: Span::from_secs(2),
+            closed_memory: Span::from_secs(60),
+            closed_memory_max: 100_000,
+            request_memory: Span::from_secs(24 * 60 * 60),
+            request_memory_max: 1_000_000,
+            json_events: true,
+        }
+    }
+}

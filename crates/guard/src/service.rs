@@ -1,0 +1,337 @@
+//! The guard's loop: collect mail, decide, store, tell.
+
+use std::{sync::Arc, time::Duration};
+
+use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
+use farebox_proto::{
+    subjects::{self, Tenancy},
+    v1,
+};
+use farebox_runtime::Drain;
+use farebox_types::Clock;
+use prost::{Message, bytes::Bytes};
+use tokio::time::{Instant, interval, sleep};
+
+use crate::{
+    announce::Announcer,
+    budget::{Budget, Period, Scope},
+    error::Error,
+    handler::{Batch, Now, Orphan, State, facts},
+    leases::Leases,
+    ledger::{Ledger, Retention},
+    options::Options,
+};
+
+/// What the guard needs from outside.
+#[derive(Clone)]
+pub struct Deps {
+    pub bus: Bus,
+    pub tenancy: Tenancy,
+    pub clock: Arc<dyn Clock>,
+    /// Names this process in the ledger; a new one for each start.
+    pub guard_id: String,
+}
+
+/// The guard.
+pub struct Service {
+    options: Options,
+    deps: Deps,
+}
+
+const SHARD: u32 = subjects::SHARD;
+/// Between two tries of a store or of the lead.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Service {
+    pub fn create(options: Options, deps: Deps) -> Service {
+        Service { options, deps }
+    }
+
+    /// Leads whenever no other guard does, until the drain.
+    pub async fn run(self, drain: Drain) -> Result<(), Error> {
+        loop {
+            let lease = tokio::select! {
+                lease = self.lead() => lease,
+                () = drain.signaled() => return Ok(()),
+            };
+            let led = match Leading::begin(&self.options, &self.deps).await {
+                Ok(mut leading) => leading.run(&drain, &lease).await,
+                Err(error) => Err(error),
+            };
+            lease.release().await;
+            match led {
+                Ok(()) => return Ok(()),
+                Err(error @ Error::Damaged { .. }) => return Err(error),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error)
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    tracing::warn!(%error, cause, "not leading the ledger now, trying again");
+                }
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = drain.signaled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until no other guard leads.
+    async fn lead(&self) -> Lease {
+        let options = LeaseOptions {
+            ttl: self.options.lead_ttl.into(),
+            ..LeaseOptions::default()
+        };
+        let bucket = self.deps.bus.bucket(topology::LEASES);
+        bucket
+            .acquire(
+                &self.deps.bus,
+                &format!("guard-{SHARD}"),
+                &self.deps.guard_id,
+                &options,
+            )
+            .await
+    }
+}
+
+/// One term of leadership.
+struct Leading<'a> {
+    options: &'a Options,
+    deps: &'a Deps,
+    announcer: Announcer,
+    mail: Subscription,
+    state: State,
+    /// Sequence of the newest message of the ledger: the fence of the next one.
+    last_sequence: u64,
+    began: Instant,
+    batches: u64,
+}
+
+impl<'a> Leading<'a> {
+    /// Replays the ledger. Mail that comes meanwhile waits.
+    async fn begin(options: &'a Options, deps: &'a Deps) -> Result<Leading<'a>, Error> {
+        let mail = deps
+            .bus
+            .subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE))
+            .await?;
+        let retention = Retention {
+            reservations: options.closed_memory.into(),
+            reservations_max: options.closed_memory_max,
+            requests: options.request_memory.into(),
+            requests_max: options.request_memory_max,
+        };
+        let mut leading = Leading {
+            options,
+            deps,
+            announcer: Announcer {
+                bus: deps.bus.clone(),
+                tenancy: deps.tenancy,
+                json_events: options.json_events,
+                store_timeout: options.store_timeout.into(),
+            },
+            mail,
+            state: State {
+                guard_id: deps.guard_id.clone(),
+                ledger: Ledger::new(budgets(options), retention),
+                leases: Leases::new(options.lease.into()),
+                lease: options.lease.into(),
+            },
+            last_sequence: 0,
+            began: Instant::now(),
+            batches: 0,
+        };
+        leading.replay().await?;
+        Ok(leading)
+    }
+
+    async fn replay(&mut self) -> Result<(), Error> {
+        let subject = subjects::ledger(SHARD);
+        let mut replay = self.deps.bus.read_from(topology::LEDGER, &subject, 1).await?;
+        let mut newest = None;
+        let mut entries = 0;
+        while let Some(message) = replay.next().await? {
+            let batch = v1::LedgerBatch::decode(message.payload).map_err(|error| Error::Damaged {
+                sequence: message.sequence,
+                reason: error.to_string(),
+            })?;
+            batch
+                .entries
+                .iter()
+                .for_each(|entry| self.state.ledger.apply(entry));
+            entries += batch.entries.len();
+            self.last_sequence = message.sequence;
+            newest = Some(batch);
+        }
+        // Facts of one batch are sent before the next batch is, on the same connection: only those of the newest
+        // batch can be missing. Receivers know a fact by its call id.
+        if let Some(batch) = newest {
+            for fact in facts(&batch.entries) {
+                self.announcer.fact(fact).await;
+            }
+        }
+        for id in self.state.ledger.open_ids().collect::<Vec<_>>() {
+            self.state.leases.grant(id, self.began.elapsed());
+        }
+        tracing::info!(
+            entries,
+            open = self.state.ledger.open_count(),
+            sequence = self.last_sequence,
+            "leading the ledger"
+        );
+        Ok(())
+    }
+
+    async fn run(&mut self, drain: &Drain, lease: &Lease) -> Result<(), Error> {
+        let mut tick = interval(self.options.expiry_interval.into());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_tick = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = lease.lost() => return Err(Error::LeadLost),
+                _ = tick.tick() => {
+                    // Who stood still cannot say that others were silent: their heartbeats may be waiting here.
+                    let stood_still = last_tick.elapsed() > self.state.lease / 2;
+                    last_tick = Instant::now();
+                    if stood_still {
+                        self.state.leases.forgive(self.began.elapsed());
+                    } else {
+                        self.expire().await?;
+                    }
+                }
+                batch = self.mail.next_batch(self.options.batch_max) => {
+                    if batch.is_empty() {
+                        return Err(Error::Disconnected);
+                    }
+                    self.decide(batch).await?;
+                }
+                // Last: what is waiting is still decided. Workers settle during their drain.
+                () = drain.signaled() => return self.finish().await,
+            }
+        }
+    }
+
+    /// Decides what is waiting already; then nobody is listened to any more.
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.mail.stop().await;
+        loop {
+            let batch = self.mail.next_batch(self.options.batch_max).await;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.decide(batch).await?;
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.deps.clock.now(),
+            leading: self.began.elapsed(),
+        }
+    }
+
+    async fn decide(&mut self, mail: Vec<Delivery>) -> Result<(), Error> {
+        let now = self.now();
+        let mut batch = Batch::default();
+        for delivery in &mail {
+            self.state.handle(delivery, now, &mut batch);
+        }
+        self.commit(batch, now, Vec::new()).await
+    }
+
+    async fn expire(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        let mut batch = Batch::default();
+        let orphans = self.state.expire(now, &mut batch);
+        self.commit(batch, now, orphans).await
+    }
+
+    /// Stores what was decided; only then is anyone told.
+    async fn commit(&mut self, batch: Batch, now: Now, orphans: Vec<Orphan>) -> Result<(), Error> {
+        let record = v1::LedgerBatch {
+            entries: batch.entries,
+            at_unix_ms: now.wall.millis(),
+            guard_id: self.deps.guard_id.clone(),
+        };
+        if !record.entries.is_empty() {
+            self.store(record.encode_to_vec().into()).await?;
+        }
+        for (to, reply) in batch.replies {
+            // Who asked asks again when no reply comes, and gets the recorded one.
+            if let Err(error) = self.deps.bus.publish(&to, Headers::new(), reply).await {
+                tracing::debug!(%error, "a reply was not sent");
+            }
+        }
+        for fact in facts(&record.entries) {
+            self.announcer.fact(fact).await;
+        }
+        for orphan in &orphans {
+            self.announcer.orphan(orphan).await;
+        }
+        Ok(())
+    }
+
+    /// Writes one message behind the fence. An unclear try is repeated with the same id until it is clear.
+    async fn store(&mut self, payload: Bytes) -> Result<(), Error> {
+        self.batches += 1;
+        let id = format!("{}-{}", self.deps.guard_id, self.batches);
+        let subject = subjects::ledger(SHARD);
+        let until = Instant::now() + self.options.store_deadline.into();
+        let mut unclear = false;
+        loop {
+            let fence = Fence::after_subject_seq(self.last_sequence).with_id(id.clone());
+            let within = self.options.store_timeout.into();
+            match self
+                .deps
+                .bus
+                .store(&subject, Headers::new(), fence, payload.clone(), within)
+                .await
+            {
+                Ok(stored) => {
+                    self.last_sequence = stored.sequence;
+                    return Ok(());
+                }
+                Err(StoreError::WrongLastSequence { .. }) if unclear => {
+                    return self.recognise(&subject, &payload).await;
+                }
+                Err(StoreError::WrongLastSequence { .. }) => return Err(Error::SteppedDown),
+                Err(error @ (StoreError::Full { .. } | StoreError::Forbidden { .. })) => {
+                    return Err(error.into());
+                }
+                Err(error) if Instant::now() >= until => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(%error, "a ledger batch is not stored yet, trying again");
+                    unclear = true;
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// After an unclear try: whether the newest message of the ledger is the one that was to be written.
+    async fn recognise(&mut self, subject: &str, payload: &Bytes) -> Result<(), Error> {
+        match self.deps.bus.last_by_subject(topology::LEDGER, subject).await? {
+            Some(newest) if newest.payload == *payload => {
+                self.last_sequence = newest.sequence;
+                Ok(())
+            }
+            _ => Err(Error::SteppedDown),
+        }
+    }
+}
+
+fn budgets(options: &Options) -> Vec<Budget> {
+    let everything = options.max_cost_per_day.map(|limit| Budget {
+        name: "max_cost_per_day".to_owned(),
+        scope: Scope::Everything,
+        period: Period::Day,
+        limit,
+    });
+    let task = options.max_cost_per_task.map(|limit| Budget {
+        name: "max_cost_per_task".to_owned(),
+        scope: Scope::Task,
+        period: Period::Lifetime,
+        limit,
+    });
+    everything.into_iter().chain(task).collect()
+}
