@@ -8,6 +8,8 @@ mod error;
 mod ids;
 mod money;
 mod outcome;
+mod secret;
+mod units;
 mod usage;
 
 pub use clock::{Clock, SystemClock, Timestamp};
@@ -15,4 +17,6 @@ pub use error::{Disposition, ErrorKind, Fault};
 pub use ids::{CallId, InvalidName, Project, RequestId, ReservationId};
 pub use money::{Money, MoneyError};
 pub use outcome::Outcome;
+pub use secret::{Secret, SecretError};
+pub use units::{ByteSize, Span, UnitError};
 pub use usage::Usage;
