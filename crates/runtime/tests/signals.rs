@@ -6,7 +6,10 @@ use farebox_runtime::{RunError, Signals, Tasks, drain};
 
 fn raise(signal: &str) {
     let pid = std::process::id().to_string();
-    let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+    let status = Command::new("kill")
+        .args([signal, &pid])
+        .status()
+        .expect("`kill` runs");
     assert!(status.success());
 }
 
