@@ -1,0 +1,187 @@
+//! Key-value buckets: a stream with one message per key.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::time::sleep;
+
+use crate::{
+    connect::Bus,
+    error::{StoreError, StreamError},
+    headers::{self, Headers},
+    store::{Fence, Stored},
+    stream::{Discard, StoredMessage, StreamSpec},
+};
+
+/// How a bucket is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketSpec {
+    pub name: String,
+    pub max_bytes: u64,
+    /// Keys may carry a time to live; the mark of an expired one stays this long.
+    pub key_ttl: Option<Duration>,
+    pub replicas: u8,
+}
+
+impl BucketSpec {
+    pub fn new(name: &str, max_bytes: u64) -> BucketSpec {
+        BucketSpec { name: name.to_owned(), max_bytes, key_ttl: None, replicas: 1 }
+    }
+
+    /// The stream behind the bucket.
+    pub fn stream(&self) -> StreamSpec {
+        let subjects = format!("$KV.{}.>", self.name);
+        StreamSpec {
+            discard: Discard::New,
+            max_msgs_per_subject: Some(1),
+            message_ttl: self.key_ttl,
+            allow_rollup: true,
+            replicas: self.replicas,
+            ..StreamSpec::new(&format!("KV_{}", self.name), &[&subjects], self.max_bytes)
+        }
+    }
+}
+
+/// The newest value of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    /// `None`: deleted or expired.
+    pub value: Option<Bytes>,
+    /// Grows with every write to the bucket; to be named in a conditional write.
+    pub revision: u64,
+}
+
+/// A bucket. Keys are subject tokens: letters, digits, `-`, `_`, `=`, `/` and dots between them.
+#[derive(Clone)]
+pub struct Bucket {
+    bus: Bus,
+    name: String,
+    within: Duration,
+}
+
+impl Bus {
+    /// Makes the bucket, or changes it to be as wanted.
+    pub async fn ensure_bucket(&self, spec: &BucketSpec) -> Result<Bucket, StreamError> {
+        self.ensure_stream(&spec.stream()).await?;
+        Ok(self.bucket(&spec.name))
+    }
+
+    /// A bucket that exists already.
+    pub fn bucket(&self, name: &str) -> Bucket {
+        Bucket { bus: self.clone(), name: name.to_owned(), within: self.0.options.api_timeout.0 }
+    }
+}
+
+impl Bucket {
+    fn stream(&self) -> String {
+        format!("KV_{}", self.name)
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StreamError> {
+        Ok(self.entry(key).await?.and_then(|entry| entry.value))
+    }
+
+    /// The newest entry, also that of a deleted or expired key; `None` when there never was one.
+    pub async fn entry(&self, key: &str) -> Result<Option<Entry>, StreamError> {
+        let newest = self.bus.last_by_subject(&self.stream(), &self.subject(key)).await?;
+        Ok(newest.map(|message| read_entry(key, message)))
+    }
+
+    pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, StoreError> {
+        Ok(self.write(key, Headers::new(), Fence::none(), value).await?.sequence)
+    }
+
+    /// Writes only if `revision` is still the newest of this key; 0: if there never was one.
+    pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, StoreError> {
+        Ok(self.write(key, Headers::new(), Fence::after_subject_seq(revision), value).await?.sequence)
+    }
+
+    /// The same with a time to live, whole seconds from one on. The client's own way of writing one loses it when the
+    /// key had expired before, so this is written by hand.
+    pub(crate) async fn update_with_ttl(
+        &self,
+        key: &str,
+        value: Bytes,
+        revision: u64,
+        ttl: Duration,
+    ) -> Result<u64, StoreError> {
+        let seconds = ttl.as_secs().max(1);
+        let headers = Headers::new().with(headers::TTL, &format!("{seconds}s"));
+        Ok(self.write(key, headers, Fence::after_subject_seq(revision), value).await?.sequence)
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let headers = Headers::new().with(headers::KV_OPERATION, "DEL");
+        self.write(key, headers, Fence::none(), Bytes::new()).await.map(|_| ())
+    }
+
+    pub(crate) fn delete_message(&self, key: &str, revision: u64) -> (String, Headers) {
+        let headers = Headers::new()
+            .with(headers::KV_OPERATION, "DEL")
+            .with(headers::EXPECTED_LAST_SUBJECT_SEQ, &revision.to_string());
+        (self.subject(key), headers)
+    }
+
+    async fn write(&self, key: &str, headers: Headers, fence: Fence, value: Bytes) -> Result<Stored, StoreError> {
+        self.bus.store(&self.subject(key), headers, fence, value, self.within).await
+    }
+
+    /// Every key's present value, then every change, for as long as the connection lives.
+    pub async fn watch(&self) -> Result<Watch, StreamError> {
+        let mut watch = Watch { bucket: self.clone(), inner: None };
+        watch.open().await?;
+        Ok(watch)
+    }
+}
+
+fn read_entry(key: &str, message: StoredMessage) -> Entry {
+    let gone = message.headers.get(headers::KV_OPERATION).is_some_and(|op| op != "PUT")
+        || message.headers.get(headers::MARKER_REASON).is_some();
+    let value = if gone { None } else { Some(message.payload) };
+    Entry { key: key.to_owned(), value, revision: message.sequence }
+}
+
+/// See [`Bucket::watch`].
+pub struct Watch {
+    bucket: Bucket,
+    inner: Option<async_nats::jetstream::kv::Watch>,
+}
+
+impl Watch {
+    async fn open(&mut self) -> Result<(), StreamError> {
+        let stream = self.bucket.stream();
+        let failed = |reason: String| StreamError::Refused { stream: stream.clone(), code: 0, reason };
+        let context = async_nats::jetstream::new(self.bucket.bus.0.client.clone());
+        let store = context.get_key_value(&self.bucket.name).await.map_err(|e| failed(e.to_string()))?;
+        self.inner = Some(store.watch_with_history(">").await.map_err(|e| failed(e.to_string()))?);
+        Ok(())
+    }
+
+    /// The next change. After an interruption the present value of every key comes again first.
+    pub async fn next(&mut self) -> Entry {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let next = match &mut self.inner {
+                Some(inner) => inner.next().await,
+                None => None,
+            };
+            if let Some(Ok(entry)) = next {
+                let gone = entry.operation != async_nats::jetstream::kv::Operation::Put;
+                let value = if gone { None } else { Some(entry.value) };
+                return Entry { key: entry.key, value, revision: entry.revision };
+            }
+            self.inner = None;
+            if let Err(error) = self.open().await {
+                tracing::debug!(bucket = %self.bucket.name, %error, "cannot watch a bucket: trying again");
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(self.bucket.bus.0.options.consumer_pause_max.0);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The connection: made with clear errors, kept alive, its events logged once each and counted.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    counters::{Counters, Counts},
+    error::{ConnectError, PublishError},
+    headers::Headers,
+    inbox::{Inbox, Waiting},
+    options::{Credentials, Login, Options},
+};
+
+/// Distinct server errors that are remembered so that each is logged once.
+const REMEMBERED_ERRORS: usize = 64;
+
+/// A connection to the bus. Cheap to clone; the connection closes with the last clone.
+#[derive(Clone)]
+pub struct Bus(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) client: async_nats::Client,
+    pub(crate) waiting: Arc<Waiting>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) options: Options,
+    pub(crate) store_permits: Semaphore,
+    /// The dispatcher of the private inboxes. It belongs to the connection and ends with it.
+    _tasks: JoinSet<()>,
+}
+
+/// What is known about the connection between the server's events.
+pub(crate) struct Link {
+    pub(crate) counters: Arc<Counters>,
+    waiting: Arc<Waiting>,
+    /// Grows with every connection made; pull requests sent before are lost.
+    generation: watch::Sender<u64>,
+    started: Instant,
+    /// Milliseconds after `started` at which the connection was lost, plus one; zero while it stands.
+    down_since: AtomicU64,
+    seen: Mutex<HashSet<String>>,
+    url: String,
+}
+
+impl Link {
+    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    fn down_for(&self) -> Option<Duration> {
+        let since = self.down_since.load(Relaxed).checked_sub(1)?;
+        Some(self.started.elapsed().saturating_sub(Duration::from_millis(since)))
+    }
+
+    fn handle(&self, event: Event) {
+        match event {
+            Event::Connected => {
+                self.down_since.store(0, Relaxed);
+                let first = *self.generation.borrow() == 0;
+                self.generation.send_modify(|g| *g += 1);
+                if !first {
+                    self.counters.reconnects.add_one();
+                    tracing::info!(url = %self.url, "connected to NATS again");
+                }
+            }
+            Event::Disconnected => {
+                let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+                self.down_since.store(at + 1, Relaxed);
+                tracing::warn!(url = %self.url, "lost the connection to NATS: connecting again");
+            }
+            Event::SlowConsumer(subscription) => {
+                self.counters.slow_consumers.add_one();
+                if self.is_new(format!("slow {subscription}")) {
+                    tracing::error!(subscription, "a subscription is too slow and loses messages");
+                }
+            }
+            Event::ServerError(error) => self.handle_server_error(&error),
+            Event::LameDuckMode => tracing::info!(url = %self.url, "the NATS server is about to stop"),
+            Event::Draining | Event::Closed => tracing::debug!("the connection to NATS closes"),
+            Event::ClientError(error) => tracing::debug!(%error, "the NATS client reports an error"),
+        }
+    }
+
+    fn handle_server_error(&self, error: &ServerError) {
+        let text = error.to_string();
+        if text.to_ascii_lowercase().contains("permissions violation") {
+            self.counters.permission_violations.add_one();
+            if let Some(subject) = text.split('"').nth(1) {
+                self.waiting.forbid(subject);
+            }
+        } else {
+            self.counters.server_errors.add_one();
+        }
+        if self.is_new(text.clone()) {
+            tracing::warn!(error = text, "the NATS server reports an error");
+        }
+    }
+
+    fn is_new(&self, what: String) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.len() < REMEMBERED_ERRORS && seen.insert(what)
+    }
+}
+
+impl Bus {
+    /// Connects, with the credentials that the options refer to. Goes on trying for `start_timeout` when no server
+    /// answers; refused credentials are an error at once.
+    pub async fn connect(options: &Options) -> Result<Bus, ConnectError> {
+        let login = read_credentials(&options.credentials).await?;
+        Bus::connect_as(options, login).await
+    }
+
+    /// Connects with these credentials, whatever the options say.
+    pub async fn connect_as(options: &Options, login: Login) -> Result<Bus, ConnectError> {
+        if options.url.contains('@') {
+            // The client would silently ignore them. The address is not repeated: it holds a secret.
+            let reason = "credentials do not belong into the address: set nats.credentials".to_owned();
+            return Err(ConnectError::BadUrl { url: "nats://…@…".to_owned(), reason });
+        }
+        let counters = Arc::new(Counters::default());
+        let waiting = Waiting::new(format!("_INBOX.{}", random_token()), counters.clone());
+        let link = Arc::new(Link {
+            counters,
+            waiting: waiting.clone(),
+            generation: watch::Sender::new(0),
+            started: Instant::now(),
+            down_since: AtomicU64::new(0),
+            seen: Mutex::default(),
+            url: options.url.clone(),
+        });
+        let client = connect_client(options, &login, &link).await?;
+        let gone = |reason: String| ConnectError::NoServer { url: options.url.clone(), reason };
+        let mut inbox = client.subscribe(waiting.wildcard()).await.map_err(|e| gone(e.to_string()))?;
+        let mut tasks = JoinSet::new();
+        let dispatch = waiting.clone();
+        tasks.spawn(async move {
+            while let Some(message) = inbox.next().await {
+                dispatch.deliver(message.into());
+            }
+            dispatch.close();
+        });
+        let store_permits = Semaphore::new(options.store_inflight.max(1));
+        let inner = Inner { client, waiting, link, options: options.clone(), store_permits, _tasks: tasks };
+        Ok(Bus(Arc::new(inner)))
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.0.link.counters.read()
+    }
+
+    /// Whether the connection stands right now.
+    pub fn is_connected(&self) -> bool {
+        self.0.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// How long the connection has been down; `None` while it stands.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.0.link.down_for()
+    }
+
+    /// The largest payload that the server takes in one message.
+    pub fn max_payload(&self) -> usize {
+        self.0.client.max_payload()
+    }
+
+    /// How many calls, offers and private inboxes wait right now.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.len()
+    }
+
+    /// Hands a message to the connection. It is on its way, not there: [`Bus::flush`] before a process ends, a
+    /// durable write for what must not be lost.
+    pub async fn publish(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), PublishError> {
+        self.send(subject, None, headers, payload).await
+    }
+
+    /// The same with an address for answers, such as [`Inbox::subject`].
+    pub async fn publish_with_reply(
+        &self,
+        subject: &str,
+        reply: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        self.send(subject, Some(reply.to_owned()), headers, payload).await
+    }
+
+    /// Publishes a protobuf message.
+    pub async fn publish_message(
+        &self,
+        subject: &str,
+        headers: Headers,
+        message: &impl prost::Message,
+    ) -> Result<(), PublishError> {
+        self.send(subject, None, headers, message.encode_to_vec().into()).await
+    }
+
+    pub(crate) async fn send(
+        &self,
+        subject: &str,
+        reply: Option<String>,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let client = &self.0.client;
+        let max = self.max_payload();
+        if payload.len() > max {
+            return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
+        }
+        let limit = self.0.options.publish_timeout.0;
+        if self.down_for().is_some_and(|down| down > limit) {
+            return Err(PublishError::Disconnected { subject: subject.to_owned() });
+        }
+        let sent = async {
+            let to = subject.to_owned();
+            match (reply, headers.into_map()) {
+                (None, None) => client.publish(to, payload).await,
+                (None, Some(map)) => client.publish_with_headers(to, map, payload).await,
+                (Some(reply), None) => client.publish_with_reply(to, reply, payload).await,
+                (Some(reply), Some(map)) => client.publish_with_reply_and_headers(to, reply, map, payload).await,
+            }
+        };
+        match timeout(limit, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(match error.kind() {
+                async_nats::PublishErrorKind::InvalidSubject => {
+                    PublishError::BadSubject { subject: subject.to_owned() }
+                }
+                async_nats::PublishErrorKind::MaxPayloadExceeded => {
+                    PublishError::TooLarge { subject: subject.to_owned(), size: max, max }
+                }
+                async_nats::PublishErrorKind::Send => PublishError::Disconnected { subject: subject.to_owned() },
+            }),
+            Err(_) => Err(PublishError::Disconnected { subject: subject.to_owned() }),
+        }
+    }
+
+    /// Waits until the server has read everything published and subscribed so far.
+    pub async fn flush(&self) -> Result<(), PublishError> {
+        let lost = || PublishError::Disconnected { subject: "(flush)".to_owned() };
+        match timeout(self.0.options.flush_timeout.0, self.0.client.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(lost()),
+        }
+    }
+
+    /// A private inbox for many messages. Its subscription exists already: publish its subject at once.
+    pub fn inbox(&self) -> Inbox {
+        self.inbox_for(self.0.options.inbox_capacity)
+    }
+
+    pub(crate) fn inbox_for(&self, capacity: usize) -> Inbox {
+        self.0.waiting.many(capacity)
+    }
+}
+
+fn random_token() -> String {
+    data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 16]>())
+}
+
+async fn read_credentials(credentials: &Credentials) -> Result<Login, ConnectError> {
+    let failed = |reason: String| ConnectError::Credentials { reference: credentials.clone().into(), reason };
+    match credentials {
+        Credentials::None => Ok(Login::None),
+        Credentials::File(path) => {
+            let text = tokio::fs::read_to_string(path).await.map_err(|e| failed(e.to_string()))?;
+            Ok(Login::from_secret(&text))
+        }
+        Credentials::Environment(name) => {
+            let text = std::env::var(name).map_err(|e| failed(e.to_string()))?;
+            Ok(Login::from_secret(&text))
+        }
+    }
+}
+
+fn client_options(options: &Options, login: &Login, link: &Arc<Link>) -> Result<ConnectOptions, ConnectError> {
+    let base = ConnectOptions::new();
+    let base = match login.clone() {
+        Login::None => base,
+        Login::Creds(text) => base.credentials(&text).map_err(|e| ConnectError::Credentials {
+            reference: options.credentials.clone().into(),
+            reason: e.to_string(),
+        })?,
+        Login::Token(token) => base.token(token),
+        Login::UserPassword(user, password) => base.user_and_password(user, password),
+    };
+    let pause_max = options.reconnect_pause_max.0;
+    let link = link.clone();
+    Ok(base
+        .name(&options.name)
+        .connection_timeout(options.connect_timeout.0)
+        .ping_interval(options.ping_interval.0)
+        .request_timeout(Some(options.api_timeout.0))
+        .client_capacity(options.command_capacity)
+        .subscription_capacity(options.subscription_capacity)
+        .max_reconnects(None)
+        .reconnect_delay_callback(move |attempts| {
+            let doubled = 1u64.checked_shl(u32::try_from(attempts.min(20)).unwrap_or(20)).unwrap_or(u64::MAX);
+            if attempts <= 1 { Duration::ZERO } else { Duration::from_millis(doubled).min(pause_max) }
+        })
+        .event_callback(move |event| {
+            let link = link.clone();
+            async move { link.handle(event) }
+        }))
+}
+
+/// Tries until `start_timeout` has passed. What another attempt cannot change is an error at once.
+async fn connect_client(
+    options: &Options,
+    login: &Login,
+    link: &Arc<Link>,
+) -> Result<async_nats::Client, ConnectError> {
+    let url = || options.url.clone();
+    let until = Instant::now() + options.start_timeout.0;
+    let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let error = match client_options(options, login, link)?.connect(&addresses[..]).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let reason = error.to_string();
+        match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                return Err(ConnectError::Refused { url: url(), reason });
+            }
+            ConnectErrorKind::ServerParse => return Err(ConnectError::BadUrl { url: url(), reason }),
+            ConnectErrorKind::Tls => return Err(ConnectError::Tls { url: url(), reason }),
+            kind if Instant::now() + pause >= until => {
+                return Err(match kind {
+                    ConnectErrorKind::TimedOut => ConnectError::Timeout { url: url(), after: options.start_timeout.0 },
+                    _ => ConnectError::NoServer { url: url(), reason },
+                });
+            }
+            _ => {}
+        }
+        tracing::debug!(url = %options.url, reason, "no NATS server yet: trying again");
+        sleep(pause).await;
+        pause = (pause * 2).min(options.reconnect_pause_max.0);
+    }
+}

@@ -1,0 +1,82 @@
+//! Headers of a message: a short list, because almost everything travels in the payload.
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+
+/// W3C trace context, the one header that every message may carry.
+pub const TRACEPARENT: &str = "traceparent";
+
+pub(crate) const MSG_ID: &str = "Nats-Msg-Id";
+pub(crate) const EXPECTED_LAST_SUBJECT_SEQ: &str = "Nats-Expected-Last-Subject-Sequence";
+pub(crate) const EXPECTED_LAST_SEQ: &str = "Nats-Expected-Last-Sequence";
+pub(crate) const TTL: &str = "Nats-TTL";
+pub(crate) const KV_OPERATION: &str = "KV-Operation";
+pub(crate) const MARKER_REASON: &str = "Nats-Marker-Reason";
+pub(crate) const SEQUENCE: &str = "Nats-Sequence";
+pub(crate) const SUBJECT: &str = "Nats-Subject";
+pub(crate) const TIME_STAMP: &str = "Nats-Time-Stamp";
+pub(crate) const REQUEST_INFO: &str = "Nats-Request-Info";
+
+/// Headers by name. Names are compared exactly as written, as NATS does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(HeaderMap);
+
+impl Headers {
+    pub fn new() -> Headers {
+        Headers::default()
+    }
+
+    /// The same headers with `name` set. A value that would break the header block loses its line breaks; a name
+    /// that cannot be a header name is left out.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Headers {
+        self.set(name, value);
+        self
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        let Ok(name) = name.parse::<HeaderName>() else { return };
+        let value = value.parse::<HeaderValue>().or_else(|_| value.replace(['\r', '\n'], " ").parse());
+        if let Ok(value) = value {
+            self.0.insert(name, value);
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(HeaderValue::as_str)
+    }
+
+    pub fn traceparent(&self) -> Option<&str> {
+        self.get(TRACEPARENT)
+    }
+
+    #[must_use]
+    pub fn with_traceparent(self, traceparent: &str) -> Headers {
+        self.with(TRACEPARENT, traceparent)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn from_map(map: HeaderMap) -> Headers {
+        Headers(map)
+    }
+
+    /// `None` when there is nothing to send: a message without a header block is smaller and faster.
+    pub(crate) fn into_map(self) -> Option<HeaderMap> {
+        if self.0.is_empty() { None } else { Some(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_cannot_break_out_of_its_line() {
+        let headers = Headers::new().with("X", "a\r\nNats-Msg-Id: forged").with("bad name", "v");
+        assert_eq!(headers.get("X"), Some("a  Nats-Msg-Id: forged"));
+        assert_eq!(headers.get("Nats-Msg-Id"), None);
+        assert_eq!(headers.get("bad name"), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! The message bus: typed publish, call, offer, subscribe, durable store, consume, key-value, leases and
+//! bodies too large for one message, all over NATS.
+//!
+//! Guarantees:
+//! - no type of the NATS client appears here: a role knows subjects and values, never how a message travels;
+//! - every wait has a named bound in [`Options`], and a call that ends by any road leaves nothing behind;
+//! - a call to a subject that nobody listens to fails at once, as does one that the server forbids;
+//! - a lost connection is made again; consumers and leases go on by themselves or say that they ended;
+//! - a write can be fenced: [`Fence`] makes the server refuse it when somebody else wrote first.
+//!
+//! Not here: what the messages mean (`farebox-proto`), who may do what (`farebox-identity`), retries of calls.
+
+mod bucket;
+mod call;
+mod caller;
+mod connect;
+mod consume;
+mod counters;
+mod delivery;
+mod error;
+mod headers;
+mod inbox;
+mod jetstream;
+mod lease;
+mod objects;
+mod options;
+mod replay;
+mod store;
+mod stream;
+mod subscribe;
+pub mod topology;
+
+pub use bucket::{Bucket, BucketSpec, Entry, Watch};
+pub use call::{Offer, Refusal};
+pub use caller::{Caller, UnknownCaller, caller};
+pub use connect::Bus;
+pub use consume::{AckMode, ConsumerInfo, ConsumerSpec, JobDelivery, Puller, StartAt};
+pub use counters::Counts;
+pub use delivery::{Delivery, Status};
+pub use error::{
+    CallError, ConnectError, ConsumeError, ObjectError, PublishError, StoreError, StreamError, SubscribeError,
+};
+pub use headers::{Headers, TRACEPARENT};
+pub use inbox::Inbox;
+pub use lease::{Lease, LeaseOptions};
+pub use objects::ObjectRef;
+pub use options::{Credentials, Login, Options, Span};
+pub use replay::Replay;
+pub use store::{Fence, Stored};
+pub use stream::{Discard, Retention, Storage, StoredMessage, StreamInfo, StreamSpec};
+pub use subscribe::Subscription;

@@ -1,0 +1,98 @@
+//! Bodies too large for one message: stored in parts for a limited time, referred to by name.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    connect::Bus,
+    error::{ObjectError, StreamError},
+    headers::Headers,
+    store::Fence,
+    stream::{Discard, StreamSpec},
+};
+
+/// Where a stored body is and what it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    pub bucket: String,
+    pub name: String,
+    pub size: u64,
+    /// SHA-256, in lower-case hexadecimal.
+    pub digest: String,
+}
+
+pub(crate) fn bodies_spec(bucket: &str, max_bytes: u64, max_age: Duration, replicas: u8) -> StreamSpec {
+    let subjects = format!("$O.{bucket}.C.>");
+    StreamSpec {
+        max_age: Some(max_age),
+        discard: Discard::New,
+        replicas,
+        ..StreamSpec::new(&stream_name(bucket), &[&subjects], max_bytes)
+    }
+}
+
+fn stream_name(bucket: &str) -> String {
+    format!("OBJ_{bucket}")
+}
+
+fn digest_of(body: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(body))
+}
+
+impl Bus {
+    /// Stores a body.
+    pub async fn put_object(&self, bucket: &str, body: Bytes) -> Result<ObjectRef, ObjectError> {
+        let options = &self.0.options;
+        if body.len() > options.object_max {
+            return Err(ObjectError::TooLarge { size: body.len(), max: options.object_max });
+        }
+        let name = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 16]>());
+        let subject = format!("$O.{bucket}.C.{name}");
+        let part = options.object_chunk.clamp(1, self.max_payload().max(1));
+        let mut rest = body.clone();
+        while !rest.is_empty() {
+            let chunk = rest.split_to(part.min(rest.len()));
+            self.store(&subject, Headers::new(), Fence::none(), chunk, options.api_timeout.0).await?;
+        }
+        Ok(ObjectRef { bucket: bucket.to_owned(), name, size: body.len() as u64, digest: digest_of(&body) })
+    }
+
+    /// Fetches a stored body and checks that it is the one that was stored.
+    pub async fn get_object(&self, object: &ObjectRef) -> Result<Bytes, ObjectError> {
+        let max = self.0.options.object_max;
+        let size = usize::try_from(object.size).unwrap_or(usize::MAX);
+        if size > max {
+            return Err(ObjectError::TooLarge { size, max });
+        }
+        let subject = format!("$O.{}.C.{}", object.bucket, object.name);
+        let gone = || ObjectError::Gone { name: object.name.clone() };
+        let corrupt = || ObjectError::Corrupt { name: object.name.clone() };
+        let mut parts = match self.read_from(&stream_name(&object.bucket), &subject, 1).await {
+            Err(StreamError::NotFound { .. }) => return Err(gone()),
+            other => other?,
+        };
+        let mut body = BytesMut::with_capacity(size);
+        while let Some(part) = parts.next().await? {
+            if body.len() + part.payload.len() > size {
+                return Err(corrupt());
+            }
+            body.extend_from_slice(&part.payload);
+        }
+        if body.is_empty() && size > 0 {
+            return Err(gone());
+        }
+        if body.len() != size || digest_of(&body) != object.digest {
+            return Err(corrupt());
+        }
+        Ok(body.freeze())
+    }
+
+    /// Removes a stored body before its time.
+    pub async fn delete_object(&self, object: &ObjectRef) -> Result<(), ObjectError> {
+        let subject = format!("$O.{}.C.{}", object.bucket, object.name);
+        self.purge_up_to(&stream_name(&object.bucket), &subject, u64::MAX - 1).await?;
+        Ok(())
+    }
+}

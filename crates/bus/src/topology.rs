@@ -1,0 +1,123 @@
+//! Every stream and bucket that farebox needs: what it holds, how long, how much, and what happens when it is full.
+
+use std::time::Duration;
+
+use farebox_proto::subjects::{self, Tenancy};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bucket::BucketSpec,
+    connect::Bus,
+    error::StreamError,
+    objects,
+    options::Span,
+    stream::{Discard, Retention, StreamSpec},
+};
+
+/// The guard's decisions, in the order in which they were made.
+pub const LEDGER: &str = "FAREBOX_LEDGER";
+/// One fact per attempt, for accounting.
+pub const CALLS: &str = "FAREBOX_CALLS";
+/// Jobs that wait for capacity or are being worked on.
+pub const JOBS: &str = "FAREBOX_JOBS";
+/// Final answers of jobs and of requests without a reply subject.
+pub const RESULTS: &str = "FAREBOX_RESULTS";
+/// Bodies too large for one message.
+pub const BODIES: &str = "farebox-bodies";
+/// Who leads what.
+pub const LEASES: &str = "farebox-leases";
+
+const MIB: u64 = 1024 * 1024;
+
+/// Sizes and ages of what is stored. The server reserves the sizes, so their sum must fit on its disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageOptions {
+    /// Copies of every stream in a cluster: 1, 3 or 5.
+    pub replicas: u8,
+    /// When the ledger is full, hard budgets refuse. The guard trims it behind its snapshots.
+    pub ledger_max_bytes: u64,
+    /// When it is full, the oldest facts go, read or not: room for a long stop of ClickHouse.
+    pub calls_max_bytes: u64,
+    pub calls_max_age: Span,
+    /// When it is full, new jobs are refused.
+    pub jobs_max_bytes: u64,
+    /// When so many jobs wait, new ones are refused.
+    pub jobs_max_messages: u64,
+    /// When it is full, the oldest results go.
+    pub results_max_bytes: u64,
+    pub results_max_age: Span,
+    /// When it is full, new large bodies are refused.
+    pub bodies_max_bytes: u64,
+    pub bodies_max_age: Span,
+    /// How long message ids are remembered: a repeated write within it is stored once.
+    pub duplicate_window: Span,
+}
+
+impl Default for StorageOptions {
+    fn default() -> StorageOptions {
+        StorageOptions {
+            replicas: 1,
+            ledger_max_bytes: 1024 * MIB,
+            calls_max_bytes: 2048 * MIB,
+            calls_max_age: Span::secs(24 * 3600),
+            jobs_max_bytes: 512 * MIB,
+            jobs_max_messages: 100_000,
+            results_max_bytes: 512 * MIB,
+            results_max_age: Span::secs(24 * 3600),
+            bodies_max_bytes: 512 * MIB,
+            bodies_max_age: Span::secs(3600),
+            duplicate_window: Span::secs(120),
+        }
+    }
+}
+
+/// The streams, bodies included.
+pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
+    let base = |name: &str, subject: &str, max_bytes: u64| StreamSpec {
+        replicas: options.replicas,
+        duplicate_window: options.duplicate_window.0,
+        ..StreamSpec::new(name, &[subject], max_bytes)
+    };
+    vec![
+        StreamSpec { discard: Discard::New, ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes) },
+        StreamSpec {
+            max_age: Some(options.calls_max_age.0),
+            ..base(CALLS, &tenancy.calls(), options.calls_max_bytes)
+        },
+        StreamSpec {
+            retention: Retention::WorkQueue,
+            discard: Discard::New,
+            max_messages: Some(options.jobs_max_messages),
+            ..base(JOBS, subjects::JOBS_ALL, options.jobs_max_bytes)
+        },
+        StreamSpec {
+            max_age: Some(options.results_max_age.0),
+            max_msgs_per_subject: Some(1),
+            ..base(RESULTS, &tenancy.responses(), options.results_max_bytes)
+        },
+        objects::bodies_spec(BODIES, options.bodies_max_bytes, options.bodies_max_age.0, options.replicas),
+    ]
+}
+
+/// The buckets.
+pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
+    vec![BucketSpec {
+        // Marks of expired leases only need to outlive a look-up.
+        key_ttl: Some(Duration::from_secs(60)),
+        replicas: options.replicas,
+        ..BucketSpec::new(LEASES, MIB)
+    }]
+}
+
+/// Makes everything that is missing and changes what differs. Safe to run by every role at every start.
+pub async fn ensure_topology(bus: &Bus, tenancy: Tenancy, options: &StorageOptions) -> Result<(), StreamError> {
+    for spec in streams(tenancy, options) {
+        bus.ensure_stream(&spec).await?;
+    }
+    for spec in buckets(options) {
+        bus.ensure_bucket(&spec).await?;
+    }
+    Ok(())
+}
