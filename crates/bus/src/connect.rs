@@ -11,6 +11,7 @@ use std::{
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
+use farebox_types::Secret;
 use futures::StreamExt;
 use tokio::{
     sync::{Semaphore, watch},
@@ -23,7 +24,7 @@ use crate::{
     error::{ConnectError, PublishError},
     headers::Headers,
     inbox::{Inbox, Waiting},
-    options::{Credentials, Login, Options},
+    options::{Login, Options},
 };
 
 /// Distinct server errors that are remembered so that each is logged once.
@@ -63,7 +64,11 @@ impl Link {
 
     fn down_for(&self) -> Option<Duration> {
         let since = self.down_since.load(Relaxed).checked_sub(1)?;
-        Some(self.started.elapsed().saturating_sub(Duration::from_millis(since)))
+        Some(
+            self.started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(since)),
+        )
     }
 
     fn handle(&self, event: Event) {
@@ -120,7 +125,10 @@ impl Bus {
     /// Connects, with the credentials that the options refer to. Goes on trying for `start_timeout` when no server
     /// answers; refused credentials are an error at once.
     pub async fn connect(options: &Options) -> Result<Bus, ConnectError> {
-        let login = read_credentials(&options.credentials).await?;
+        let login = match &options.credentials {
+            Some(reference) => read_credentials(reference).await?,
+            None => Login::None,
+        };
         Bus::connect_as(options, login).await
     }
 
@@ -129,7 +137,10 @@ impl Bus {
         if options.url.contains('@') {
             // The client would silently ignore them. The address is not repeated: it holds a secret.
             let reason = "credentials do not belong into the address: set nats.credentials".to_owned();
-            return Err(ConnectError::BadUrl { url: "nats://…@…".to_owned(), reason });
+            return Err(ConnectError::BadUrl {
+                url: "nats://…@…".to_owned(),
+                reason,
+            });
         }
         let counters = Arc::new(Counters::default());
         let waiting = Waiting::new(format!("_INBOX.{}", random_token()), counters.clone());
@@ -143,8 +154,14 @@ impl Bus {
             url: options.url.clone(),
         });
         let client = connect_client(options, &login, &link).await?;
-        let gone = |reason: String| ConnectError::NoServer { url: options.url.clone(), reason };
-        let mut inbox = client.subscribe(waiting.wildcard()).await.map_err(|e| gone(e.to_string()))?;
+        let gone = |reason: String| ConnectError::NoServer {
+            url: options.url.clone(),
+            reason,
+        };
+        let mut inbox = client
+            .subscribe(waiting.wildcard())
+            .await
+            .map_err(|e| gone(e.to_string()))?;
         let mut tasks = JoinSet::new();
         let dispatch = waiting.clone();
         tasks.spawn(async move {
@@ -154,7 +171,14 @@ impl Bus {
             dispatch.close();
         });
         let store_permits = Semaphore::new(options.store_inflight.max(1));
-        let inner = Inner { client, waiting, link, options: options.clone(), store_permits, _tasks: tasks };
+        let inner = Inner {
+            client,
+            waiting,
+            link,
+            options: options.clone(),
+            store_permits,
+            _tasks: tasks,
+        };
         Ok(Bus(Arc::new(inner)))
     }
 
@@ -210,7 +234,8 @@ impl Bus {
         headers: Headers,
         message: &impl prost::Message,
     ) -> Result<(), PublishError> {
-        self.send(subject, None, headers, message.encode_to_vec().into()).await
+        self.send(subject, None, headers, message.encode_to_vec().into())
+            .await
     }
 
     pub(crate) async fn send(
@@ -223,11 +248,17 @@ impl Bus {
         let client = &self.0.client;
         let max = self.max_payload();
         if payload.len() > max {
-            return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
+            return Err(PublishError::TooLarge {
+                subject: subject.to_owned(),
+                size: payload.len(),
+                max,
+            });
         }
-        let limit = self.0.options.publish_timeout.0;
+        let limit = self.0.options.publish_timeout.get();
         if self.down_for().is_some_and(|down| down > limit) {
-            return Err(PublishError::Disconnected { subject: subject.to_owned() });
+            return Err(PublishError::Disconnected {
+                subject: subject.to_owned(),
+            });
         }
         let sent = async {
             let to = subject.to_owned();
@@ -235,28 +266,40 @@ impl Bus {
                 (None, None) => client.publish(to, payload).await,
                 (None, Some(map)) => client.publish_with_headers(to, map, payload).await,
                 (Some(reply), None) => client.publish_with_reply(to, reply, payload).await,
-                (Some(reply), Some(map)) => client.publish_with_reply_and_headers(to, reply, map, payload).await,
+                (Some(reply), Some(map)) => {
+                    client
+                        .publish_with_reply_and_headers(to, reply, map, payload)
+                        .await
+                }
             }
         };
         match timeout(limit, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(match error.kind() {
-                async_nats::PublishErrorKind::InvalidSubject => {
-                    PublishError::BadSubject { subject: subject.to_owned() }
-                }
-                async_nats::PublishErrorKind::MaxPayloadExceeded => {
-                    PublishError::TooLarge { subject: subject.to_owned(), size: max, max }
-                }
-                async_nats::PublishErrorKind::Send => PublishError::Disconnected { subject: subject.to_owned() },
+                async_nats::PublishErrorKind::InvalidSubject => PublishError::BadSubject {
+                    subject: subject.to_owned(),
+                },
+                async_nats::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge {
+                    subject: subject.to_owned(),
+                    size: max,
+                    max,
+                },
+                async_nats::PublishErrorKind::Send => PublishError::Disconnected {
+                    subject: subject.to_owned(),
+                },
             }),
-            Err(_) => Err(PublishError::Disconnected { subject: subject.to_owned() }),
+            Err(_) => Err(PublishError::Disconnected {
+                subject: subject.to_owned(),
+            }),
         }
     }
 
     /// Waits until the server has read everything published and subscribed so far.
     pub async fn flush(&self) -> Result<(), PublishError> {
-        let lost = || PublishError::Disconnected { subject: "(flush)".to_owned() };
-        match timeout(self.0.options.flush_timeout.0, self.0.client.flush()).await {
+        let lost = || PublishError::Disconnected {
+            subject: "(flush)".to_owned(),
+        };
+        match timeout(self.0.options.flush_timeout.get(), self.0.client.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(lost()),
         }
@@ -272,49 +315,61 @@ impl Bus {
     }
 }
 
-fn random_token() -> String {
+pub(crate) fn random_token() -> String {
     data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 16]>())
 }
 
-async fn read_credentials(credentials: &Credentials) -> Result<Login, ConnectError> {
-    let failed = |reason: String| ConnectError::Credentials { reference: credentials.clone().into(), reason };
-    match credentials {
-        Credentials::None => Ok(Login::None),
-        Credentials::File(path) => {
-            let text = tokio::fs::read_to_string(path).await.map_err(|e| failed(e.to_string()))?;
-            Ok(Login::from_secret(&text))
-        }
-        Credentials::Environment(name) => {
-            let text = std::env::var(name).map_err(|e| failed(e.to_string()))?;
-            Ok(Login::from_secret(&text))
-        }
-    }
+async fn read_credentials(reference: &Secret) -> Result<Login, ConnectError> {
+    let failed = |reason: String| ConnectError::Credentials {
+        reference: reference.to_string(),
+        reason,
+    };
+    let text = match reference {
+        Secret::File(path) => tokio::fs::read_to_string(path)
+            .await
+            .map_err(|e| failed(e.to_string()))?,
+        Secret::Env(name) => std::env::var(name).map_err(|e| failed(e.to_string()))?,
+    };
+    Ok(Login::from_secret(&text))
 }
 
-fn client_options(options: &Options, login: &Login, link: &Arc<Link>) -> Result<ConnectOptions, ConnectError> {
+fn client_options(
+    options: &Options,
+    login: &Login,
+    link: &Arc<Link>,
+) -> Result<ConnectOptions, ConnectError> {
     let base = ConnectOptions::new();
     let base = match login.clone() {
         Login::None => base,
         Login::Creds(text) => base.credentials(&text).map_err(|e| ConnectError::Credentials {
-            reference: options.credentials.clone().into(),
+            reference: options
+                .credentials
+                .as_ref()
+                .map_or("memory".to_owned(), Secret::to_string),
             reason: e.to_string(),
         })?,
         Login::Token(token) => base.token(token),
         Login::UserPassword(user, password) => base.user_and_password(user, password),
     };
-    let pause_max = options.reconnect_pause_max.0;
+    let pause_max = options.reconnect_pause_max.get();
     let link = link.clone();
     Ok(base
         .name(&options.name)
-        .connection_timeout(options.connect_timeout.0)
-        .ping_interval(options.ping_interval.0)
-        .request_timeout(Some(options.api_timeout.0))
+        .connection_timeout(options.connect_timeout.get())
+        .ping_interval(options.ping_interval.get())
+        .request_timeout(Some(options.api_timeout.get()))
         .client_capacity(options.command_capacity)
         .subscription_capacity(options.subscription_capacity)
         .max_reconnects(None)
         .reconnect_delay_callback(move |attempts| {
-            let doubled = 1u64.checked_shl(u32::try_from(attempts.min(20)).unwrap_or(20)).unwrap_or(u64::MAX);
-            if attempts <= 1 { Duration::ZERO } else { Duration::from_millis(doubled).min(pause_max) }
+            let doubled = 1u64
+                .checked_shl(u32::try_from(attempts.min(20)).unwrap_or(20))
+                .unwrap_or(u64::MAX);
+            if attempts <= 1 {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(doubled).min(pause_max)
+            }
         })
         .event_callback(move |event| {
             let link = link.clone();
@@ -329,11 +384,14 @@ async fn connect_client(
     link: &Arc<Link>,
 ) -> Result<async_nats::Client, ConnectError> {
     let url = || options.url.clone();
-    let until = Instant::now() + options.start_timeout.0;
+    let until = Instant::now() + options.start_timeout.get();
     let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
     let mut pause = Duration::from_millis(20);
     loop {
-        let error = match client_options(options, login, link)?.connect(&addresses[..]).await {
+        let error = match client_options(options, login, link)?
+            .connect(&addresses[..])
+            .await
+        {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
@@ -346,7 +404,10 @@ async fn connect_client(
             ConnectErrorKind::Tls => return Err(ConnectError::Tls { url: url(), reason }),
             kind if Instant::now() + pause >= until => {
                 return Err(match kind {
-                    ConnectErrorKind::TimedOut => ConnectError::Timeout { url: url(), after: options.start_timeout.0 },
+                    ConnectErrorKind::TimedOut => ConnectError::Timeout {
+                        url: url(),
+                        after: options.start_timeout.get(),
+                    },
                     _ => ConnectError::NoServer { url: url(), reason },
                 });
             }
@@ -354,6 +415,6 @@ async fn connect_client(
         }
         tracing::debug!(url = %options.url, reason, "no NATS server yet: trying again");
         sleep(pause).await;
-        pause = (pause * 2).min(options.reconnect_pause_max.0);
+        pause = (pause * 2).min(options.reconnect_pause_max.get());
     }
 }

@@ -12,13 +12,13 @@ use tokio::{
 };
 
 use crate::{
-    connect::Bus,
+    connect::{Bus, random_token},
     delivery::{Delivery, Status},
-    error::{ConsumeError, StreamError},
+    error::{CallError, ConsumeError, StreamError},
     headers::Headers,
-    inbox::Inbox,
     jetstream::code,
     stream::nanos,
+    subscribe::Subscription,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +96,25 @@ struct InfoAnswer {
 
 impl Bus {
     /// Makes the durable consumer, or changes it to be as wanted, and returns what pulls from it.
-    pub async fn consumer(&self, stream: &str, durable: &str, spec: &ConsumerSpec) -> Result<Puller, StreamError> {
+    pub async fn consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        spec: &ConsumerSpec,
+    ) -> Result<Puller, StreamError> {
         self.ensure_consumer(stream, durable, spec).await?;
+        let prefix = format!("_INBOX.{}", random_token());
+        let subscribed = self.subscribe(&format!("{prefix}.*"), None).await;
+        let deliveries = subscribed.map_err(|_| StreamError::Call {
+            stream: stream.to_owned(),
+            source: CallError::Disconnected {
+                subject: prefix.clone(),
+            },
+        })?;
         Ok(Puller {
+            prefix,
+            deliveries,
+            pulls: 0,
             bus: self.clone(),
             stream: stream.to_owned(),
             durable: durable.to_owned(),
@@ -112,16 +128,30 @@ impl Bus {
     pub async fn delete_consumer(&self, stream: &str, durable: &str) -> Result<(), StreamError> {
         let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{durable}");
         match self.api::<_, Value>(stream, &subject, &json!({})).await {
-            Ok(_) | Err(StreamError::Refused { code: code::CONSUMER_NOT_FOUND, .. }) => Ok(()),
+            Ok(_)
+            | Err(StreamError::Refused {
+                code: code::CONSUMER_NOT_FOUND,
+                ..
+            }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     async fn consumer_answer(&self, stream: &str, durable: &str) -> Result<InfoAnswer, StreamError> {
-        self.api(stream, &format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"), &json!({})).await
+        self.api(
+            stream,
+            &format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"),
+            &json!({}),
+        )
+        .await
     }
 
-    async fn ensure_consumer(&self, stream: &str, durable: &str, spec: &ConsumerSpec) -> Result<(), StreamError> {
+    async fn ensure_consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        spec: &ConsumerSpec,
+    ) -> Result<(), StreamError> {
         let mut config = config_of(durable, spec);
         match self.consumer_answer(stream, durable).await {
             Ok(present) => {
@@ -137,7 +167,10 @@ impl Bus {
                     map.retain(|_, value| !value.is_null());
                 }
             }
-            Err(StreamError::Refused { code: code::CONSUMER_NOT_FOUND, .. }) => {}
+            Err(StreamError::Refused {
+                code: code::CONSUMER_NOT_FOUND,
+                ..
+            }) => {}
             Err(error) => return Err(error),
         }
         let mut subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{durable}");
@@ -146,9 +179,10 @@ impl Bus {
         }
         let request = json!({ "stream_name": stream, "config": config, "action": "" });
         match self.api::<_, Value>(stream, &subject, &request).await {
-            Err(StreamError::Refused { reason, .. }) => {
-                Err(StreamError::Incompatible { stream: format!("{stream}, consumer {durable}"), reason })
-            }
+            Err(StreamError::Refused { reason, .. }) => Err(StreamError::Incompatible {
+                stream: format!("{stream}, consumer {durable}"),
+                reason,
+            }),
             other => other.map(|_| ()),
         }
     }
@@ -190,11 +224,16 @@ pub struct Puller {
     durable: String,
     spec: ConsumerSpec,
     generation: watch::Receiver<u64>,
+    /// Deliveries keep the subject under which they were stored, so they need a subscription of their own; only what
+    /// the server says about a pull arrives on that pull's own subject, `<prefix>.<pull>`.
+    deliveries: Subscription,
+    prefix: String,
+    pulls: u64,
     pull: Option<Pull>,
 }
 
 struct Pull {
-    inbox: Inbox,
+    subject: String,
     got: VecDeque<JobDelivery>,
     wanted: usize,
     heartbeat: Duration,
@@ -211,18 +250,24 @@ enum Step {
 
 impl Puller {
     /// Waits until `max_messages` are here or `expires` has passed, whichever comes first. Empty when nothing came.
-    pub async fn batch(&mut self, max_messages: usize, max_bytes: usize, expires: Duration) -> Vec<JobDelivery> {
+    pub async fn batch(
+        &mut self,
+        max_messages: usize,
+        max_bytes: usize,
+        expires: Duration,
+    ) -> Vec<JobDelivery> {
         let until = Instant::now() + expires;
         let mut pause = Duration::from_millis(10);
         let mut max_bytes = max_bytes;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if self.pull.is_none() && (left.is_zero() || !self.send_pull(max_messages, max_bytes, left).await) {
+            if self.pull.is_none() && (left.is_zero() || !self.send_pull(max_messages, max_bytes, left).await)
+            {
                 if left.is_zero() {
                     return Vec::new();
                 }
                 sleep_until((Instant::now() + pause).min(until)).await;
-                pause = (pause * 2).min(self.bus.0.options.consumer_pause_max.0);
+                pause = (pause * 2).min(self.bus.0.options.consumer_pause_max.get());
                 continue;
             }
             let step = self.receive().await;
@@ -236,11 +281,14 @@ impl Puller {
                 Step::Repair(reason) => {
                     self.bus.0.link.counters.consumer_repairs.add_one();
                     tracing::warn!(stream = %self.stream, consumer = %self.durable, reason, "making a consumer again");
-                    let repaired = self.bus.ensure_consumer(&self.stream, &self.durable, &self.spec).await;
+                    let repaired = self
+                        .bus
+                        .ensure_consumer(&self.stream, &self.durable, &self.spec)
+                        .await;
                     if let Err(error) = repaired {
                         tracing::debug!(stream = %self.stream, consumer = %self.durable, %error, "not yet");
                         sleep_until((Instant::now() + pause).min(until)).await;
-                        pause = (pause * 2).min(self.bus.0.options.consumer_pause_max.0);
+                        pause = (pause * 2).min(self.bus.0.options.consumer_pause_max.get());
                     }
                 }
             }
@@ -265,7 +313,7 @@ impl Puller {
     async fn send_pull(&mut self, wanted: usize, max_bytes: usize, expires: Duration) -> bool {
         let wanted = wanted.max(1);
         // The server takes no heartbeat above half of the time that the pull may last.
-        let heartbeat = self.bus.0.options.pull_heartbeat.0.min(expires / 2);
+        let heartbeat = self.bus.0.options.pull_heartbeat.get().min(expires / 2);
         let mut request = json!({ "batch": wanted, "expires": nanos(expires) });
         if let Some(map) = request.as_object_mut() {
             if heartbeat >= Duration::from_millis(100) {
@@ -277,28 +325,41 @@ impl Puller {
         }
         // Before the pull is sent: a reconnect from here on loses it.
         self.generation.borrow_and_update();
-        let inbox = self.bus.inbox_for(wanted + 16);
+        self.pulls += 1;
+        let reply = format!("{}.{}", self.prefix, self.pulls);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.durable);
         let body = Bytes::from(request.to_string());
-        let sent = self.bus.send(&subject, Some(inbox.subject()), Headers::new(), body).await;
+        let sent = self
+            .bus
+            .send(&subject, Some(reply.clone()), Headers::new(), body)
+            .await;
         if sent.is_ok() {
-            self.pull = Some(Pull { inbox, got: VecDeque::new(), wanted, heartbeat });
+            self.pull = Some(Pull {
+                subject: reply,
+                got: VecDeque::new(),
+                wanted,
+                heartbeat,
+            });
         }
         sent.is_ok()
     }
 
     async fn receive(&mut self) -> Step {
-        let Some(pull) = &mut self.pull else { return Step::Again };
+        let Some(pull) = &mut self.pull else {
+            return Step::Again;
+        };
         loop {
             let silent_until = Instant::now() + (pull.heartbeat * 3).max(Duration::from_secs(1));
             let delivery = tokio::select! {
                 biased;
-                delivery = pull.inbox.next() => delivery,
-                // Fails only when the connection is gone for good; the inbox ends then too.
+                delivery = self.deliveries.next() => delivery,
+                // Fails only when the connection is gone for good; the subscription ends then too.
                 _ = self.generation.changed() => return Step::Again,
                 () = sleep_until(silent_until) => return Step::Repair("no heartbeat".to_owned()),
             };
-            let Some(delivery) = delivery else { return Step::Repair("the inbox ended".to_owned()) };
+            let Some(delivery) = delivery else {
+                return Step::Repair("the connection is closed".to_owned());
+            };
             match delivery.status {
                 None => {
                     pull.got.extend(JobDelivery::from_delivery(&self.bus, delivery));
@@ -306,6 +367,8 @@ impl Puller {
                         return Step::Done;
                     }
                 }
+                // What is said about an earlier pull, which was given up, does not matter any more.
+                Some(_) if delivery.subject != pull.subject => {}
                 Some(Status(100)) => {}
                 Some(status) => return end_of_pull(status, delivery.description.unwrap_or_default()),
             }
@@ -345,7 +408,11 @@ pub struct JobDelivery {
 impl std::fmt::Debug for JobDelivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without the payload, which may be a prompt.
-        write!(f, "JobDelivery({} #{}, delivery {})", self.subject, self.sequence, self.delivered)
+        write!(
+            f,
+            "JobDelivery({} #{}, delivery {})",
+            self.subject, self.sequence, self.delivered
+        )
     }
 }
 
@@ -382,13 +449,20 @@ impl JobDelivery {
 
     /// Says that it is done, and waits until the server knows.
     pub async fn double_ack(&self, within: Duration) -> Result<(), ConsumeError> {
-        let said = self.bus.request(&self.ack, Headers::new(), Bytes::from_static(b"+ACK"), within).await;
-        said.map(|_| ()).map_err(|source| ConsumeError::Ack { sequence: self.sequence, source })
+        let said = self
+            .bus
+            .request(&self.ack, Headers::new(), Bytes::from_static(b"+ACK"), within)
+            .await;
+        said.map(|_| ()).map_err(|source| ConsumeError::Ack {
+            sequence: self.sequence,
+            source,
+        })
     }
 
     /// Gives it back, to be delivered again after `delay`.
     pub async fn nak(&self, delay: Duration) -> Result<(), ConsumeError> {
-        self.say(Bytes::from(format!("-NAK {}", json!({ "delay": nanos(delay) })))).await
+        self.say(Bytes::from(format!("-NAK {}", json!({ "delay": nanos(delay) }))))
+            .await
     }
 
     /// Says that it is still being worked on: its time begins anew.
@@ -403,6 +477,9 @@ impl JobDelivery {
 
     async fn say(&self, what: Bytes) -> Result<(), ConsumeError> {
         let sent = self.bus.publish(&self.ack, Headers::new(), what).await;
-        sent.map_err(|source| ConsumeError::Send { sequence: self.sequence, source })
+        sent.map_err(|source| ConsumeError::Send {
+            sequence: self.sequence,
+            source,
+        })
     }
 }

@@ -32,8 +32,14 @@ impl ConnectError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    #[error("a message of {size} bytes for `{subject}` is above the server's max_payload of {max}: use the object store")]
-    TooLarge { subject: String, size: usize, max: usize },
+    #[error(
+        "a message of {size} bytes for `{subject}` is above the server's max_payload of {max}: use the object store"
+    )]
+    TooLarge {
+        subject: String,
+        size: usize,
+        max: usize,
+    },
     #[error("`{subject}` is not a subject that can be published to")]
     BadSubject { subject: String },
     #[error("the connection to NATS is down or too slow: nothing could be sent to `{subject}`")]
@@ -105,12 +111,18 @@ pub enum StreamError {
          move its messages away and delete it, or name another one"
     )]
     Incompatible { stream: String, reason: String },
-    #[error("the NATS server has no room for stream `{stream}` ({reason}): lower its max_bytes or give JetStream more")]
+    #[error(
+        "the NATS server has no room for stream `{stream}` ({reason}): lower its max_bytes or give JetStream more"
+    )]
     NoRoom { stream: String, reason: String },
     #[error("JetStream is not enabled on this NATS server or for this account: enable it")]
     NoJetStream,
     #[error("JetStream refuses a request for stream `{stream}`: {reason} (code {code})")]
-    Refused { stream: String, code: u64, reason: String },
+    Refused {
+        stream: String,
+        code: u64,
+        reason: String,
+    },
     #[error("JetStream did not answer for stream `{stream}`")]
     Call { stream: String, source: CallError },
 }
@@ -139,7 +151,11 @@ pub enum StoreError {
     #[error("no acknowledgement for `{subject}` within {after:?}: it may or may not be stored")]
     Timeout { subject: String, after: Duration },
     #[error("the stream behind `{subject}` refuses the message: {reason} (code {code})")]
-    Refused { subject: String, code: u64, reason: String },
+    Refused {
+        subject: String,
+        code: u64,
+        reason: String,
+    },
     #[error("the answer of the stream behind `{subject}` cannot be understood: {reason}")]
     BadAnswer { subject: String, reason: String },
     #[error("the connection to NATS closed while waiting for `{subject}`: it may or may not be stored")]

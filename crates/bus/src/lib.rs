@@ -44,7 +44,7 @@ pub use headers::{Headers, TRACEPARENT};
 pub use inbox::Inbox;
 pub use lease::{Lease, LeaseOptions};
 pub use objects::ObjectRef;
-pub use options::{Credentials, Login, Options, Span};
+pub use options::{Login, Options};
 pub use replay::Replay;
 pub use store::{Fence, Stored};
 pub use stream::{Discard, Retention, Storage, StoredMessage, StreamInfo, StreamSpec};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use farebox_proto::subjects::{self, Tenancy};
+use farebox_types::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,6 @@ use crate::{
     connect::Bus,
     error::StreamError,
     objects,
-    options::Span,
     stream::{Discard, Retention, StreamSpec},
 };
 
@@ -37,19 +37,19 @@ pub struct StorageOptions {
     /// Copies of every stream in a cluster: 1, 3 or 5.
     pub replicas: u8,
     /// When the ledger is full, hard budgets refuse. The guard trims it behind its snapshots.
-    pub ledger_max_bytes: u64,
+    pub ledger_max_bytes: ByteSize,
     /// When it is full, the oldest facts go, read or not: room for a long stop of ClickHouse.
-    pub calls_max_bytes: u64,
+    pub calls_max_bytes: ByteSize,
     pub calls_max_age: Span,
     /// When it is full, new jobs are refused.
-    pub jobs_max_bytes: u64,
+    pub jobs_max_bytes: ByteSize,
     /// When so many jobs wait, new ones are refused.
     pub jobs_max_messages: u64,
     /// When it is full, the oldest results go.
-    pub results_max_bytes: u64,
+    pub results_max_bytes: ByteSize,
     pub results_max_age: Span,
     /// When it is full, new large bodies are refused.
-    pub bodies_max_bytes: u64,
+    pub bodies_max_bytes: ByteSize,
     pub bodies_max_age: Span,
     /// How long message ids are remembered: a repeated write within it is stored once.
     pub duplicate_window: Span,
@@ -59,16 +59,16 @@ impl Default for StorageOptions {
     fn default() -> StorageOptions {
         StorageOptions {
             replicas: 1,
-            ledger_max_bytes: 1024 * MIB,
-            calls_max_bytes: 2048 * MIB,
-            calls_max_age: Span::secs(24 * 3600),
-            jobs_max_bytes: 512 * MIB,
+            ledger_max_bytes: ByteSize(1024 * MIB),
+            calls_max_bytes: ByteSize(2048 * MIB),
+            calls_max_age: Span::from_secs(24 * 3600),
+            jobs_max_bytes: ByteSize(512 * MIB),
             jobs_max_messages: 100_000,
-            results_max_bytes: 512 * MIB,
-            results_max_age: Span::secs(24 * 3600),
-            bodies_max_bytes: 512 * MIB,
-            bodies_max_age: Span::secs(3600),
-            duplicate_window: Span::secs(120),
+            results_max_bytes: ByteSize(512 * MIB),
+            results_max_age: Span::from_secs(24 * 3600),
+            bodies_max_bytes: ByteSize(512 * MIB),
+            bodies_max_age: Span::from_secs(3600),
+            duplicate_window: Span::from_secs(120),
         }
     }
 }
@@ -77,27 +77,35 @@ impl Default for StorageOptions {
 pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
     let base = |name: &str, subject: &str, max_bytes: u64| StreamSpec {
         replicas: options.replicas,
-        duplicate_window: options.duplicate_window.0,
+        duplicate_window: options.duplicate_window.get(),
         ..StreamSpec::new(name, &[subject], max_bytes)
     };
     vec![
-        StreamSpec { discard: Discard::New, ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes) },
         StreamSpec {
-            max_age: Some(options.calls_max_age.0),
-            ..base(CALLS, &tenancy.calls(), options.calls_max_bytes)
+            discard: Discard::New,
+            ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes.0)
+        },
+        StreamSpec {
+            max_age: Some(options.calls_max_age.get()),
+            ..base(CALLS, &tenancy.calls(), options.calls_max_bytes.0)
         },
         StreamSpec {
             retention: Retention::WorkQueue,
             discard: Discard::New,
             max_messages: Some(options.jobs_max_messages),
-            ..base(JOBS, subjects::JOBS_ALL, options.jobs_max_bytes)
+            ..base(JOBS, subjects::JOBS_ALL, options.jobs_max_bytes.0)
         },
         StreamSpec {
-            max_age: Some(options.results_max_age.0),
+            max_age: Some(options.results_max_age.get()),
             max_msgs_per_subject: Some(1),
-            ..base(RESULTS, &tenancy.responses(), options.results_max_bytes)
+            ..base(RESULTS, &tenancy.responses(), options.results_max_bytes.0)
         },
-        objects::bodies_spec(BODIES, options.bodies_max_bytes, options.bodies_max_age.0, options.replicas),
+        objects::bodies_spec(
+            BODIES,
+            options.bodies_max_bytes.0,
+            options.bodies_max_age.get(),
+            options.replicas,
+        ),
     ]
 }
 
@@ -112,7 +120,11 @@ pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
 }
 
 /// Makes everything that is missing and changes what differs. Safe to run by every role at every start.
-pub async fn ensure_topology(bus: &Bus, tenancy: Tenancy, options: &StorageOptions) -> Result<(), StreamError> {
+pub async fn ensure_topology(
+    bus: &Bus,
+    tenancy: Tenancy,
+    options: &StorageOptions,
+) -> Result<(), StreamError> {
     for spec in streams(tenancy, options) {
         bus.ensure_stream(&spec).await?;
     }
