@@ -1,0 +1,51 @@
+//! Anthropic messages: <https://docs.anthropic.com/en/api/messages>.
+
+mod error;
+mod messages;
+mod request;
+mod response;
+mod stream;
+mod thinking;
+mod types;
+mod usage;
+
+use bytes::Bytes;
+
+use crate::{
+    canonical::{Call, Completion, Refusal},
+    decoder::Decoder,
+    dialect::{DialectName, Encoded, Head, ProviderDialect, StreamDecoder, StreamLimits, Target},
+    error::{DecodeError, EncodeError},
+    framing::sse::Sse,
+};
+
+pub(crate) struct AnthropicMessages;
+
+impl ProviderDialect for AnthropicMessages {
+    fn name(&self) -> DialectName {
+        DialectName::AnthropicMessages
+    }
+
+    fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
+        request::encode(call, target)
+    }
+
+    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        request::around(target, body)
+    }
+
+    fn decode(&self, _head: &Head, body: &[u8]) -> Result<Completion, DecodeError> {
+        response::decode(body)
+    }
+
+    fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {
+        error::decode(head, body)
+    }
+
+    fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder::new(
+            Sse::new(limits.max_frame_bytes),
+            stream::Events::default(),
+        ))
+    }
+}

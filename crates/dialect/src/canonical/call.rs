@@ -1,0 +1,265 @@
+//! One call, in no provider's words.
+
+use indexmap::IndexMap;
+
+use crate::{dialect::DialectName, json::RawJson};
+
+/// Members that farebox has no word for, as the caller wrote them. They reach a provider of the same dialect.
+pub type Extra = IndexMap<String, RawJson>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Call {
+    /// The model as the caller named it; empty where it named none.
+    pub model: String,
+    pub messages: Vec<Message>,
+    pub tools: Vec<Tool>,
+    /// Tools that are no functions of the caller: built into a provider, or of a kind that came later.
+    pub native_tools: Vec<NativeTool>,
+    pub tool_choice: Option<ToolChoice>,
+    pub parallel_tool_calls: Option<bool>,
+    pub response_format: Option<ResponseFormat>,
+    pub max_output_tokens: Option<u64>,
+    pub sampling: Sampling,
+    pub stop: Vec<String>,
+    /// How many answers to the same call.
+    pub n: Option<u32>,
+    pub logprobs: Option<bool>,
+    pub top_logprobs: Option<u32>,
+    pub reasoning: Option<ReasoningRequest>,
+    pub stream: bool,
+    /// Whether a streamed answer ends with its usage.
+    pub include_usage: bool,
+    pub user: Option<String>,
+    pub metadata: Option<RawJson>,
+    pub service_tier: Option<String>,
+    pub extra: Extra,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub top_k: Option<u64>,
+    pub seed: Option<i64>,
+    pub frequency_penalty: Option<f64>,
+    pub presence_penalty: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+    /// Carries results of tools, nothing else.
+    Tool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub name: Option<String>,
+    pub parts: Vec<Part>,
+    pub extra: Extra,
+}
+
+impl Message {
+    pub fn new(role: Role, parts: Vec<Part>) -> Message {
+        Message {
+            role,
+            name: None,
+            parts,
+            extra: Extra::new(),
+        }
+    }
+
+    pub fn text(role: Role, text: impl Into<String>) -> Message {
+        Message::new(role, vec![Part::text(text)])
+    }
+}
+
+/// One piece of a message or of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    pub content: Content,
+    pub extra: Extra,
+}
+
+impl Part {
+    pub fn text(text: impl Into<String>) -> Part {
+        Part::from(Content::Text(text.into()))
+    }
+}
+
+impl From<Content> for Part {
+    fn from(content: Content) -> Part {
+        Part {
+            content,
+            extra: Extra::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    Text(String),
+    /// The model's own words for why it will not answer.
+    Refusal(String),
+    Image(Media),
+    /// A document: PDF, plain text and the like.
+    File(Media),
+    Audio(Media),
+    ToolCall(ToolCall),
+    ToolResult(ToolResult),
+    Reasoning(Reasoning),
+    /// A block that only its own dialect understands, whole: server tools, citations of a search, …
+    Other {
+        dialect: DialectName,
+        kind: String,
+        raw: RawJson,
+    },
+}
+
+/// Bytes of an image, a document or a recording, or where to find them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media {
+    pub source: Source,
+    pub name: Option<String>,
+    /// How closely to look: OpenAI's `detail`.
+    pub detail: Option<String>,
+}
+
+impl From<Source> for Media {
+    fn from(source: Source) -> Media {
+        Media {
+            source,
+            name: None,
+            detail: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Url(String),
+    /// `data` is base64, as it travels in every dialect.
+    Base64 {
+        media_type: String,
+        data: String,
+    },
+    /// Plain text that stands in for a file's bytes.
+    Text(String),
+    /// An upload known to the provider under this id.
+    Uploaded(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    pub id: String,
+    pub name: String,
+    /// JSON text as the model wrote it, never parsed and printed again: its digits and order are the model's.
+    pub arguments: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolResult {
+    /// Which [`ToolCall`] this answers.
+    pub call_id: String,
+    pub is_error: bool,
+    /// Text, images and documents.
+    pub parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    pub text: String,
+    /// The provider's proof that the text is its own; without it the text cannot be sent back.
+    pub signature: Option<String>,
+    /// Reasoning that only the provider can read. Then `text` is empty.
+    pub encrypted: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    pub name: String,
+    pub description: Option<String>,
+    /// JSON Schema of the arguments; `None`: the tool takes none.
+    pub parameters: Option<RawJson>,
+    pub strict: Option<bool>,
+    pub extra: Extra,
+}
+
+/// A tool that only its own dialect understands, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NativeTool {
+    pub dialect: DialectName,
+    pub kind: String,
+    pub raw: RawJson,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema {
+        name: String,
+        description: Option<String>,
+        schema: Option<RawJson>,
+        strict: Option<bool>,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReasoningRequest {
+    pub effort: Option<Effort>,
+    pub budget_tokens: Option<u64>,
+}
+
+/// How hard to think.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effort {
+    None,
+    Minimal,
+    Low,
+    Medium,
+    High,
+    XHigh,
+    /// A word that came later than this code; it reaches a provider of the same dialect.
+    Other(String),
+}
+
+impl Effort {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Effort::None => "none",
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::XHigh => "xhigh",
+            Effort::Other(word) => word,
+        }
+    }
+}
+
+impl From<&str> for Effort {
+    fn from(word: &str) -> Effort {
+        match word {
+            "none" => Effort::None,
+            "minimal" => Effort::Minimal,
+            "low" => Effort::Low,
+            "medium" => Effort::Medium,
+            "high" => Effort::High,
+            "xhigh" => Effort::XHigh,
+            other => Effort::Other(other.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Events folded into the whole answer.
+
+use farebox_types::Usage;
+use serde::Deserialize;
+
+use super::{
+    call::{Content, Part, Reasoning, ToolCall},
+    completion::{Choice, Completion},
+    event::{Delta, Event, PartId, PartKind},
+};
+use crate::json::RawJson;
+
+/// Watches a stream: what has been said, used and finished so far.
+#[derive(Debug, Default)]
+pub struct Collector {
+    completion: Completion,
+    /// Where the part with this id stands: choice, place.
+    places: Vec<(usize, usize)>,
+    logprobs: Vec<(usize, String)>,
+    output_bytes: usize,
+}
+
+impl Collector {
+    pub fn new() -> Collector {
+        Collector::default()
+    }
+
+    pub fn push(&mut self, event: &Event) {
+        match event {
+            Event::Started { id, model, created } => {
+                self.completion.id.clone_from(id);
+                self.completion.model.clone_from(model);
+                self.completion.created = *created;
+            }
+            Event::PartStart { choice, kind, .. } => self.start(*choice, kind),
+            Event::Delta { id, delta } => self.extend(*id, delta),
+            Event::Usage(usage) => self.completion.usage = *usage,
+            Event::ServiceTier(tier) => self.completion.service_tier = Some(tier.clone()),
+            Event::Finish {
+                choice,
+                reason,
+                stop_sequence,
+            } => {
+                let at = self.choice(*choice);
+                self.completion.choices[at].finish = Some(reason.clone());
+                self.completion.choices[at]
+                    .stop_sequence
+                    .clone_from(stop_sequence);
+            }
+            Event::PartEnd { .. } | Event::Error(_) | Event::Unknown(_) => {}
+        }
+    }
+
+    /// The usage reported so far.
+    pub fn usage(&self) -> &Usage {
+        &self.completion.usage
+    }
+
+    /// Bytes of text, arguments and reasoning so far: what [`crate::estimate_tokens`] takes when nobody counted.
+    pub fn output_bytes(&self) -> usize {
+        self.output_bytes
+    }
+
+    /// The answer so far.
+    pub fn into_completion(mut self) -> Completion {
+        for choice in 0..self.completion.choices.len() {
+            let items: Vec<&str> = self
+                .logprobs
+                .iter()
+                .filter(|(at, _)| *at == choice)
+                .map(|(_, raw)| raw.as_str())
+                .collect();
+            if !items.is_empty() {
+                self.completion.choices[choice].logprobs =
+                    RawJson::new(format!("{{\"content\":[{}],\"refusal\":null}}", items.join(",")));
+            }
+        }
+        self.completion.choices.sort_by_key(|c| c.index);
+        self.completion
+    }
+
+    fn choice(&mut self, index: u32) -> usize {
+        let choices = &mut self.completion.choices;
+        choices.iter().position(|c| c.index == index).unwrap_or_else(|| {
+            choices.push(Choice {
+                index,
+                ..Choice::default()
+            });
+            choices.len() - 1
+        })
+    }
+
+    fn start(&mut self, choice: u32, kind: &PartKind) {
+        let at = self.choice(choice);
+        let content = match kind {
+            PartKind::Text => Content::Text(String::new()),
+            PartKind::Refusal => Content::Refusal(String::new()),
+            PartKind::Reasoning => Content::Reasoning(Reasoning::default()),
+            PartKind::ToolCall { id, name } => {
+                self.output_bytes += name.len();
+                Content::ToolCall(ToolCall {
+                    id: id.clone(),
+                    name: name.clone(),
+                    arguments: String::new(),
+                })
+            }
+            PartKind::Other { dialect, kind, raw } => Content::Other {
+                dialect: *dialect,
+                kind: kind.clone(),
+                raw: raw.clone(),
+            },
+        };
+        let parts = &mut self.completion.choices[at].parts;
+        parts.push(Part::from(content));
+        self.places.push((at, parts.len() - 1));
+    }
+
+    fn extend(&mut self, id: PartId, delta: &Delta) {
+        let Some(&(choice, place)) = self.places.get(id.0 as usize) else {
+            return;
+        };
+        let content = &mut self.completion.choices[choice].parts[place].content;
+        match (delta, content) {
+            (Delta::Text(more), Content::Text(text) | Content::Refusal(text)) => text.push_str(more),
+            (Delta::Args(more), Content::ToolCall(call)) => call.arguments.push_str(more),
+            (Delta::Reasoning(more), Content::Reasoning(reasoning)) => reasoning.text.push_str(more),
+            (Delta::Signature(whole), Content::Reasoning(reasoning)) => {
+                reasoning.signature = Some(whole.clone())
+            }
+            (Delta::Encrypted(whole), Content::Reasoning(reasoning)) => {
+                reasoning.encrypted = Some(whole.clone())
+            }
+            (Delta::Logprobs(raw), _) => self
+                .logprobs
+                .extend(logprob_items(raw).map(|item| (choice, item))),
+            _ => {}
+        }
+        self.output_bytes += match delta {
+            Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) | Delta::Encrypted(text) => {
+                text.len()
+            }
+            Delta::Signature(_) | Delta::Logprobs(_) => 0,
+        };
+    }
+}
+
+fn logprob_items(raw: &RawJson) -> impl Iterator<Item = String> {
+    #[derive(Deserialize)]
+    struct Logprobs {
+        content: Option<Vec<RawJson>>,
+    }
+    let items = serde_json::from_str::<Logprobs>(raw.as_str())
+        .ok()
+        .and_then(|l| l.content)
+        .unwrap_or_default();
+    items.into_iter().map(|item| item.as_str().to_owned())
+}

@@ -1,0 +1,136 @@
+//! The one place that says what happens to a frame that is not as expected.
+//!
+//! | frame | what happens |
+//! |---|---|
+//! | understood | its events |
+//! | of an unknown type | [`Event::Unknown`] with the type; the stream goes on |
+//! | corrupt (no JSON, a field of the wrong type, a part that never began) | [`DecodeError::Corrupt`]; the stream is over |
+//! | larger than the limit | [`DecodeError::Oversize`]; the stream is over |
+//! | the provider's error | [`Event::Error`]; the stream is over: [`Ending::Refused`] |
+//! | the provider's terminal event | the stream is over: [`Ending::Complete`] if every choice has said why it finished, else [`Truncated`] |
+//! | anything after the end | ignored |
+//! | cut at the end of the bytes | counts only if it is the terminal event whole but for its closing blank line |
+//! | no terminal event | [`Truncated`] |
+
+use crate::{
+    canonical::{Ending, Event, Refusal, Truncated},
+    dialect::StreamDecoder,
+    error::DecodeError,
+    framing::{Frame, Framing},
+};
+
+/// What a dialect makes of one frame.
+pub(crate) enum Verdict {
+    Understood,
+    Unknown(String),
+    Corrupt(String),
+    Refused(Refusal),
+    Terminal,
+}
+
+/// The meaning of a dialect's frames: all that a new streamed dialect has to write.
+pub(crate) trait Wire: Send {
+    const DIALECT: &'static str;
+    /// The terminal event's name, for a person.
+    const TERMINAL: &'static str;
+    /// What says why the answer finished, for a person.
+    const FINISH: &'static str;
+
+    fn interpret(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Verdict;
+
+    /// Whether this is the terminal event, without any effect.
+    fn is_terminal(&self, frame: Frame<'_>) -> bool;
+
+    /// The terminal event has come: the events that were held back. `false` when an answer never said why it finished.
+    fn complete(&mut self, out: &mut Vec<Event>) -> bool;
+}
+
+enum State {
+    Open,
+    Complete,
+    Unfinished,
+    Refused(Refusal),
+    Failed(DecodeError),
+}
+
+/// Framing, meaning and policy of one streamed answer.
+pub(crate) struct Decoder<F, W> {
+    framing: F,
+    wire: W,
+    state: State,
+}
+
+impl<F: Framing, W: Wire> Decoder<F, W> {
+    pub(crate) fn new(framing: F, wire: W) -> Decoder<F, W> {
+        Decoder {
+            framing,
+            wire,
+            state: State::Open,
+        }
+    }
+
+    fn terminal(wire: &mut W, out: &mut Vec<Event>) -> State {
+        if wire.complete(out) {
+            State::Complete
+        } else {
+            State::Unfinished
+        }
+    }
+}
+
+impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError> {
+        if matches!(self.state, State::Open) {
+            self.framing.push(bytes);
+        }
+        while matches!(self.state, State::Open) {
+            let frame = match self.framing.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(oversize) => {
+                    self.state = State::Failed(oversize.into());
+                    break;
+                }
+            };
+            match self.wire.interpret(frame, out) {
+                Verdict::Understood => {}
+                Verdict::Unknown(kind) => out.push(Event::Unknown(kind)),
+                Verdict::Corrupt(problem) => {
+                    self.state = State::Failed(DecodeError::Corrupt {
+                        dialect: W::DIALECT,
+                        problem,
+                    });
+                }
+                Verdict::Refused(refusal) => {
+                    out.push(Event::Error(refusal.clone()));
+                    self.state = State::Refused(refusal);
+                }
+                Verdict::Terminal => self.state = Self::terminal(&mut self.wire, out),
+            }
+        }
+        match &self.state {
+            State::Failed(error) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        !matches!(self.state, State::Open)
+    }
+
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
+        if matches!(self.state, State::Open) {
+            if let Some(last) = self.framing.finish() {
+                if self.wire.is_terminal(last) {
+                    self.state = Self::terminal(&mut self.wire, out);
+                }
+            }
+        }
+        match &self.state {
+            State::Complete => Ok(Ending::Complete),
+            State::Refused(refusal) => Ok(Ending::Refused(refusal.clone())),
+            State::Unfinished => Err(Truncated { missing: W::FINISH }),
+            State::Open | State::Failed(_) => Err(Truncated { missing: W::TERMINAL }),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The API families of LLM providers, as pure functions: bytes in, values out.
+//!
+//! **Does.** A [`ProviderDialect`] turns a canonical [`Call`] into a provider's request and the provider's bytes into a
+//! [`Completion`] or a row of [`Event`]s; a [`CallerDialect`] does the same towards a caller. [`outline`] reads what
+//! routing needs from a body, [`rewrite`] changes single members of it and leaves every other byte as it was.
+//!
+//! **Guarantees.** No clock, no socket, no async, no logging. Any cut of a stream's bytes gives the same events. A
+//! stream without the provider's own terminal event is [`Truncated`]: a finish is never invented. [`Usage`] comes in
+//! disjoint buckets; usage that a stream repeats replaces the earlier value.
+//!
+//! **Does not.** It knows no provider (base URL, key, extra headers: `farebox-providers`), no price and no retry.
+//!
+//! | dialect | towards callers | towards providers |
+//! |---|---|---|
+//! | `openai-chat` | yes | yes |
+//! | `anthropic-messages` | | yes |
+//!
+//! [`Usage`]: farebox_types::Usage
+
+mod anthropic_messages;
+mod canonical;
+mod decoder;
+mod dialect;
+mod error;
+mod estimate;
+mod framing;
+mod json;
+mod openai_chat;
+mod outline;
+mod refusal;
+mod rewrite;
+
+pub use canonical::{
+    Call, Choice, Collector, Completion, Content, Delta, Effort, Ending, Event, Extra, FinishReason, Media,
+    Message, NativeTool, Part, PartId, PartKind, Reasoning, ReasoningRequest, Refusal, ResponseFormat, Role,
+    Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult, Truncated,
+};
+pub use dialect::{
+    CallerDialect, DialectName, Encoded, Head, OnUnsupported, ProviderDialect, Quirk, Stamp, StreamDecoder,
+    StreamEncoder, StreamLimits, Target, UnknownDialect, Warning, caller_dialect, provider_dialect,
+};
+pub use error::{BadRequest, DecodeError, EncodeError, Oversize, RewriteError};
+pub use estimate::estimate_tokens;
+pub use framing::{Frame, Framing, sse};
+pub use json::RawJson;
+pub use outline::{Outline, outline};
+pub use rewrite::{Edit, rewrite};

@@ -1,0 +1,78 @@
+//! OpenAI chat completions: <https://platform.openai.com/docs/api-reference/chat>.
+
+mod error;
+mod parse;
+mod render;
+mod request;
+mod response;
+mod stream;
+mod types;
+mod usage;
+
+use bytes::Bytes;
+use farebox_types::Fault;
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    canonical::{Call, Completion, Refusal},
+    decoder::Decoder,
+    dialect::{
+        CallerDialect, DialectName, Encoded, Head, ProviderDialect, Stamp, StreamDecoder, StreamEncoder,
+        StreamLimits, Target,
+    },
+    error::{BadRequest, DecodeError, EncodeError},
+    framing::sse::Sse,
+};
+
+pub(crate) struct OpenAiChat;
+
+impl ProviderDialect for OpenAiChat {
+    fn name(&self) -> DialectName {
+        DialectName::OpenAiChat
+    }
+
+    fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
+        request::encode(call, target)
+    }
+
+    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        request::around(target, body)
+    }
+
+    fn decode(&self, _head: &Head, body: &[u8]) -> Result<Completion, DecodeError> {
+        response::decode(body)
+    }
+
+    fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {
+        error::decode(head, body)
+    }
+
+    fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder::new(
+            Sse::new(limits.max_frame_bytes),
+            stream::Chunks::default(),
+        ))
+    }
+}
+
+impl CallerDialect for OpenAiChat {
+    fn name(&self) -> DialectName {
+        DialectName::OpenAiChat
+    }
+
+    fn parse(&self, _headers: &HeaderMap, body: &[u8]) -> Result<Call, BadRequest> {
+        parse::parse(body)
+    }
+
+    fn render(&self, _call: &Call, completion: &Completion, stamp: &Stamp) -> Bytes {
+        render::whole(completion, stamp)
+    }
+
+    fn renderer(&self, call: &Call, stamp: &Stamp) -> Box<dyn StreamEncoder> {
+        Box::new(render::Chunks::new(call.include_usage, stamp.clone()))
+    }
+
+    fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes) {
+        error::render(fault)
+    }
+}

@@ -1,0 +1,388 @@
+//! A caller's request.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    canonical::{
+        Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
+        ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+    },
+    dialect::DialectName,
+    error::BadRequest,
+    json::{Object, Path, RawJson, read},
+    outline::{object_of, text_of},
+};
+
+type Result<T> = std::result::Result<T, BadRequest>;
+
+pub(super) fn parse(body: &[u8]) -> Result<Call> {
+    let mut top = object_of(text_of(body)?)?;
+    let root = Path::Root;
+    // farebox's own options; they are read where the call is routed.
+    top.take("farebox");
+    let mut call = Call {
+        model: top.optional("model", root, "a string")?.unwrap_or_default(),
+        messages: messages(&mut top)?,
+        parallel_tool_calls: top.optional("parallel_tool_calls", root, "true or false")?,
+        max_output_tokens: output_limit(&mut top)?,
+        sampling: sampling(&mut top)?,
+        stop: stop(&mut top)?,
+        n: top.optional("n", root, "a whole number")?,
+        logprobs: top.optional("logprobs", root, "true or false")?,
+        top_logprobs: top.optional("top_logprobs", root, "a whole number")?,
+        reasoning: top
+            .optional::<String>(
+                "reasoning_effort",
+                root,
+                "a string such as `low`, `medium` or `high`",
+            )?
+            .map(|word| ReasoningRequest {
+                effort: Some(Effort::from(word.as_str())),
+                budget_tokens: None,
+            }),
+        stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
+        user: top.optional("user", root, "a string")?,
+        metadata: top.take("metadata").map(RawJson::from),
+        service_tier: top.optional("service_tier", root, "a string")?,
+        ..Call::default()
+    };
+    tools(&mut top, &mut call)?;
+    let (choice, rest) = tool_choice(&mut top)?;
+    call.tool_choice = choice;
+    call.response_format = response_format(&mut top)?;
+    if let Some(raw) = top.take("stream_options") {
+        let at = root.member("stream_options");
+        call.include_usage = Object::read(raw, at)?
+            .optional("include_usage", at, "true or false")?
+            .unwrap_or(false);
+    }
+    call.extra = top.into_extra();
+    call.extra.extend(rest);
+    Ok(call)
+}
+
+fn output_limit(top: &mut Object<'_>) -> Result<Option<u64>> {
+    let limit = top.optional("max_completion_tokens", Path::Root, "a whole number of tokens")?;
+    let old = top.optional("max_tokens", Path::Root, "a whole number of tokens")?;
+    Ok(limit.or(old))
+}
+
+fn sampling(top: &mut Object<'_>) -> Result<Sampling> {
+    let root = Path::Root;
+    Ok(Sampling {
+        temperature: top.optional("temperature", root, "a number")?,
+        top_p: top.optional("top_p", root, "a number")?,
+        top_k: top.optional("top_k", root, "a whole number")?,
+        seed: top.optional("seed", root, "a whole number")?,
+        frequency_penalty: top.optional("frequency_penalty", root, "a number")?,
+        presence_penalty: top.optional("presence_penalty", root, "a number")?,
+    })
+}
+
+fn stop(top: &mut Object<'_>) -> Result<Vec<String>> {
+    let Some(raw) = top.take("stop") else {
+        return Ok(Vec::new());
+    };
+    let root = Path::Root;
+    if raw.get().starts_with('"') {
+        return Ok(vec![read(
+            raw,
+            root.member("stop"),
+            "a string or an array of strings",
+        )?]);
+    }
+    read(raw, root.member("stop"), "a string or an array of strings")
+}
+
+fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
+    let root = Path::Root;
+    let list: Vec<&RawValue> = top
+        .optional("tools", root, "an array of tools")?
+        .unwrap_or_default();
+    let tools = root.member("tools");
+    for (index, raw) in list.into_iter().enumerate() {
+        let at = tools.item(index);
+        let mut tool = Object::read(raw, at)?;
+        let kind: String = tool.required("type", at, "`function`")?;
+        if kind != "function" {
+            call.native_tools.push(NativeTool {
+                dialect: DialectName::OpenAiChat,
+                kind,
+                raw: RawJson::from(raw),
+            });
+            continue;
+        }
+        let at = at.member("function");
+        let mut function = Object::read(
+            tool.take("function")
+                .ok_or_else(|| BadRequest::field(at, "is missing: it must describe the function"))?,
+            at,
+        )?;
+        call.tools.push(Tool {
+            name: function.required("name", at, "the function's name")?,
+            description: function.optional("description", at, "a string")?,
+            parameters: function.take("parameters").map(RawJson::from),
+            strict: function.optional("strict", at, "true or false")?,
+            extra: tool.into_extra(),
+        });
+    }
+    Ok(())
+}
+
+/// A choice of a form that is not known here stays among the extra members, for a provider of the same dialect.
+fn tool_choice(top: &mut Object<'_>) -> Result<(Option<ToolChoice>, Extra)> {
+    #[derive(Deserialize)]
+    struct Named {
+        function: Name,
+    }
+    #[derive(Deserialize)]
+    struct Name {
+        name: String,
+    }
+    let Some(raw) = top.take("tool_choice") else {
+        return Ok((None, Extra::new()));
+    };
+    let choice = match raw.get() {
+        "\"auto\"" => Some(ToolChoice::Auto),
+        "\"none\"" => Some(ToolChoice::None),
+        "\"required\"" => Some(ToolChoice::Required),
+        other => serde_json::from_str::<Named>(other)
+            .ok()
+            .map(|named| ToolChoice::Named(named.function.name)),
+    };
+    let mut rest = Extra::new();
+    if choice.is_none() {
+        if !raw.get().starts_with('{') {
+            let problem = "must be `auto`, `none`, `required` or an object that names a function";
+            return Err(BadRequest::field("tool_choice", problem));
+        }
+        rest.insert("tool_choice".to_owned(), RawJson::from(raw));
+    }
+    Ok((choice, rest))
+}
+
+fn response_format(top: &mut Object<'_>) -> Result<Option<ResponseFormat>> {
+    let root = Path::Root;
+    let Some(raw) = top.take("response_format") else {
+        return Ok(None);
+    };
+    let at = root.member("response_format");
+    let mut format = Object::read(raw, at)?;
+    let kind: String = format.required("type", at, "`text`, `json_object` or `json_schema`")?;
+    match kind.as_str() {
+        "text" => Ok(Some(ResponseFormat::Text)),
+        "json_object" => Ok(Some(ResponseFormat::JsonObject)),
+        "json_schema" => {
+            let at = at.member("json_schema");
+            let raw = format
+                .take("json_schema")
+                .ok_or_else(|| BadRequest::field(at, "is missing: it must hold `name` and `schema`"))?;
+            let mut schema = Object::read(raw, at)?;
+            Ok(Some(ResponseFormat::JsonSchema {
+                name: schema.required("name", at, "a string")?,
+                description: schema.optional("description", at, "a string")?,
+                schema: schema.take("schema").map(RawJson::from),
+                strict: schema.optional("strict", at, "true or false")?,
+            }))
+        }
+        _ => Err(BadRequest::field(
+            at.member("type"),
+            "must be `text`, `json_object` or `json_schema`",
+        )),
+    }
+}
+
+fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
+    let root = Path::Root;
+    let list: Vec<&RawValue> = top.required("messages", root, "an array with at least one message")?;
+    if list.is_empty() {
+        return Err(BadRequest::field(
+            "messages",
+            "is empty: it must hold at least one message",
+        ));
+    }
+    let messages = root.member("messages");
+    list.into_iter()
+        .enumerate()
+        .map(|(index, raw)| message(raw, messages.item(index)))
+        .collect()
+}
+
+fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
+    let mut object = Object::read(raw, at)?;
+    let word: String = object.required("role", at, "`system`, `developer`, `user`, `assistant` or `tool`")?;
+    let role = match word.as_str() {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        _ => {
+            let problem = "must be `system`, `developer`, `user`, `assistant` or `tool`";
+            return Err(BadRequest::field(at.member("role"), problem));
+        }
+    };
+    let mut parts = Vec::with_capacity(1);
+    if let Some(text) = object
+        .optional::<String>("reasoning_content", at, "a string")?
+        .filter(|t| !t.is_empty())
+    {
+        parts.push(Part::from(Content::Reasoning(Reasoning {
+            text,
+            ..Reasoning::default()
+        })));
+    }
+    if let Some(raw) = object.take("content") {
+        content(raw, at.member("content"), &mut parts)?;
+    }
+    if let Some(text) = object.optional::<String>("refusal", at, "a string")? {
+        parts.push(Part::from(Content::Refusal(text)));
+    }
+    tool_calls(&mut object, at, &mut parts)?;
+    if role == Role::Tool {
+        let call_id = object.required("tool_call_id", at, "the id of the tool call that this answers")?;
+        parts = vec![Part::from(Content::ToolResult(ToolResult {
+            call_id,
+            is_error: false,
+            parts,
+        }))];
+    }
+    Ok(Message {
+        role,
+        name: object.optional("name", at, "a string")?,
+        parts,
+        extra: object.into_extra(),
+    })
+}
+
+fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> Result<()> {
+    let list: Vec<&RawValue> = object
+        .optional("tool_calls", at, "an array of tool calls")?
+        .unwrap_or_default();
+    let calls = at.member("tool_calls");
+    for (index, raw) in list.into_iter().enumerate() {
+        let at = calls.item(index);
+        let mut call = Object::read(raw, at)?;
+        let kind: String = call
+            .optional("type", at, "a string")?
+            .unwrap_or_else(|| "function".to_owned());
+        let Some(raw_function) = call.take("function").filter(|_| kind == "function") else {
+            let raw = RawJson::from(raw);
+            parts.push(Part::from(Content::Other {
+                dialect: DialectName::OpenAiChat,
+                kind: format!("tool_call:{kind}"),
+                raw,
+            }));
+            continue;
+        };
+        let id = call.required("id", at, "the tool call's id")?;
+        let at = at.member("function");
+        let mut function = Object::read(raw_function, at)?;
+        let name = function.required("name", at, "the function's name")?;
+        let arguments = function
+            .optional("arguments", at, "JSON as a string")?
+            .unwrap_or_default();
+        let content = Content::ToolCall(ToolCall { id, name, arguments });
+        parts.push(Part {
+            content,
+            extra: call_extra(call),
+        });
+    }
+    Ok(())
+}
+
+fn call_extra(mut call: Object<'_>) -> Extra {
+    call.take("type");
+    call.into_extra()
+}
+
+fn content(raw: &RawValue, at: Path<'_>, parts: &mut Vec<Part>) -> Result<()> {
+    const EXPECTED: &str = "a string or an array of content parts";
+    if raw.get().starts_with('"') {
+        parts.push(Part::text(read::<String>(raw, at, EXPECTED)?));
+        return Ok(());
+    }
+    let list: Vec<&RawValue> = read(raw, at, EXPECTED)?;
+    for (index, raw) in list.into_iter().enumerate() {
+        parts.push(part(raw, at.item(index))?);
+    }
+    Ok(())
+}
+
+fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
+    let mut object = Object::read(raw, at)?;
+    let kind: String = object.required("type", at, "the kind of the part, such as `text`")?;
+    let content = match kind.as_str() {
+        "text" => Content::Text(object.required("text", at, "a string")?),
+        "refusal" => Content::Refusal(object.required("refusal", at, "a string")?),
+        "image_url" => {
+            let at = at.member("image_url");
+            let mut image = inner(&mut object, "image_url", at)?;
+            let url: String = image.required("url", at, "a URL")?;
+            Content::Image(Media {
+                source: source(url),
+                name: None,
+                detail: image.optional("detail", at, "a string")?,
+            })
+        }
+        "input_audio" => {
+            let at = at.member("input_audio");
+            let mut audio = inner(&mut object, "input_audio", at)?;
+            let format: String = audio.required("format", at, "a format such as `wav` or `mp3`")?;
+            let data = audio.required("data", at, "base64")?;
+            Content::Audio(Media::from(Source::Base64 {
+                media_type: format!("audio/{format}"),
+                data,
+            }))
+        }
+        "file" => {
+            let at = at.member("file");
+            let mut file = inner(&mut object, "file", at)?;
+            let name = file.optional("filename", at, "a string")?;
+            let source = match file.optional::<String>("file_id", at, "a string")? {
+                Some(id) => Source::Uploaded(id),
+                None => source(file.required("file_data", at, "a data URL, unless there is a `file_id`")?),
+            };
+            Content::File(Media {
+                source,
+                name,
+                detail: None,
+            })
+        }
+        _ => {
+            return Ok(Part::from(Content::Other {
+                dialect: DialectName::OpenAiChat,
+                kind,
+                raw: RawJson::from(raw),
+            }));
+        }
+    };
+    Ok(Part {
+        content,
+        extra: object.into_extra(),
+    })
+}
+
+fn inner<'a>(object: &mut Object<'a>, name: &str, at: Path<'_>) -> Result<Object<'a>> {
+    let raw = object
+        .take(name)
+        .ok_or_else(|| BadRequest::field(at, "is missing"))?;
+    Object::read(raw, at)
+}
+
+/// Splits `data:<media type>;base64,<data>`; anything else is an address.
+fn source(url: String) -> Source {
+    let split = url
+        .get(..5)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("data:"))
+        .and_then(|_| {
+            let (head, data) = url[5..].split_once(',')?;
+            let media_type = head.strip_suffix(";base64")?;
+            Some(Source::Base64 {
+                media_type: media_type.to_owned(),
+                data: data.to_owned(),
+            })
+        });
+    split.unwrap_or(Source::Url(url))
+}

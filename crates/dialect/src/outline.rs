@@ -1,0 +1,279 @@
+//! What routing must know of a body, without reading it as a call.
+
+use std::{fmt, ops::Range};
+
+use farebox_types::Fault;
+use serde::{
+    Deserializer,
+    de::{self, DeserializeSeed, IgnoredAny},
+};
+
+use crate::{
+    dialect::DialectName,
+    error::BadRequest,
+    json::{Object, Path},
+};
+
+/// The facts of a body that routing, limits and pass-through need. The whole body has been checked to be one JSON object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// `None`: the caller named none (or `null`, or an empty string).
+    pub model: Option<String>,
+    pub stream: bool,
+    /// Whether the caller asked for usage at the end of a stream (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// The tightest output limit given.
+    pub max_output_tokens: Option<u64>,
+    pub n: Option<u64>,
+    pub messages: usize,
+    pub has_tools: bool,
+    /// The first field that makes the provider fetch something: `messages[2].content[0].image_url.url`.
+    pub remote_media: Option<String>,
+    /// Where the value of the top-level member `farebox` stands in the body; it is an object.
+    pub farebox: Option<Range<usize>>,
+}
+
+/// Reads the outline of a caller's body. Of duplicate members the last one counts.
+pub fn outline(dialect: DialectName, body: &[u8]) -> Result<Outline, Fault> {
+    Ok(read_outline(dialect, body)?)
+}
+
+fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest> {
+    let text = text_of(body)?;
+    let mut top: Object<'_> = object_of(text)?;
+    let root = Path::Root;
+    let limits: &[&str] = match dialect {
+        DialectName::OpenAiChat => &["max_completion_tokens", "max_tokens"],
+        DialectName::AnthropicMessages => &["max_tokens"],
+    };
+    let mut max_output_tokens: Option<u64> = None;
+    for name in limits {
+        if let Some(limit) = top.optional::<u64>(name, root, "a whole number of tokens")? {
+            max_output_tokens = Some(max_output_tokens.map_or(limit, |other| other.min(limit)));
+        }
+    }
+    let include_usage = match top.take("stream_options") {
+        Some(raw) => {
+            let at = root.member("stream_options");
+            Object::read(raw, at)?
+                .optional("include_usage", at, "true or false")?
+                .unwrap_or(false)
+        }
+        None => false,
+    };
+    let farebox = match top.take("farebox") {
+        Some(raw) if raw.get().starts_with('{') => {
+            // The raw value borrows from the body, so its offset is the distance of the two.
+            let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+            Some(start..start + raw.get().len())
+        }
+        Some(_) => {
+            return Err(BadRequest::field(
+                "farebox",
+                "must be an object with farebox's own options",
+            ));
+        }
+        None => None,
+    };
+    let mut scan = Scan {
+        messages: 0,
+        remote: None,
+    };
+    let raw = top.take("messages").ok_or_else(|| {
+        BadRequest::field(
+            "messages",
+            "is missing: it must be an array with at least one message",
+        )
+    })?;
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    Messages(&mut scan)
+        .deserialize(&mut reader)
+        .map_err(|_| BadRequest::field("messages", "must be an array of message objects"))?;
+    if scan.messages == 0 {
+        return Err(BadRequest::field(
+            "messages",
+            "is empty: it must hold at least one message",
+        ));
+    }
+    Ok(Outline {
+        model: top
+            .optional::<String>("model", root, "a string")?
+            .filter(|m| !m.is_empty()),
+        stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
+        include_usage,
+        max_output_tokens,
+        n: top.optional("n", root, "a whole number")?,
+        messages: scan.messages,
+        has_tools: ["tools", "functions"]
+            .into_iter()
+            .any(|name| top.take(name).is_some_and(|raw| raw.get() != "[]")),
+        remote_media: scan.remote,
+        farebox,
+    })
+}
+
+pub(crate) fn text_of(body: &[u8]) -> Result<&str, BadRequest> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    std::str::from_utf8(body).map_err(|e| {
+        BadRequest::body(format!(
+            "the body is not UTF-8 at byte {}; send JSON in UTF-8",
+            e.valid_up_to()
+        ))
+    })
+}
+
+pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
+    serde_json::from_str(text).map_err(|error| {
+        if error.is_data() {
+            BadRequest::body(
+                "the body is JSON but not an object; send one JSON object, like {\"messages\": […]}",
+            )
+        } else {
+            BadRequest::json(&error)
+        }
+    })
+}
+
+struct Scan {
+    messages: usize,
+    remote: Option<String>,
+}
+
+struct Messages<'s>(&'s mut Scan);
+
+impl<'de> DeserializeSeed<'de> for Messages<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for Messages<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let root = Path::Root;
+        let messages = root.member("messages");
+        let scan = self.0;
+        loop {
+            let at = messages.item(scan.messages);
+            if seq.next_element_seed(MessageScan { scan, at })?.is_none() {
+                return Ok(());
+            }
+            scan.messages += 1;
+        }
+    }
+}
+
+struct MessageScan<'s, 'p> {
+    scan: &'s mut Scan,
+    at: Path<'p>,
+}
+
+impl<'de> DeserializeSeed<'de> for MessageScan<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message object")
+    }
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if key == "content" {
+                map.next_value_seed(Content {
+                    scan: self.scan,
+                    at: self.at.member("content"),
+                    is_address: false,
+                })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Any value below a message's content. An address is a string in a place where dialects put one; what tools were
+/// given (`input`, `arguments`) is data, not something to fetch.
+struct Content<'s, 'p> {
+    scan: &'s mut Scan,
+    at: Path<'p>,
+    is_address: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Content<'_, '_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for Content<'_, '_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        // A data URL carries its bytes; whatever else stands here, the provider has to resolve.
+        let carries = text.len() >= 5 && text.as_bytes()[..5].eq_ignore_ascii_case(b"data:");
+        if self.is_address && self.scan.remote.is_none() && !carries && text.contains("://") {
+            self.scan.remote = Some(self.at.to_string());
+        }
+        Ok(())
+    }
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        let (scan, at) = (self.scan, self.at);
+        while seq
+            .next_element_seed(Content {
+                scan,
+                at: at.item(index),
+                is_address: false,
+            })?
+            .is_some()
+        {
+            index += 1;
+        }
+        Ok(())
+    }
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            if matches!(&*key, "input" | "arguments" | "text" | "data" | "citations") {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let is_address = matches!(
+                &*key,
+                "url" | "image_url" | "file_url" | "video_url" | "file_data"
+            );
+            map.next_value_seed(Content {
+                scan: self.scan,
+                at: self.at.member(&key),
+                is_address,
+            })?;
+        }
+        Ok(())
+    }
+}
