@@ -1,0 +1,227 @@
+//! From a script's answer to a response: what is decided, in which pieces it goes out, and what it costs.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    Dialect, Fault, Finish, Recorded, Reply, Script, State, ToolCall, Usage, anthropic,
+    body::{End, Piece, Played, ReplyBody, break_pieces},
+    ledger::OpenEntry,
+    openai,
+    request::{Request, tokens},
+    server::{request_id, response},
+};
+
+/// Pieces of a text where a script does not say how many.
+const CHUNKS: usize = 8;
+const ECHO_CHARS: usize = 120;
+
+/// A reply with everything decided, ready to be written in a dialect.
+pub(crate) struct Resolved {
+    pub(crate) seq: u64,
+    pub(crate) created: u64,
+    pub(crate) model: Arc<str>,
+    pub(crate) thinking: Option<String>,
+    pub(crate) text: String,
+    pub(crate) tool_calls: Vec<ToolCall>,
+    pub(crate) finish: Finish,
+    pub(crate) usage: Usage,
+    pub(crate) include_usage: bool,
+    pub(crate) chunks: Option<usize>,
+}
+
+impl Resolved {
+    /// Output tokens produced after `done` of `count` content events; at least one once there is content.
+    pub(crate) fn produced(&self, done: u64, count: u64) -> u64 {
+        match done {
+            0 => 0,
+            _ => (self.usage.output * done / count.max(1)).max(self.usage.output.min(1)),
+        }
+    }
+}
+
+pub(crate) fn echo(request: &Request<'_>) -> String {
+    let mut text = String::from("This is the farebox demo emulator, not a real model.");
+    if let Some(said) = request.last_text() {
+        text.push_str(" You said: ");
+        text.extend(said.chars().take(ECHO_CHARS));
+    }
+    text
+}
+
+pub(crate) fn answer(
+    dialect: Dialect,
+    request: &Request<'_>,
+    model: Arc<str>,
+    script: &Script,
+    reply: Reply,
+    mut entry: OpenEntry,
+) -> Response<ReplyBody> {
+    let resolved = resolve(request, model, script, reply, entry.seq());
+    let id = request_id(entry.seq());
+    entry.status(200);
+    let usage = resolved.usage;
+    let (write_whole, write_stream, corrupt, error) = match dialect {
+        Dialect::OpenAi => (
+            openai::whole as fn(&Resolved) -> String,
+            openai::stream as fn(&Resolved) -> (Vec<Piece>, usize),
+            openai::CORRUPT,
+            openai::ERROR,
+        ),
+        Dialect::Anthropic => (
+            anthropic::whole as fn(&Resolved) -> String,
+            anthropic::stream as fn(&Resolved) -> (Vec<Piece>, usize),
+            anthropic::CORRUPT,
+            anthropic::ERROR,
+        ),
+    };
+    if request.streams() {
+        let (mut pieces, terminal) = write_stream(&resolved);
+        let end = break_pieces(script.fault, &mut pieces, terminal, corrupt, error);
+        return played(pieces, end, script.pace, usage, entry, None).with_head(200, dialect, &id, true);
+    }
+    let body = write_whole(&resolved);
+    entry.bill(&usage, usage.output);
+    if script.fault == Fault::None {
+        entry.end(State::Answered);
+        return response(200, dialect, &id, body);
+    }
+    let length = Some(body.len() as u64);
+    let mut pieces = vec![Piece::new(body, usage.output)];
+    let end = break_pieces(script.fault, &mut pieces, 1, corrupt, error);
+    let length = if matches!(end, End::Clean(_)) {
+        None
+    } else {
+        length
+    };
+    played(pieces, end, script.pace, usage, entry, length).with_head(200, dialect, &id, false)
+}
+
+fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply, seq: u64) -> Resolved {
+    let mut text = reply.text;
+    let mut finish = reply.finish.unwrap_or(if reply.tool_calls.is_empty() {
+        Finish::Stop
+    } else {
+        Finish::ToolUse
+    });
+    let usage = reply.usage.unwrap_or_else(|| {
+        let thinking = reply.thinking.as_deref().unwrap_or_default();
+        let arguments: usize = reply
+            .tool_calls
+            .iter()
+            .map(|c| c.name.len() + c.arguments.len())
+            .sum();
+        let mut output = tokens(text.len() + thinking.len() + arguments).max(1);
+        if let Some(limit) = request.output_limit().filter(|limit| *limit < output) {
+            text.truncate(
+                text.floor_char_boundary(usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(4)),
+            );
+            finish = Finish::Length;
+            output = limit;
+        }
+        Usage::new(request.prompt_tokens(), output)
+    });
+    Resolved {
+        seq,
+        created: SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs()),
+        model,
+        thinking: reply.thinking,
+        text,
+        tool_calls: reply.tool_calls,
+        finish,
+        usage,
+        include_usage: request.wants_usage(),
+        chunks: script.chunks,
+    }
+}
+
+pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: OpenEntry) -> Response<ReplyBody> {
+    entry.status(recorded.status);
+    let is_error = recorded.status >= 400;
+    let total = recorded.body.len().max(1) as u64;
+    let size = recorded
+        .body
+        .len()
+        .div_ceil(script.chunks.unwrap_or(1).max(1))
+        .max(1);
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < recorded.body.len() {
+        let next = (at + size).min(recorded.body.len());
+        let produced = if is_error {
+            0
+        } else {
+            (recorded.usage.output * next as u64 / total).max(1)
+        };
+        pieces.push(Piece::new(recorded.body.slice(at..next), produced));
+        at = next;
+    }
+    let end = match break_pieces(script.fault, &mut pieces, 1, openai::CORRUPT, openai::ERROR) {
+        End::Clean(State::Answered) if is_error => End::Clean(State::Error),
+        end => end,
+    };
+    let body = played(pieces, end, script.pace, recorded.usage, entry, None);
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
+    for (name, value) in &recorded.headers {
+        if let (Ok(name), Ok(value)) = (
+            header::HeaderName::try_from(name.as_str()),
+            HeaderValue::try_from(value.as_str()),
+        ) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn played(
+    pieces: Vec<Piece>,
+    end: End,
+    pace: Duration,
+    usage: Usage,
+    entry: OpenEntry,
+    length: Option<u64>,
+) -> ReplyBody {
+    let pieces = pieces.into_iter();
+    ReplyBody::Played(Box::new(Played {
+        pieces,
+        entry: Some(entry),
+        usage,
+        pace,
+        end,
+        length,
+        timer: None,
+        waited: true, // The first piece follows the head at once.
+    }))
+}
+
+pub(crate) fn json(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// `chunks` pieces of about the same size, never through a character; fewer where there are fewer characters.
+pub(crate) fn split(text: &str, chunks: Option<usize>) -> impl Iterator<Item = &str> {
+    let mut left = chunks.unwrap_or(CHUNKS).max(1);
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let size = rest.len().div_ceil(left);
+        let at = if left == 1 {
+            rest.len()
+        } else {
+            rest.ceil_char_boundary(size)
+        };
+        left = left.saturating_sub(1).max(1);
+        let (piece, tail) = rest.split_at(at);
+        rest = tail;
+        Some(piece)
+    })
+}
