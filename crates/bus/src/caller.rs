@@ -20,6 +20,9 @@ pub struct UnknownCaller {
     pub subject: String,
 }
 
+/// The user name of a caller that brought no key.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// Longest key id that is believed.
 const KEY_ID_MAX: usize = 128;
 
@@ -44,7 +47,7 @@ pub fn caller(delivery: &Delivery, tenancy: Tenancy) -> Result<Caller, UnknownCa
             .get(REQUEST_INFO)
             .and_then(|text| serde_json::from_str::<Info>(text).ok())
             .and_then(|info| info.user)
-            .filter(|user| !user.is_empty() && user.len() <= KEY_ID_MAX),
+            .filter(|user| !user.is_empty() && user.len() <= KEY_ID_MAX && user != ANONYMOUS),
     };
     Ok(Caller { project, key_id })
 }

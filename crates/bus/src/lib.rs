@@ -32,7 +32,7 @@ pub mod topology;
 
 pub use bucket::{Bucket, BucketSpec, Entry, Watch};
 pub use call::{Offer, Refusal};
-pub use caller::{Caller, UnknownCaller, caller};
+pub use caller::{ANONYMOUS, Caller, UnknownCaller, caller};
 pub use connect::Bus;
 pub use consume::{AckMode, ConsumerInfo, ConsumerSpec, JobDelivery, Puller, StartAt};
 pub use counters::Counts;

@@ -1,5 +1,7 @@
 //! The bus over a real nats-server.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod calls;
 mod connection;
 mod durable;

@@ -1,0 +1,85 @@
+//! What each role, and each caller, may publish and subscribe to.
+
+use serde_json::{Value, json};
+
+/// Who connects in the account of farebox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Intake,
+    Guard,
+    Worker,
+    Accounting,
+    Edge,
+    Admin,
+    /// All roles in one process.
+    Up,
+}
+
+/// What every role needs: its own inboxes, answers to others (`_R_` is where answers to other accounts go), and
+/// JetStream.
+const PUBLISH: [&str; 7] = ["_INBOX.>", "_R_.>", "farebox.v1.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$O.>"];
+const SUBSCRIBE: [&str; 3] = ["_INBOX.>", "farebox.v1.>", "$JS.EVENT.>"];
+/// What no role but the guard may do: write or trim the ledger.
+const LEDGER: [&str; 3] =
+    ["farebox.v1.ledger.>", "$JS.API.STREAM.PURGE.FAREBOX_LEDGER", "$JS.API.STREAM.MSG.DELETE.FAREBOX_LEDGER"];
+/// What no role may do: remove a stream.
+const DESTROY: &str = "$JS.API.STREAM.DELETE.>";
+
+impl Role {
+    pub const ALL: [Role; 7] =
+        [Role::Intake, Role::Guard, Role::Worker, Role::Accounting, Role::Edge, Role::Admin, Role::Up];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Intake => "intake",
+            Role::Guard => "guard",
+            Role::Worker => "worker",
+            Role::Accounting => "accounting",
+            Role::Edge => "edge",
+            Role::Admin => "admin",
+            Role::Up => "up",
+        }
+    }
+
+    fn publishes(self) -> &'static [&'static str] {
+        match self {
+            Role::Intake | Role::Worker => &["llm.*.response.*"],
+            Role::Guard => &["$KV.>", "llm.*.call.*", "llm.*.event.*", "llm.*.alert.*", "llm.*.response.*"],
+            Role::Accounting => &["$KV.>"],
+            Role::Edge => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.usage"],
+            Role::Admin => &["$KV.>", "llm.*.usage"],
+            Role::Up => &["$KV.>", "llm.>"],
+        }
+    }
+
+    fn subscribes(self) -> &'static [&'static str] {
+        match self {
+            Role::Intake => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*"],
+            Role::Guard => &[],
+            Role::Worker => &["llm.*.cancel.*"],
+            Role::Accounting => &["llm.*.usage", "llm.*.call.*"],
+            Role::Edge => &["llm.*.response.*", "llm.*.call.*"],
+            Role::Admin => &["llm.*.call.*", "llm.*.alert.*"],
+            Role::Up => &["llm.>"],
+        }
+    }
+
+    /// The `pub` and `sub` members of the role's user claims.
+    pub(crate) fn permissions(self) -> (Value, Value) {
+        let publish: Vec<&str> = PUBLISH.iter().chain(self.publishes()).copied().collect();
+        let subscribe: Vec<&str> = SUBSCRIBE.iter().chain(self.subscribes()).copied().collect();
+        let mut deny = vec![DESTROY];
+        if !matches!(self, Role::Guard | Role::Up) {
+            deny.extend(LEDGER);
+        }
+        (json!({ "allow": publish, "deny": deny }), json!({ "allow": subscribe }))
+    }
+}
+
+/// A caller may use its account as it likes, but neither say what only farebox says nor answer in its place.
+pub(crate) fn caller_permissions() -> (Value, Value) {
+    (
+        json!({ "deny": ["$SYS.>", "$JS.>", "llm.call.>", "llm.event.>", "llm.response.>", "llm.alert.>"] }),
+        json!({ "deny": ["$SYS.>", "llm.request", "llm.job", "llm.usage", "llm.cancel.>", "llm.result.>"] }),
+    )
+}
