@@ -8,8 +8,7 @@ use crate::{
     reply::{Resolved, json, split},
 };
 
-pub(crate) const CORRUPT: &str =
-    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"inde\n\n";
+pub(crate) const CORRUPT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"inde\n\n";
 pub(crate) const ERROR: &str = "event: error\n\
     data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
 /// The emulator's thinking is nobody's, and its signature says so.
@@ -47,18 +46,14 @@ pub(crate) fn whole(r: &Resolved) -> String {
     let mut blocks = Vec::new();
     if let Some(thinking) = &r.thinking {
         let thinking = json(thinking);
-        blocks.push(format!(
-            "{{\"type\":\"thinking\",\"thinking\":{thinking},\"signature\":\"{SIGNATURE}\"}}"
-        ));
+        blocks.push(format!("{{\"type\":\"thinking\",\"thinking\":{thinking},\"signature\":\"{SIGNATURE}\"}}"));
     }
     if !r.text.is_empty() {
         blocks.push(format!("{{\"type\":\"text\",\"text\":{}}}", json(&r.text)));
     }
     for call in &r.tool_calls {
         let (id, name, input) = (json(&call.id), json(&call.name), &call.arguments);
-        blocks.push(format!(
-            "{{\"type\":\"tool_use\",\"id\":{id},\"name\":{name},\"input\":{input}}}"
-        ));
+        blocks.push(format!("{{\"type\":\"tool_use\",\"id\":{id},\"name\":{name},\"input\":{input}}}"));
     }
     format!(
         "{{\"model\":{},\"id\":\"msg_emu{}\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[{}],\
@@ -83,28 +78,21 @@ fn blocks(r: &Resolved) -> Vec<Block> {
         let mut deltas: Vec<String> = split(thinking, r.chunks)
             .map(|t| format!("{{\"type\":\"thinking_delta\",\"thinking\":{}}}", json(t)))
             .collect();
-        deltas.push(format!(
-            "{{\"type\":\"signature_delta\",\"signature\":\"{SIGNATURE}\"}}"
-        ));
+        deltas.push(format!("{{\"type\":\"signature_delta\",\"signature\":\"{SIGNATURE}\"}}"));
         let start = "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}".to_owned();
         blocks.push(Block { start, deltas });
     }
     if !r.text.is_empty() {
-        let deltas = split(&r.text, r.chunks)
-            .map(|t| format!("{{\"type\":\"text_delta\",\"text\":{}}}", json(t)))
-            .collect();
-        blocks.push(Block {
-            start: "{\"type\":\"text\",\"text\":\"\"}".into(),
-            deltas,
-        });
+        let deltas =
+            split(&r.text, r.chunks).map(|t| format!("{{\"type\":\"text_delta\",\"text\":{}}}", json(t))).collect();
+        blocks.push(Block { start: "{\"type\":\"text\",\"text\":\"\"}".into(), deltas });
     }
     for call in &r.tool_calls {
         let (id, name) = (json(&call.id), json(&call.name));
         let start = format!("{{\"type\":\"tool_use\",\"id\":{id},\"name\":{name},\"input\":{{}}}}");
         let pieces = std::iter::once("").chain(split(&call.arguments, r.chunks));
-        let deltas = pieces
-            .map(|p| format!("{{\"type\":\"input_json_delta\",\"partial_json\":{}}}", json(p)))
-            .collect();
+        let deltas =
+            pieces.map(|p| format!("{{\"type\":\"input_json_delta\",\"partial_json\":{}}}", json(p))).collect();
         blocks.push(Block { start, deltas });
     }
     blocks
@@ -113,7 +101,7 @@ fn blocks(r: &Resolved) -> Vec<Block> {
 /// The events of a stream, and how many of them at the end are its terminal ones.
 pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     let started = r.usage.output.min(1);
-    let mut pieces = vec![Piece::new(
+    let mut pieces = vec![Piece::billed(
         format!(
             "event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"model\":{},\
              \"id\":\"msg_emu{}\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\
@@ -136,7 +124,7 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
         if index == 0 {
             text.push_str("event: ping\ndata: {\"type\": \"ping\"}\n\n");
         }
-        pieces.push(Piece::new(text, r.produced(done, count).max(started)));
+        pieces.push(Piece::billed(text, r.produced(done, count).max(started)));
         for delta in block.deltas {
             done += 1;
             let mut text = String::with_capacity(delta.len() + 96);
@@ -145,15 +133,14 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
                 "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":{index},\
                  \"delta\":{delta}}}\n\n"
             );
-            pieces.push(Piece::new(text, r.produced(done, count).max(started)));
+            pieces.push(Piece::billed(text, r.produced(done, count).max(started)));
         }
-        let stop = format!(
-            "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\",\"index\":{index}}}\n\n"
-        );
-        pieces.push(Piece::new(stop, r.produced(done, count).max(started)));
+        let stop =
+            format!("event: content_block_stop\ndata: {{\"type\":\"content_block_stop\",\"index\":{index}}}\n\n");
+        pieces.push(Piece::billed(stop, r.produced(done, count).max(started)));
     }
     let all = r.usage.output;
-    pieces.push(Piece::new(
+    pieces.push(Piece::billed(
         format!(
             "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\",\
              \"stop_sequence\":null}},\"usage\":{{{},\"output_tokens\":{all}}}}}\n\n",
@@ -162,10 +149,7 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
         ),
         all,
     ));
-    pieces.push(Piece::new(
-        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-        all,
-    ));
+    pieces.push(Piece::billed("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", all));
     (pieces, 2)
 }
 

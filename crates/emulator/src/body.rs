@@ -14,19 +14,21 @@ use tokio::time::Sleep;
 
 use crate::{Fault, State, Usage, ledger::OpenEntry};
 
-/// One piece of a body, and how many output tokens have been produced when it is out.
+/// One piece of a body, and how many output tokens have been produced when it is out; `None` before there is output.
 #[derive(Clone, Debug)]
 pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
-    pub(crate) produced: u64,
+    pub(crate) produced: Option<u64>,
 }
 
 impl Piece {
-    pub(crate) fn new(bytes: impl Into<Bytes>, produced: u64) -> Piece {
-        Piece {
-            bytes: bytes.into(),
-            produced,
-        }
+    /// Sent before the provider has produced anything.
+    pub(crate) fn free(bytes: impl Into<Bytes>) -> Piece {
+        Piece { bytes: bytes.into(), produced: None }
+    }
+
+    pub(crate) fn billed(bytes: impl Into<Bytes>, produced: u64) -> Piece {
+        Piece { bytes: bytes.into(), produced: Some(produced) }
     }
 }
 
@@ -103,8 +105,8 @@ pub(crate) fn break_pieces(
         }
         Fault::ErrorAfter(n) => {
             pieces.truncate(n);
-            let produced = pieces.last().map_or(0, |p| p.produced);
-            pieces.push(Piece::new(error, produced));
+            let produced = pieces.last().and_then(|p| p.produced);
+            pieces.push(Piece { bytes: Bytes::from_static(error.as_bytes()), produced });
             return End::Clean(State::Error);
         }
         Fault::NoTerminal => {
@@ -138,19 +140,17 @@ impl Played {
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutByScript>>> {
         if !self.waited && !self.pace.is_zero() {
-            let timer = self
-                .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.pace)));
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.pace)));
             ready!(timer.as_mut().poll(cx));
             self.timer = None;
         }
         self.waited = true;
         if let Some(piece) = self.pieces.next() {
             self.waited = false;
-            if piece.produced > 0
+            if let Some(produced) = piece.produced
                 && let Some(entry) = &mut self.entry
             {
-                entry.bill(&self.usage, piece.produced);
+                entry.bill(&self.usage, produced);
                 entry.publish();
             }
             if self.pieces.as_slice().is_empty()
@@ -185,10 +185,7 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = CutByScript;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CutByScript>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutByScript>>> {
         match &mut *self {
             ReplyBody::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             ReplyBody::Played(played) => played.poll_piece(cx),

@@ -91,11 +91,7 @@ struct Books {
 
 impl Ledger {
     pub(crate) fn new(bound: usize) -> Ledger {
-        Ledger {
-            books: Arc::default(),
-            start: Instant::now(),
-            bound,
-        }
+        Ledger { books: Arc::default(), start: Instant::now(), bound }
     }
 
     pub fn totals(&self) -> Totals {
@@ -109,22 +105,12 @@ impl Ledger {
 
     /// The kept entries from this sequence number on.
     pub fn since(&self, seq: u64) -> Vec<Entry> {
-        self.lock()
-            .entries
-            .iter()
-            .filter(|e| e.seq >= seq)
-            .cloned()
-            .collect()
+        self.lock().entries.iter().filter(|e| e.seq >= seq).cloned().collect()
     }
 
     pub fn by_call_id(&self, call_id: &str) -> Vec<Entry> {
         let books = self.lock();
-        books
-            .entries
-            .iter()
-            .filter(|e| e.call_id.as_deref() == Some(call_id))
-            .cloned()
-            .collect()
+        books.entries.iter().filter(|e| e.call_id.as_deref() == Some(call_id)).cloned().collect()
     }
 
     pub(crate) fn open(&self, mut entry: Entry) -> OpenEntry {
@@ -140,10 +126,7 @@ impl Ledger {
             books.entries.push_back(entry.clone());
         }
         drop(books);
-        OpenEntry {
-            ledger: self.clone(),
-            entry,
-        }
+        OpenEntry { ledger: self.clone(), entry }
     }
 
     fn lock(&self) -> MutexGuard<'_, Books> {

@@ -37,26 +37,15 @@ fn usage(usage: &Usage) -> String {
 pub(crate) fn whole(r: &Resolved) -> String {
     let mut tools = String::new();
     for call in &r.tool_calls {
-        let lead = if tools.is_empty() {
-            ",\"tool_calls\":["
-        } else {
-            ","
-        };
+        let lead = if tools.is_empty() { ",\"tool_calls\":[" } else { "," };
         let (id, name, arguments) = (json(&call.id), json(&call.name), json(&call.arguments));
         let function = format!("{{\"name\":{name},\"arguments\":{arguments}}}");
-        let _ = write!(
-            tools,
-            "{lead}{{\"id\":{id},\"type\":\"function\",\"function\":{function}}}"
-        );
+        let _ = write!(tools, "{lead}{{\"id\":{id},\"type\":\"function\",\"function\":{function}}}");
     }
     if !tools.is_empty() {
         tools.push(']');
     }
-    let content = if r.text.is_empty() && !r.tool_calls.is_empty() {
-        "null".to_owned()
-    } else {
-        json(&r.text)
-    };
+    let content = if r.text.is_empty() && !r.tool_calls.is_empty() { "null".to_owned() } else { json(&r.text) };
     format!(
         "{{\"id\":\"chatcmpl-emu{}\",\"object\":\"chat.completion\",\"created\":{},\"model\":{},\"choices\":\
          [{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":{content}{tools},\"refusal\":null,\
@@ -81,9 +70,7 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     );
     let no_usage = if r.include_usage { ",\"usage\":null" } else { "" };
     let event = |delta: &str, finish: &str| {
-        format!(
-            "{head}{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]{no_usage}}}\n\n"
-        )
+        format!("{head}{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]{no_usage}}}\n\n")
     };
     let mut deltas = Vec::new();
     for piece in split(&r.text, r.chunks) {
@@ -97,31 +84,22 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
         ));
         for piece in split(&call.arguments, r.chunks) {
             let piece = json(piece);
-            deltas.push(format!(
-                "{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":{piece}}}}}]}}"
-            ));
+            deltas.push(format!("{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":{piece}}}}}]}}"));
         }
     }
-    let content = if r.text.is_empty() && !r.tool_calls.is_empty() {
-        "null"
-    } else {
-        "\"\""
-    };
+    let content = if r.text.is_empty() && !r.tool_calls.is_empty() { "null" } else { "\"\"" };
     let first = format!("{{\"role\":\"assistant\",\"content\":{content},\"refusal\":null}}");
-    let mut pieces = vec![Piece::new(event(&first, "null"), 0)];
+    let mut pieces = vec![Piece::free(event(&first, "null"))];
     let count = deltas.len() as u64;
     for (i, delta) in deltas.into_iter().enumerate() {
-        pieces.push(Piece::new(event(&delta, "null"), r.produced(i as u64 + 1, count)));
+        pieces.push(Piece::billed(event(&delta, "null"), r.produced(i as u64 + 1, count)));
     }
     let all = r.usage.output;
-    pieces.push(Piece::new(event("{}", &format!("\"{}\"", finish(r.finish))), all));
+    pieces.push(Piece::billed(event("{}", &format!("\"{}\"", finish(r.finish))), all));
     if r.include_usage {
-        pieces.push(Piece::new(
-            format!("{head}],\"usage\":{}}}\n\n", usage(&r.usage)),
-            all,
-        ));
+        pieces.push(Piece::billed(format!("{head}],\"usage\":{}}}\n\n", usage(&r.usage)), all));
     }
-    pieces.push(Piece::new("data: [DONE]\n\n", all));
+    pieces.push(Piece::billed("data: [DONE]\n\n", all));
     (pieces, if r.include_usage { 3 } else { 2 })
 }
 

@@ -91,35 +91,21 @@ pub(crate) fn answer(
         return response(200, dialect, &id, body);
     }
     let length = Some(body.len() as u64);
-    let mut pieces = vec![Piece::new(body, usage.output)];
+    let mut pieces = vec![Piece::billed(body, usage.output)];
     let end = break_pieces(script.fault, &mut pieces, 1, corrupt, error);
-    let length = if matches!(end, End::Clean(_)) {
-        None
-    } else {
-        length
-    };
+    let length = if matches!(end, End::Clean(_)) { None } else { length };
     played(pieces, end, script.pace, usage, entry, length).with_head(200, dialect, &id, false)
 }
 
 fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply, seq: u64) -> Resolved {
     let mut text = reply.text;
-    let mut finish = reply.finish.unwrap_or(if reply.tool_calls.is_empty() {
-        Finish::Stop
-    } else {
-        Finish::ToolUse
-    });
+    let mut finish = reply.finish.unwrap_or(if reply.tool_calls.is_empty() { Finish::Stop } else { Finish::ToolUse });
     let usage = reply.usage.unwrap_or_else(|| {
         let thinking = reply.thinking.as_deref().unwrap_or_default();
-        let arguments: usize = reply
-            .tool_calls
-            .iter()
-            .map(|c| c.name.len() + c.arguments.len())
-            .sum();
+        let arguments: usize = reply.tool_calls.iter().map(|c| c.name.len() + c.arguments.len()).sum();
         let mut output = tokens(text.len() + thinking.len() + arguments).max(1);
         if let Some(limit) = request.output_limit().filter(|limit| *limit < output) {
-            text.truncate(
-                text.floor_char_boundary(usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(4)),
-            );
+            text.truncate(text.floor_char_boundary(usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(4)));
             finish = Finish::Length;
             output = limit;
         }
@@ -127,9 +113,7 @@ fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply
     });
     Resolved {
         seq,
-        created: SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs()),
+        created: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         model,
         thinking: reply.thinking,
         text,
@@ -145,21 +129,14 @@ pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: OpenEntry)
     entry.status(recorded.status);
     let is_error = recorded.status >= 400;
     let total = recorded.body.len().max(1) as u64;
-    let size = recorded
-        .body
-        .len()
-        .div_ceil(script.chunks.unwrap_or(1).max(1))
-        .max(1);
+    let size = recorded.body.len().div_ceil(script.chunks.unwrap_or(1).max(1)).max(1);
     let mut pieces = Vec::new();
     let mut at = 0;
     while at < recorded.body.len() {
         let next = (at + size).min(recorded.body.len());
-        let produced = if is_error {
-            0
-        } else {
-            (recorded.usage.output * next as u64 / total).max(1)
-        };
-        pieces.push(Piece::new(recorded.body.slice(at..next), produced));
+        // Even where the recording reports no usage, something was produced: the call is billed.
+        let produced = (!is_error).then_some(recorded.usage.output * next as u64 / total);
+        pieces.push(Piece { bytes: recorded.body.slice(at..next), produced });
         at = next;
     }
     let end = match break_pieces(script.fault, &mut pieces, 1, openai::CORRUPT, openai::ERROR) {
@@ -170,10 +147,9 @@ pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: OpenEntry)
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
     for (name, value) in &recorded.headers {
-        if let (Ok(name), Ok(value)) = (
-            header::HeaderName::try_from(name.as_str()),
-            HeaderValue::try_from(value.as_str()),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (header::HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+        {
             response.headers_mut().append(name, value);
         }
     }
@@ -214,11 +190,7 @@ pub(crate) fn split(text: &str, chunks: Option<usize>) -> impl Iterator<Item = &
             return None;
         }
         let size = rest.len().div_ceil(left);
-        let at = if left == 1 {
-            rest.len()
-        } else {
-            rest.ceil_char_boundary(size)
-        };
+        let at = if left == 1 { rest.len() } else { rest.ceil_char_boundary(size) };
         left = left.saturating_sub(1).max(1);
         let (piece, tail) = rest.split_at(at);
         rest = tail;

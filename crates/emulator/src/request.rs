@@ -61,14 +61,11 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn wants_usage(&self) -> bool {
-        self.stream_options
-            .as_ref()
-            .is_some_and(|o| o.include_usage == Some(true))
+        self.stream_options.as_ref().is_some_and(|o| o.include_usage == Some(true))
     }
 
     pub(crate) fn has_messages(&self) -> bool {
-        self.messages
-            .is_some_and(|m| m.get() != "[]" && m.get() != "null")
+        self.messages.is_some_and(|m| m.get() != "[]" && m.get() != "null")
     }
 
     pub(crate) fn output_limit(&self) -> Option<u64> {

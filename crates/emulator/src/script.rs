@@ -93,11 +93,7 @@ pub struct Usage {
 
 impl Usage {
     pub fn new(input: u64, output: u64) -> Usage {
-        Usage {
-            input,
-            output,
-            ..Usage::default()
-        }
+        Usage { input, output, ..Usage::default() }
     }
 
     /// All tokens that went in.
@@ -129,17 +125,11 @@ pub struct Recorded {
 
 impl Script {
     pub fn text(text: impl Into<String>) -> Script {
-        Script::reply(Reply {
-            text: text.into(),
-            ..Reply::default()
-        })
+        Script::reply(Reply { text: text.into(), ..Reply::default() })
     }
 
     pub fn reply(reply: Reply) -> Script {
-        Script {
-            answer: Answer::Reply(reply),
-            ..Script::default()
-        }
+        Script { answer: Answer::Reply(reply), ..Script::default() }
     }
 
     /// The default answer with exactly this usage.
@@ -152,51 +142,24 @@ impl Script {
     }
 
     pub fn refuse(status: u16, message: impl Into<String>) -> Script {
-        let refusal = Refusal {
-            status,
-            message: message.into(),
-            retry_after: None,
-            body: None,
-        };
-        Script {
-            answer: Answer::Refuse(refusal),
-            ..Script::default()
-        }
+        let refusal = Refusal { status, message: message.into(), retry_after: None, body: None };
+        Script { answer: Answer::Refuse(refusal), ..Script::default() }
     }
 
     pub fn rate_limited(retry_after: Duration) -> Script {
         let message = "Rate limit reached for requests".into();
-        let refusal = Refusal {
-            status: 429,
-            message,
-            retry_after: Some(retry_after),
-            body: None,
-        };
-        Script {
-            answer: Answer::Refuse(refusal),
-            ..Script::default()
-        }
+        let refusal = Refusal { status: 429, message, retry_after: Some(retry_after), body: None };
+        Script { answer: Answer::Refuse(refusal), ..Script::default() }
     }
 
     /// Status 200 with an error as its body.
     pub fn error_body(body: impl Into<String>) -> Script {
-        let refusal = Refusal {
-            status: 200,
-            message: String::new(),
-            retry_after: None,
-            body: Some(body.into()),
-        };
-        Script {
-            answer: Answer::Refuse(refusal),
-            ..Script::default()
-        }
+        let refusal = Refusal { status: 200, message: String::new(), retry_after: None, body: Some(body.into()) };
+        Script { answer: Answer::Refuse(refusal), ..Script::default() }
     }
 
     pub fn recorded(recorded: Recorded) -> Script {
-        Script {
-            answer: Answer::Recorded(recorded),
-            ..Script::default()
-        }
+        Script { answer: Answer::Recorded(recorded), ..Script::default() }
     }
 
     pub fn fault(mut self, fault: Fault) -> Script {

@@ -52,9 +52,7 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             api_key: None,
-            models: ["gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5", "claude-haiku-4-5"]
-                .map(str::to_owned)
-                .to_vec(),
+            models: ["gpt-4o-mini", "gpt-4o", "claude-sonnet-4-5", "claude-haiku-4-5"].map(str::to_owned).to_vec(),
             only_listed_models: false,
             ledger_entries: 200_000,
             request_bytes: 32 << 20,
@@ -123,14 +121,12 @@ impl Emulator {
 
     /// From now on every request for this model gets this script, unless one was pushed. `*`: every model without one.
     pub fn script(&self, model: impl Into<String>, script: Script) {
-        self.shared
-            .with_scripts(|scripts| scripts.entry(model.into()).or_default().sticky = Some(script));
+        self.shared.with_scripts(|scripts| scripts.entry(model.into()).or_default().sticky = Some(script));
     }
 
     /// The next request for this model gets this script, after those pushed before. `*`: any model.
     pub fn push(&self, model: impl Into<String>, script: Script) {
-        self.shared
-            .with_scripts(|scripts| scripts.entry(model.into()).or_default().once.push_back(script));
+        self.shared.with_scripts(|scripts| scripts.entry(model.into()).or_default().once.push_back(script));
     }
 
     /// Back to the default answer.
@@ -176,43 +172,25 @@ async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Answer
         (&Method::GET, "/models") => return Ok(shared.models()),
         (&Method::GET, "/emulator/totals") => return Ok(as_json(&shared.ledger.totals())),
         (&Method::GET, "/emulator/ledger") => {
-            let since = head
-                .uri
-                .query()
-                .and_then(|q| q.strip_prefix("since=")?.parse().ok());
+            let since = head.uri.query().and_then(|q| q.strip_prefix("since=")?.parse().ok());
             return Ok(as_json(&shared.ledger.since(since.unwrap_or(0))));
         }
         _ => {
             let refusal = refuse(404, format!("Invalid URL ({} {path})", head.method));
-            return Ok(response(
-                404,
-                Dialect::OpenAi,
-                "req_emu",
-                openai::refusal(&refusal),
-            ));
+            return Ok(response(404, Dialect::OpenAi, "req_emu", openai::refusal(&refusal)));
         }
     };
     let body = match Limited::new(body, shared.options.request_bytes).collect().await {
         Ok(body) => body.to_bytes(),
         Err(e) => {
             let refusal = refuse(413, format!("cannot read the request: {e}"));
-            return Ok(response(
-                413,
-                dialect,
-                "req_emu",
-                refusal_body(dialect, &refusal, "req_emu"),
-            ));
+            return Ok(response(413, dialect, "req_emu", refusal_body(dialect, &refusal, "req_emu")));
         }
     };
     if path.ends_with("/count_tokens") {
         return Ok(match Request::parse(&body) {
             Ok(request) => as_json(&serde_json::json!({ "input_tokens": request.prompt_tokens() })),
-            Err(e) => response(
-                400,
-                dialect,
-                "req_emu",
-                refusal_body(dialect, &refuse(400, e), "req_emu"),
-            ),
+            Err(e) => response(400, dialect, "req_emu", refusal_body(dialect, &refuse(400, e), "req_emu")),
         });
     }
     Ok(shared.complete(dialect, &head.headers, &body).await)
@@ -246,10 +224,8 @@ impl Shared {
                 "type": "model", "display_name": m, "created_at": "2023-11-14T22:13:20Z" })
         };
         let data: Vec<_> = self.options.models.iter().map(row).collect();
-        as_json(
-            &serde_json::json!({ "object": "list", "data": data, "has_more": false,
-            "first_id": self.options.models.first(), "last_id": self.options.models.last() }),
-        )
+        as_json(&serde_json::json!({ "object": "list", "data": data, "has_more": false,
+            "first_id": self.options.models.first(), "last_id": self.options.models.last() }))
     }
 
     async fn complete(&self, dialect: Dialect, headers: &HeaderMap, body: &[u8]) -> Response<ReplyBody> {
@@ -272,19 +248,13 @@ impl Shared {
             status: None,
             at_ms: 0,
         });
-        let request = match parsed
-            .map_err(|e| refuse(400, e))
-            .and_then(|r| self.check(dialect, headers, r))
-        {
+        let request = match parsed.map_err(|e| refuse(400, e)).and_then(|r| self.check(dialect, headers, r)) {
             Ok(request) => request,
             Err(refusal) => return refused(dialect, entry, &refusal),
         };
         let script = self.script_for(&model);
         let usage = match &script.answer {
-            Answer::Reply(Reply {
-                usage: Some(usage), ..
-            })
-            | Answer::Recorded(Recorded { usage, .. }) => *usage,
+            Answer::Reply(Reply { usage: Some(usage), .. }) | Answer::Recorded(Recorded { usage, .. }) => *usage,
             _ => Usage::new(request.prompt_tokens(), 0),
         };
         if script.bill_on_arrival && !matches!(script.answer, Answer::Refuse(_)) {
@@ -301,22 +271,14 @@ impl Shared {
             Answer::Refuse(refusal) => refused(dialect, entry, &refusal),
             Answer::Recorded(ref recorded) => replay(&script, recorded, entry),
             Answer::Echo => {
-                let reply = Reply {
-                    text: echo(&request),
-                    ..Reply::default()
-                };
+                let reply = Reply { text: echo(&request), ..Reply::default() };
                 answer(dialect, &request, model, &script, reply, entry)
             }
             Answer::Reply(ref reply) => answer(dialect, &request, model, &script, reply.clone(), entry),
         }
     }
 
-    fn check<'a>(
-        &self,
-        dialect: Dialect,
-        headers: &HeaderMap,
-        request: Request<'a>,
-    ) -> Result<Request<'a>, Refusal> {
+    fn check<'a>(&self, dialect: Dialect, headers: &HeaderMap, request: Request<'a>) -> Result<Request<'a>, Refusal> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         if let Some(key) = &self.options.api_key {
             let bearer = text("authorization").and_then(|v| v.strip_prefix("Bearer "));
@@ -356,12 +318,7 @@ impl Shared {
 }
 
 fn refuse(status: u16, message: impl Into<String>) -> Refusal {
-    Refusal {
-        status,
-        message: message.into(),
-        retry_after: None,
-        body: None,
-    }
+    Refusal { status, message: message.into(), retry_after: None, body: None }
 }
 
 fn refusal_body(dialect: Dialect, refusal: &Refusal, request_id: &str) -> String {
@@ -379,9 +336,7 @@ fn refused(dialect: Dialect, mut entry: OpenEntry, refusal: &Refusal) -> Respons
     let mut response = response(refusal.status, dialect, &id, refusal_body(dialect, refusal, &id));
     if let Some(after) = refusal.retry_after {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -395,21 +350,11 @@ pub(crate) fn response(status: u16, dialect: Dialect, id: &str, body: String) ->
 }
 
 impl ReplyBody {
-    pub(crate) fn with_head(
-        self,
-        status: u16,
-        dialect: Dialect,
-        id: &str,
-        stream: bool,
-    ) -> Response<ReplyBody> {
+    pub(crate) fn with_head(self, status: u16, dialect: Dialect, id: &str, stream: bool) -> Response<ReplyBody> {
         let mut response = Response::new(self);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        let kind = if stream {
-            "text/event-stream; charset=utf-8"
-        } else {
-            "application/json"
-        };
+        let kind = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         let name = match dialect {
             Dialect::OpenAi => {
@@ -429,8 +374,6 @@ impl ReplyBody {
 fn as_json(value: &impl serde::Serialize) -> Response<ReplyBody> {
     let body = serde_json::to_vec(value).unwrap_or_default();
     let mut response = Response::new(ReplyBody::Whole(Some(Bytes::from(body))));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -22,41 +22,17 @@ const LONG: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn a_stream_is_cut_after_a_piece_and_at_a_byte() {
     let emulator = emulator().await;
-    emulator.push(
-        "m",
-        Script::text("one two three four")
-            .chunks(4)
-            .fault(Fault::CutAfter(3)),
-    );
-    let (got, whole) = read(
-        post(&emulator, "/v1/chat/completions", "c", &chat_stream("m")),
-        LONG,
-    )
-    .await;
+    emulator.push("m", Script::text("one two three four").chunks(4).fault(Fault::CutAfter(3)));
+    let (got, whole) = read(post(&emulator, "/v1/chat/completions", "c", &chat_stream("m")), LONG).await;
     assert!(!whole);
     assert_eq!(events(&got).len(), 3, "what came before the cut arrived: {got}");
-    emulator.push(
-        "m",
-        Script::text("one two three four").fault(Fault::CutAtByte(700)),
-    );
+    emulator.push("m", Script::text("one two three four").fault(Fault::CutAtByte(700)));
     let (got, whole) = read(post(&emulator, "/v1/messages", "c", &message("m", true)), LONG).await;
     assert_eq!((got.len(), whole), (700, false));
-    emulator.push(
-        "m",
-        Script::text("one two three four").fault(Fault::CutAtByte(50)),
-    );
+    emulator.push("m", Script::text("one two three four").fault(Fault::CutAtByte(50)));
     let (got, whole) = read(post(&emulator, "/v1/chat/completions", "c", &chat("m")), LONG).await;
-    assert_eq!(
-        (got.len(), whole),
-        (50, false),
-        "a whole answer is shorter than its content-length"
-    );
-    let states: Vec<_> = emulator
-        .ledger()
-        .entries()
-        .iter()
-        .map(|e| (e.state, e.billed))
-        .collect();
+    assert_eq!((got.len(), whole), (50, false), "a whole answer is shorter than its content-length");
+    let states: Vec<_> = emulator.ledger().entries().iter().map(|e| (e.state, e.billed)).collect();
     assert_eq!(states, [(State::Cut, true); 3]);
 }
 
@@ -64,20 +40,10 @@ async fn a_stream_is_cut_after_a_piece_and_at_a_byte() {
 async fn a_stream_without_its_end_ends_cleanly_for_http() {
     let emulator = emulator().await;
     emulator.script("m", Script::text("one two").fault(Fault::NoTerminal));
-    let (got, whole) = read(
-        post(&emulator, "/v1/chat/completions", "c", &chat_stream("m")),
-        LONG,
-    )
-    .await;
-    assert!(
-        whole && !got.contains("[DONE]") && !got.contains("\"stop\""),
-        "{got}"
-    );
+    let (got, whole) = read(post(&emulator, "/v1/chat/completions", "c", &chat_stream("m")), LONG).await;
+    assert!(whole && !got.contains("[DONE]") && !got.contains("\"stop\""), "{got}");
     let (got, whole) = read(post(&emulator, "/v1/messages", "c", &message("m", true)), LONG).await;
-    assert!(
-        whole && !got.contains("message_stop") && !got.contains("message_delta"),
-        "{got}"
-    );
+    assert!(whole && !got.contains("message_stop") && !got.contains("message_delta"), "{got}");
 }
 
 #[tokio::test]
@@ -86,12 +52,7 @@ async fn frames_are_broken_and_errors_reported_in_the_stream() {
     emulator.push("m", Script::text("one two").fault(Fault::CorruptAt(2)));
     let (got, _) = read(post(&emulator, "/v1/messages", "c", &message("m", true)), LONG).await;
     let bad = got.lines().filter_map(|l| l.strip_prefix("data: "));
-    assert_eq!(
-        bad.filter(|d| serde_json::from_str::<serde_json::Value>(d).is_err())
-            .count(),
-        1,
-        "{got}"
-    );
+    assert_eq!(bad.filter(|d| serde_json::from_str::<serde_json::Value>(d).is_err()).count(), 1, "{got}");
     emulator.push("m", Script::text("one two").fault(Fault::ErrorAfter(3)));
     let (got, whole) = read(post(&emulator, "/v1/messages", "c", &message("m", true)), LONG).await;
     assert!(whole);
@@ -103,30 +64,15 @@ async fn it_hangs_before_the_head_before_the_first_token_and_later() {
     let emulator = emulator().await;
     let short = Duration::from_millis(150);
     emulator.push("m", Script::default().fault(Fault::HangBeforeHead));
-    let sent = post(&emulator, "/v1/chat/completions", "head", &chat("m"))
-        .timeout(short)
-        .send()
-        .await;
+    let sent = post(&emulator, "/v1/chat/completions", "head", &chat("m")).timeout(short).send().await;
     assert!(sent.unwrap_err().is_timeout());
     for (n, id) in [(0, "first"), (4, "later")] {
-        emulator.push(
-            "m",
-            Script::text("one two three four")
-                .chunks(6)
-                .fault(Fault::HangAfter(n)),
-        );
-        let (got, whole) = read(
-            post(&emulator, "/v1/chat/completions", id, &chat_stream("m")),
-            short,
-        )
-        .await;
+        emulator.push("m", Script::text("one two three four").chunks(6).fault(Fault::HangAfter(n)));
+        let (got, whole) = read(post(&emulator, "/v1/chat/completions", id, &chat_stream("m")), short).await;
         assert_eq!((events(&got).len(), whole), (n, false));
     }
     let ledger = emulator.ledger();
     eventually("the callers to be gone", || ledger.totals().client_gone == 3).await;
     let billed = |id: &str| ledger.by_call_id(id)[0].billed;
-    assert_eq!(
-        (billed("head"), billed("first"), billed("later")),
-        (false, false, true)
-    );
+    assert_eq!((billed("head"), billed("first"), billed("later")), (false, false, true));
 }

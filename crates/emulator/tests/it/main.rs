@@ -54,11 +54,7 @@ fn parse(text: &str) -> Value {
 
 /// The JSON of every `data:` line but `[DONE]`.
 fn events(sse: &str) -> Vec<Value> {
-    sse.lines()
-        .filter_map(|l| l.strip_prefix("data: "))
-        .filter(|d| *d != "[DONE]")
-        .map(parse)
-        .collect()
+    sse.lines().filter_map(|l| l.strip_prefix("data: ")).filter(|d| *d != "[DONE]").map(parse).collect()
 }
 
 async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

@@ -1,0 +1,24 @@
+//! What farebox's tests start and steer: a real nats-server and a real ClickHouse on free ports, a `farebox` process,
+//! a TCP proxy with faults, and recorded exchanges for the provider emulator.
+//!
+//! Guarantees: everything listens on the loopback address and a free port; everything that was started ends with its
+//! handle, and at the latest with the test process; waiting is waiting for a condition, with a name and a bound.
+//!
+//! Depends on no crate that it helps to test, so that each of those can use it.
+
+mod clickhouse;
+mod eventually;
+mod nats;
+mod process;
+mod proxy;
+mod servers;
+mod tape;
+
+pub use clickhouse::TestClickHouse;
+pub use eventually::{PATIENCE, eventually};
+pub use farebox_emulator as emulator;
+pub use farebox_parts::{Launcher, free_port};
+pub use nats::{NatsBuilder, TestNats};
+pub use process::{Process, ProcessBuilder};
+pub use proxy::{Captured, Direction, FaultProxy};
+pub use tape::{Expect, ExpectedToolCall, Tape, TapeRequest, TapeResponse};
