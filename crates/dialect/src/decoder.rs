@@ -62,19 +62,11 @@ pub(crate) struct Decoder<F, W> {
 
 impl<F: Framing, W: Wire> Decoder<F, W> {
     pub(crate) fn new(framing: F, wire: W) -> Decoder<F, W> {
-        Decoder {
-            framing,
-            wire,
-            state: State::Open,
-        }
+        Decoder { framing, wire, state: State::Open }
     }
 
     fn terminal(wire: &mut W, out: &mut Vec<Event>) -> State {
-        if wire.complete(out) {
-            State::Complete
-        } else {
-            State::Unfinished
-        }
+        if wire.complete(out) { State::Complete } else { State::Unfinished }
     }
 }
 
@@ -96,10 +88,7 @@ impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
                 Verdict::Understood => {}
                 Verdict::Unknown(kind) => out.push(Event::Unknown(kind)),
                 Verdict::Corrupt(problem) => {
-                    self.state = State::Failed(DecodeError::Corrupt {
-                        dialect: W::DIALECT,
-                        problem,
-                    });
+                    self.state = State::Failed(DecodeError::Corrupt { dialect: W::DIALECT, problem });
                 }
                 Verdict::Refused(refusal) => {
                     out.push(Event::Error(refusal.clone()));

@@ -200,9 +200,7 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> StreamLimits {
-        StreamLimits {
-            max_frame_bytes: 8 * 1024 * 1024,
-        }
+        StreamLimits { max_frame_bytes: 8 * 1024 * 1024 }
     }
 }
 

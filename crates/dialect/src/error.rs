@@ -20,27 +20,17 @@ impl BadRequest {
     pub(crate) fn field(at: impl fmt::Display, problem: impl fmt::Display) -> BadRequest {
         let field = at.to_string();
         let message = format!("`{field}` {problem}");
-        BadRequest {
-            kind: ErrorKind::BadRequest,
-            field: Some(field),
-            message,
-        }
+        BadRequest { kind: ErrorKind::BadRequest, field: Some(field), message }
     }
 
     pub(crate) fn body(message: impl Into<String>) -> BadRequest {
-        BadRequest {
-            kind: ErrorKind::BadRequest,
-            field: None,
-            message: message.into(),
-        }
+        BadRequest { kind: ErrorKind::BadRequest, field: None, message: message.into() }
     }
 
     pub(crate) fn json(error: &serde_json::Error) -> BadRequest {
         // serde_json's own Display ends in the position; it is said once, in our order.
         let text = error.to_string();
-        let cause = text
-            .rsplit_once(" at line ")
-            .map_or(text.as_str(), |(cause, _)| cause);
+        let cause = text.rsplit_once(" at line ").map_or(text.as_str(), |(cause, _)| cause);
         BadRequest::body(format!(
             "the body is not valid JSON: {cause} at line {}, column {}; send one JSON object",
             error.line(),

@@ -98,11 +98,7 @@ impl fmt::Display for Path<'_> {
 }
 
 /// Reads one value; the error names the field and what was expected there.
-pub(crate) fn read<'a, T: Deserialize<'a>>(
-    raw: &'a RawValue,
-    at: Path<'_>,
-    expected: &str,
-) -> Result<T, BadRequest> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue, at: Path<'_>, expected: &str) -> Result<T, BadRequest> {
     serde_json::from_str(raw.get()).map_err(|_| BadRequest::field(at, format!("must be {expected}")))
 }
 
@@ -134,9 +130,7 @@ impl<'a> Object<'a> {
         at: Path<'_>,
         expected: &str,
     ) -> Result<Option<T>, BadRequest> {
-        self.take(name)
-            .map(|raw| read(raw, at.member(name), expected))
-            .transpose()
+        self.take(name).map(|raw| read(raw, at.member(name), expected)).transpose()
     }
 
     pub(crate) fn required<T: Deserialize<'a>>(
@@ -145,17 +139,14 @@ impl<'a> Object<'a> {
         at: Path<'_>,
         expected: &str,
     ) -> Result<T, BadRequest> {
-        let raw = self.take(name).ok_or_else(|| {
-            BadRequest::field(at.member(name), format!("is missing: it must be {expected}"))
-        })?;
+        let raw = self
+            .take(name)
+            .ok_or_else(|| BadRequest::field(at.member(name), format!("is missing: it must be {expected}")))?;
         read(raw, at.member(name), expected)
     }
 
     /// What nobody took.
     pub(crate) fn into_extra(self) -> Extra {
-        self.members
-            .into_iter()
-            .map(|(key, value)| (key.into_owned(), RawJson::from(value)))
-            .collect()
+        self.members.into_iter().map(|(key, value)| (key.into_owned(), RawJson::from(value))).collect()
     }
 }

@@ -31,9 +31,9 @@ mod refusal;
 mod rewrite;
 
 pub use canonical::{
-    Call, Choice, Collector, Completion, Content, Delta, Effort, Ending, Event, Extra, FinishReason, Media,
-    Message, NativeTool, Part, PartId, PartKind, Reasoning, ReasoningRequest, Refusal, ResponseFormat, Role,
-    Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult, Truncated,
+    Call, Choice, Collector, Completion, Content, Delta, Effort, Ending, Event, Extra, FinishReason, Media, Message,
+    NativeTool, Part, PartId, PartKind, Reasoning, ReasoningRequest, Refusal, ResponseFormat, Role, Sampling, Source,
+    Tool, ToolCall, ToolChoice, ToolResult, Truncated,
 };
 pub use dialect::{
     CallerDialect, DialectName, Encoded, Head, OnUnsupported, ProviderDialect, Quirk, Stamp, StreamDecoder,

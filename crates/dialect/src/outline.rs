@@ -55,9 +55,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let include_usage = match top.take("stream_options") {
         Some(raw) => {
             let at = root.member("stream_options");
-            Object::read(raw, at)?
-                .optional("include_usage", at, "true or false")?
-                .unwrap_or(false)
+            Object::read(raw, at)?.optional("include_usage", at, "true or false")?.unwrap_or(false)
         }
         None => false,
     };
@@ -68,45 +66,29 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
             Some(start..start + raw.get().len())
         }
         Some(_) => {
-            return Err(BadRequest::field(
-                "farebox",
-                "must be an object with farebox's own options",
-            ));
+            return Err(BadRequest::field("farebox", "must be an object with farebox's own options"));
         }
         None => None,
     };
-    let mut scan = Scan {
-        messages: 0,
-        remote: None,
-    };
-    let raw = top.take("messages").ok_or_else(|| {
-        BadRequest::field(
-            "messages",
-            "is missing: it must be an array with at least one message",
-        )
-    })?;
+    let mut scan = Scan { messages: 0, remote: None };
+    let raw = top
+        .take("messages")
+        .ok_or_else(|| BadRequest::field("messages", "is missing: it must be an array with at least one message"))?;
     let mut reader = serde_json::Deserializer::from_str(raw.get());
     Messages(&mut scan)
         .deserialize(&mut reader)
         .map_err(|_| BadRequest::field("messages", "must be an array of message objects"))?;
     if scan.messages == 0 {
-        return Err(BadRequest::field(
-            "messages",
-            "is empty: it must hold at least one message",
-        ));
+        return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
     }
     Ok(Outline {
-        model: top
-            .optional::<String>("model", root, "a string")?
-            .filter(|m| !m.is_empty()),
+        model: top.optional::<String>("model", root, "a string")?.filter(|m| !m.is_empty()),
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
         include_usage,
         max_output_tokens,
         n: top.optional("n", root, "a whole number")?,
         messages: scan.messages,
-        has_tools: ["tools", "functions"]
-            .into_iter()
-            .any(|name| top.take(name).is_some_and(|raw| raw.get() != "[]")),
+        has_tools: ["tools", "functions"].into_iter().any(|name| top.take(name).is_some_and(|raw| raw.get() != "[]")),
         remote_media: scan.remote,
         farebox,
     })
@@ -114,20 +96,17 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
 
 pub(crate) fn text_of(body: &[u8]) -> Result<&str, BadRequest> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    std::str::from_utf8(body).map_err(|e| {
-        BadRequest::body(format!(
-            "the body is not UTF-8 at byte {}; send JSON in UTF-8",
-            e.valid_up_to()
-        ))
-    })
+    std::str::from_utf8(body)
+        .map_err(|e| BadRequest::body(format!("the body is not UTF-8 at byte {}; send JSON in UTF-8", e.valid_up_to())))
 }
 
 pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
+    if text.trim_ascii().is_empty() {
+        return Err(BadRequest::body("the body is empty; send one JSON object, like {\"messages\": […]}"));
+    }
     serde_json::from_str(text).map_err(|error| {
         if error.is_data() {
-            BadRequest::body(
-                "the body is JSON but not an object; send one JSON object, like {\"messages\": […]}",
-            )
+            BadRequest::body("the body is JSON but not an object; send one JSON object, like {\"messages\": […]}")
         } else {
             BadRequest::json(&error)
         }
@@ -187,11 +166,7 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
             if key == "content" {
-                map.next_value_seed(Content {
-                    scan: self.scan,
-                    at: self.at.member("content"),
-                    is_address: false,
-                })?;
+                map.next_value_seed(Content { scan: self.scan, at: self.at.member("content"), is_address: false })?;
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -246,14 +221,7 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0;
         let (scan, at) = (self.scan, self.at);
-        while seq
-            .next_element_seed(Content {
-                scan,
-                at: at.item(index),
-                is_address: false,
-            })?
-            .is_some()
-        {
+        while seq.next_element_seed(Content { scan, at: at.item(index), is_address: false })?.is_some() {
             index += 1;
         }
         Ok(())
@@ -264,15 +232,8 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let is_address = matches!(
-                &*key,
-                "url" | "image_url" | "file_url" | "video_url" | "file_data"
-            );
-            map.next_value_seed(Content {
-                scan: self.scan,
-                at: self.at.member(&key),
-                is_address,
-            })?;
+            let is_address = matches!(&*key, "url" | "image_url" | "file_url" | "video_url" | "file_data");
+            map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address })?;
         }
         Ok(())
     }

@@ -11,14 +11,8 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// When to try again, as `retry-after-ms` or `retry-after` in seconds. A date is not read: there is no clock here.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms")
-        .map(|ms| ms / 1000.0)
-        .or_else(|| number("retry-after"))?;
-    (seconds >= 0.0).then(|| {
-        Duration::try_from_secs_f64(seconds)
-            .unwrap_or(MAX_RETRY_AFTER)
-            .min(MAX_RETRY_AFTER)
-    })
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(MAX_RETRY_AFTER).min(MAX_RETRY_AFTER))
 }
 
 /// A kind from the status alone. That a provider does not accept farebox's own key, or that the bill of its account

@@ -14,28 +14,18 @@ pub enum Edit<'a> {
     /// Takes the member out, with its comma.
     Remove { key: &'a str },
     /// Sets a member of a member; an outer one that is missing or `null` becomes an object.
-    SetIn {
-        outer: &'a str,
-        key: &'a str,
-        value: Cow<'a, str>,
-    },
+    SetIn { outer: &'a str, key: &'a str, value: Cow<'a, str> },
 }
 
 impl<'a> Edit<'a> {
     /// Raw JSON, which must be one valid value.
     pub fn set(key: &'a str, value: impl Into<Cow<'a, str>>) -> Edit<'a> {
-        Edit::Set {
-            key,
-            value: value.into(),
-        }
+        Edit::Set { key, value: value.into() }
     }
 
     /// A string, quoted here.
     pub fn string(key: &'a str, text: &str) -> Edit<'a> {
-        Edit::Set {
-            key,
-            value: Cow::Owned(quote(text)),
-        }
+        Edit::Set { key, value: Cow::Owned(quote(text)) }
     }
 
     pub fn remove(key: &'a str) -> Edit<'a> {
@@ -43,11 +33,7 @@ impl<'a> Edit<'a> {
     }
 
     pub fn set_in(outer: &'a str, key: &'a str, value: impl Into<Cow<'a, str>>) -> Edit<'a> {
-        Edit::SetIn {
-            outer,
-            key,
-            value: value.into(),
-        }
+        Edit::SetIn { outer, key, value: value.into() }
     }
 
     fn key(&self) -> &'a str {
@@ -120,9 +106,7 @@ fn set_inside(old: &[u8], outer: &str, key: &str, value: &str) -> Result<Vec<u8>
     match old.first() {
         Some(b'{') => apply(old, &Edit::set(key, value)),
         Some(b'n') => Ok(format!("{{{}:{value}}}", quote(key)).into_bytes()),
-        _ => Err(RewriteError::MemberNotAnObject {
-            field: outer.to_owned(),
-        }),
+        _ => Err(RewriteError::MemberNotAnObject { field: outer.to_owned() }),
     }
 }
 
@@ -172,10 +156,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn scan(body: &[u8]) -> Result<Members, RewriteError> {
-    let mut at = Cursor {
-        body,
-        at: if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 },
-    };
+    let mut at = Cursor { body, at: if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 } };
     at.space();
     at.expect(b'{')?;
     let open = at.at;
@@ -183,11 +164,7 @@ fn scan(body: &[u8]) -> Result<Members, RewriteError> {
     at.space();
     if at.peek() == Some(b'}') {
         // The white space of an empty object counts as before its end.
-        return Ok(Members {
-            open: at.at,
-            close: at.at,
-            members,
-        });
+        return Ok(Members { open: at.at, close: at.at, members });
     }
     let mut start = open;
     loop {
@@ -198,20 +175,11 @@ fn scan(body: &[u8]) -> Result<Members, RewriteError> {
         at.space();
         let value = at.value()?;
         at.space();
-        members.push(Member {
-            start,
-            end: at.at,
-            key,
-            value,
-        });
+        members.push(Member { start, end: at.at, key, value });
         match at.peek() {
             Some(b',') => at.at += 1,
             Some(b'}') => {
-                return Ok(Members {
-                    open,
-                    close: at.at,
-                    members,
-                });
+                return Ok(Members { open, close: at.at, members });
             }
             _ => return Err(at.misfit()),
         }
@@ -284,20 +252,13 @@ impl Cursor<'_> {
                 Some(_) => self.scalar(),
             }
             if depth == 0 {
-                return if self.at > start {
-                    Ok((start, self.at))
-                } else {
-                    Err(self.misfit())
-                };
+                return if self.at > start { Ok((start, self.at)) } else { Err(self.misfit()) };
             }
         }
     }
 
     fn scalar(&mut self) {
-        while self
-            .peek()
-            .is_some_and(|b| !is_space(b) && !matches!(b, b',' | b':' | b'}' | b']'))
-        {
+        while self.peek().is_some_and(|b| !is_space(b) && !matches!(b, b',' | b':' | b'}' | b']')) {
             self.at += 1;
         }
     }

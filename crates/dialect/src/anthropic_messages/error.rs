@@ -46,16 +46,10 @@ fn read(error: &str) -> Wire {
 }
 
 pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
-    let wire = serde_json::from_slice::<Envelope<'_>>(body)
-        .map(|e| read(e.error.get()))
-        .unwrap_or_default();
+    let wire = serde_json::from_slice::<Envelope<'_>>(body).map(|e| read(e.error.get())).unwrap_or_default();
     let message = wire.message.unwrap_or_else(|| message_for(head.status));
     Refusal {
-        kind: wire
-            .kind
-            .as_deref()
-            .and_then(kind_of_word)
-            .unwrap_or_else(|| kind_of(head.status)),
+        kind: wire.kind.as_deref().and_then(kind_of_word).unwrap_or_else(|| kind_of(head.status)),
         message: about_credentials(head.status, message),
         retry_after: retry_after(&head.headers),
         status: Some(head.status.as_u16()),
@@ -69,14 +63,8 @@ pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
 pub(super) fn in_place(error: &str) -> Refusal {
     let wire = read(error);
     Refusal {
-        kind: wire
-            .kind
-            .as_deref()
-            .and_then(kind_of_word)
-            .unwrap_or(ErrorKind::Upstream),
-        message: wire
-            .message
-            .unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned()),
+        kind: wire.kind.as_deref().and_then(kind_of_word).unwrap_or(ErrorKind::Upstream),
+        message: wire.message.unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned()),
         retry_after: None,
         status: None,
         code: wire.kind,

@@ -82,10 +82,7 @@ pub(super) fn encode<'a>(
         let role = match message.role {
             Role::System | Role::Developer => {
                 if !turns.is_empty() {
-                    notes.say(
-                        "a system message in the middle of the conversation was moved to its beginning"
-                            .into(),
-                    );
+                    notes.say("a system message in the middle of the conversation was moved to its beginning".into());
                 }
                 blocks(&message.parts, &mut system, notes)?;
                 continue;
@@ -93,7 +90,7 @@ pub(super) fn encode<'a>(
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        if message.name.is_some() {
+        if message.name.is_some() && message.role != Role::Tool {
             notes.drop("`name` of a message")?;
         }
         let mut content = Vec::with_capacity(message.parts.len());
@@ -105,15 +102,7 @@ pub(super) fn encode<'a>(
         }
     }
     for turn in &mut turns {
-        turn.content.sort_by_key(|b| {
-            !matches!(
-                b,
-                WireBlock::Known {
-                    known: Known::ToolResult { .. },
-                    ..
-                }
-            )
-        });
+        turn.content.sort_by_key(|b| !matches!(b, WireBlock::Known { known: Known::ToolResult { .. }, .. }));
     }
     if turns.is_empty() {
         return Err(EncodeError::Invalid {
@@ -140,87 +129,48 @@ fn block<'a>(part: &'a Part, notes: &mut Notes) -> Result<Option<WireBlock<'a>>,
             }
             Known::Text { text }
         }
-        Content::Image(media) => Known::Image {
-            source: source(media, "an image")?,
-        },
-        Content::File(media) => Known::Document {
-            source: source(media, "a document")?,
-            title: media.name.as_deref(),
-        },
+        Content::Image(media) => Known::Image { source: source(media, "an image")? },
+        Content::File(media) => Known::Document { source: source(media, "a document")?, title: media.name.as_deref() },
         Content::Audio(_) => return Err(unsupported("audio")),
-        Content::Reasoning(Reasoning {
-            encrypted: Some(data),
-            ..
-        }) => Known::RedactedThinking { data },
-        Content::Reasoning(Reasoning {
-            text,
-            signature: Some(signature),
-            ..
-        }) => Known::Thinking {
-            thinking: text,
-            signature,
-        },
+        Content::Reasoning(Reasoning { encrypted: Some(data), .. }) => Known::RedactedThinking { data },
+        Content::Reasoning(Reasoning { text, signature: Some(signature), .. }) => {
+            Known::Thinking { thinking: text, signature }
+        }
         Content::Reasoning(_) => {
             notes.drop("reasoning of an earlier answer that bears no signature")?;
             return Ok(None);
         }
         Content::ToolCall(call) => tool_use(call)?,
         Content::ToolResult(result) => tool_result(result, notes)?,
-        Content::Other {
-            dialect: DialectName::AnthropicMessages,
-            raw,
-            ..
-        } => return Ok(Some(WireBlock::Raw(raw))),
+        Content::Other { dialect: DialectName::AnthropicMessages, raw, .. } => return Ok(Some(WireBlock::Raw(raw))),
         Content::Other { dialect, kind, .. } => return Err(unsupported(format!("`{kind}` of {dialect}"))),
     };
-    Ok(Some(WireBlock::Known {
-        known,
-        cache_control: part.extra.get("cache_control"),
-    }))
+    Ok(Some(WireBlock::Known { known, cache_control: part.extra.get("cache_control") }))
 }
 
 fn tool_use(call: &ToolCall) -> Result<Known<'_>, EncodeError> {
-    let text = if call.arguments.trim().is_empty() {
-        "{}"
-    } else {
-        call.arguments.trim()
-    };
-    let input = RawJson::new(text)
-        .filter(RawJson::is_object)
-        .ok_or_else(|| EncodeError::Invalid {
-            field: format!("the arguments of tool call `{}`", call.id),
-            problem: "they must be the text of one JSON object".to_owned(),
-        })?;
-    Ok(Known::ToolUse {
-        id: &call.id,
-        name: &call.name,
-        input,
-    })
+    let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
+    let input = RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
+        field: format!("the arguments of tool call `{}`", call.id),
+        problem: "they must be the text of one JSON object".to_owned(),
+    })?;
+    Ok(Known::ToolUse { id: &call.id, name: &call.name, input })
 }
 
 fn tool_result<'a>(result: &'a ToolResult, notes: &mut Notes) -> Result<Known<'a>, EncodeError> {
     let mut content = Vec::with_capacity(result.parts.len());
     blocks(&result.parts, &mut content, notes)?;
-    Ok(Known::ToolResult {
-        tool_use_id: &result.call_id,
-        content,
-        is_error: result.is_error.then_some(true),
-    })
+    Ok(Known::ToolResult { tool_use_id: &result.call_id, content, is_error: result.is_error.then_some(true) })
 }
 
 fn source<'a>(media: &'a Media, what: &str) -> Result<WireSource<'a>, EncodeError> {
     match &media.source {
         Source::Url(url) => Ok(WireSource::Url { url }),
-        Source::Base64 { media_type, data }
-            if media_type.starts_with("image/") || media_type == "application/pdf" =>
-        {
+        Source::Base64 { media_type, data } if media_type.starts_with("image/") || media_type == "application/pdf" => {
             Ok(WireSource::Base64 { media_type, data })
         }
         Source::Base64 { media_type, .. } => Err(unsupported(format!("{what} of type {media_type}"))),
-        Source::Text(data) => Ok(WireSource::Text {
-            media_type: "text/plain",
-            data,
-        }),
+        Source::Text(data) => Ok(WireSource::Text { media_type: "text/plain", data }),
         Source::Uploaded(_) => Err(unsupported(format!("{what} uploaded to another provider"))),
     }
 }

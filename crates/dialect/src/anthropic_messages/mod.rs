@@ -43,9 +43,6 @@ impl ProviderDialect for AnthropicMessages {
     }
 
     fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder::new(
-            Sse::new(limits.max_frame_bytes),
-            stream::Events::default(),
-        ))
+        Box::new(Decoder::new(Sse::new(limits.max_frame_bytes), stream::Events::default()))
     }
 }

@@ -30,10 +30,7 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 }
 
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
-    let mut notes = Notes {
-        policy: target.unsupported,
-        warnings: Vec::new(),
-    };
+    let mut notes = Notes { policy: target.unsupported, warnings: Vec::new() };
     if call.n.is_some_and(|n| n > 1) {
         return Err(unsupported("more than one answer to a call (`n`)"));
     }
@@ -53,10 +50,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         tools,
         tool_choice,
         output_config: output_config(call, &mut notes)?,
-        thinking: thinking.budget.map(|budget_tokens| WireThinking {
-            kind: "enabled",
-            budget_tokens,
-        }),
+        thinking: thinking.budget.map(|budget_tokens| WireThinking { kind: "enabled", budget_tokens }),
         temperature: temperature(call, thinks, &mut notes)?,
         top_p: top_p(call, thinks, &mut notes)?,
         top_k: top_k(call, thinks, &mut notes)?,
@@ -65,10 +59,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         metadata: call.user.as_deref().map(|user_id| Metadata { user_id }),
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded {
-        request: around(target, Bytes::from(body))?,
-        warnings: notes.warnings,
-    })
+    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.warnings })
 }
 
 /// What the caller is told about what did not come through as written.
@@ -97,36 +88,19 @@ impl Notes {
 }
 
 pub(super) fn unsupported(what: impl Into<String>) -> EncodeError {
-    EncodeError::Unsupported {
-        dialect: NAME,
-        what: what.into(),
-    }
+    EncodeError::Unsupported { dialect: NAME, what: what.into() }
 }
 
 fn drop_unknown(call: &Call, notes: &mut Notes) -> Result<(), EncodeError> {
     let sampling = &call.sampling;
     for (given, name) in [
         (sampling.seed.is_some(), "`seed`"),
-        (
-            sampling.frequency_penalty.is_some_and(|p| p != 0.0),
-            "`frequency_penalty`",
-        ),
-        (
-            sampling.presence_penalty.is_some_and(|p| p != 0.0),
-            "`presence_penalty`",
-        ),
+        (sampling.frequency_penalty.is_some_and(|p| p != 0.0), "`frequency_penalty`"),
+        (sampling.presence_penalty.is_some_and(|p| p != 0.0), "`presence_penalty`"),
         (call.logprobs == Some(true), "`logprobs`"),
         (call.metadata.is_some(), "`metadata`"),
-        (
-            call.service_tier
-                .as_deref()
-                .is_some_and(|tier| tier != "auto" && tier != "default"),
-            "`service_tier`",
-        ),
-        (
-            call.tools.iter().any(|t| t.strict == Some(true)),
-            "`strict` of a tool",
-        ),
+        (call.service_tier.as_deref().is_some_and(|tier| tier != "auto" && tier != "default"), "`service_tier`"),
+        (call.tools.iter().any(|t| t.strict == Some(true)), "`strict` of a tool"),
     ] {
         if given {
             notes.drop(name)?;
@@ -149,9 +123,7 @@ fn temperature(call: &Call, thinks: bool, notes: &mut Notes) -> Result<Option<f6
         return Ok(None);
     }
     if given > 1.0 {
-        notes.say(format!(
-            "`temperature` {given} was lowered to 1, the most that {NAME} takes"
-        ));
+        notes.say(format!("`temperature` {given} was lowered to 1, the most that {NAME} takes"));
     }
     Ok(Some(given.min(1.0)))
 }
@@ -256,10 +228,7 @@ fn tools(call: &Call) -> Result<(Vec<WireTool<'_>>, Option<WireChoice<'_>>), Enc
     let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(tool).collect();
     for native in &call.native_tools {
         if native.dialect != DialectName::AnthropicMessages {
-            return Err(unsupported(format!(
-                "the tool `{}` of {}",
-                native.kind, native.dialect
-            )));
+            return Err(unsupported(format!("the tool `{}` of {}", native.kind, native.dialect)));
         }
         tools.push(WireTool::Raw(&native.raw));
     }
@@ -275,27 +244,17 @@ fn tools(call: &Call) -> Result<(Vec<WireTool<'_>>, Option<WireChoice<'_>>), Enc
         Some(ToolChoice::Named(name)) => ("tool", Some(name.as_str())),
     };
     let disable_parallel_tool_use = serial.filter(|_| kind != "none");
-    Ok((
-        tools,
-        Some(WireChoice {
-            kind,
-            name,
-            disable_parallel_tool_use,
-        }),
-    ))
+    Ok((tools, Some(WireChoice { kind, name, disable_parallel_tool_use })))
 }
 
 fn tool(tool: &Tool) -> WireTool<'_> {
     WireTool::Function {
         name: &tool.name,
         description: tool.description.as_deref(),
-        input_schema: tool.parameters.as_ref().map_or(
-            Schema::Empty {
-                kind: "object",
-                properties: Nothing {},
-            },
-            Schema::Given,
-        ),
+        input_schema: tool
+            .parameters
+            .as_ref()
+            .map_or(Schema::Empty { kind: "object", properties: Nothing {} }, Schema::Given),
         cache_control: tool.extra.get("cache_control"),
     }
 }
@@ -314,14 +273,9 @@ struct OutputFormat<'a> {
 
 fn output_config<'a>(call: &'a Call, notes: &mut Notes) -> Result<Option<OutputConfig<'a>>, EncodeError> {
     match &call.response_format {
-        Some(ResponseFormat::JsonSchema {
-            schema: Some(schema), ..
-        }) => Ok(Some(OutputConfig {
-            format: OutputFormat {
-                kind: "json_schema",
-                schema,
-            },
-        })),
+        Some(ResponseFormat::JsonSchema { schema: Some(schema), .. }) => {
+            Ok(Some(OutputConfig { format: OutputFormat { kind: "json_schema", schema } }))
+        }
         Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }) => {
             notes.drop("`response_format` without a schema")?;
             Ok(None)

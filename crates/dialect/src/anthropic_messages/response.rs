@@ -16,10 +16,7 @@ use crate::{
 };
 
 fn corrupt(problem: impl ToString) -> DecodeError {
-    DecodeError::Corrupt {
-        dialect: NAME,
-        problem: problem.to_string(),
-    }
+    DecodeError::Corrupt { dialect: NAME, problem: problem.to_string() }
 }
 
 pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
@@ -27,8 +24,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
     if let Some(error) = top.take("error") {
         return Err(DecodeError::Refused(Box::new(error::in_place(error.get()))));
     }
-    let content: Vec<&RawValue> =
-        member(&mut top, "content")?.ok_or_else(|| corrupt("it has no `content`"))?;
+    let content: Vec<&RawValue> = member(&mut top, "content")?.ok_or_else(|| corrupt("it has no `content`"))?;
     let parts = content.into_iter().map(part).collect::<Result<Vec<_>, _>>()?;
     let wire: Usage = member(&mut top, "usage")?.unwrap_or_default();
     top.take("type");
@@ -55,9 +51,7 @@ fn member<'a, T: Deserialize<'a>>(object: &mut Object<'a>, name: &str) -> Result
     let Some(raw) = object.take(name) else {
         return Ok(None);
     };
-    serde_json::from_str(raw.get())
-        .map(Some)
-        .map_err(|e| corrupt(format!("`{name}`: {e}")))
+    serde_json::from_str(raw.get()).map(Some).map_err(|e| corrupt(format!("`{name}`: {e}")))
 }
 
 fn part(raw: &RawValue) -> Result<Part, DecodeError> {
@@ -69,10 +63,9 @@ fn part(raw: &RawValue) -> Result<Part, DecodeError> {
             signature: block.signature.filter(|s| !s.is_empty()),
             encrypted: None,
         }),
-        "redacted_thinking" => Content::Reasoning(Reasoning {
-            encrypted: Some(block.data.unwrap_or_default()),
-            ..Reasoning::default()
-        }),
+        "redacted_thinking" => {
+            Content::Reasoning(Reasoning { encrypted: Some(block.data.unwrap_or_default()), ..Reasoning::default() })
+        }
         "tool_use" => Content::ToolCall(ToolCall {
             id: block.id.ok_or_else(|| corrupt("a tool call has no id"))?,
             name: block.name.ok_or_else(|| corrupt("a tool call has no name"))?,
@@ -80,30 +73,14 @@ fn part(raw: &RawValue) -> Result<Part, DecodeError> {
         }),
         _ => {
             let (kind, raw) = (block.kind, RawJson::from(raw));
-            return Ok(Part::from(Content::Other {
-                dialect: DialectName::AnthropicMessages,
-                kind,
-                raw,
-            }));
+            return Ok(Part::from(Content::Other { dialect: DialectName::AnthropicMessages, kind, raw }));
         }
     };
     let mut rest: Object<'_> = serde_json::from_str(raw.get()).map_err(corrupt)?;
-    for known in [
-        "type",
-        "text",
-        "thinking",
-        "signature",
-        "data",
-        "id",
-        "name",
-        "input",
-    ] {
+    for known in ["type", "text", "thinking", "signature", "data", "id", "name", "input"] {
         rest.take(known);
     }
-    Ok(Part {
-        content,
-        extra: rest.into_extra(),
-    })
+    Ok(Part { content, extra: rest.into_extra() })
 }
 
 pub(super) fn stop_reason(word: String) -> FinishReason {

@@ -43,11 +43,7 @@ impl Events {
             return Err("a second message begins".to_owned());
         }
         self.started = true;
-        out.push(Event::Started {
-            id: message.id,
-            model: message.model,
-            created: None,
-        });
+        out.push(Event::Started { id: message.id, model: message.model, created: None });
         self.usage(message.usage, out);
         Ok(())
     }
@@ -69,16 +65,10 @@ impl Events {
         if self.open.len() >= MAX_OPEN || self.open.iter().any(|open| open.index == index) {
             return Err(format!("block {index} begins again, or too many are open"));
         }
-        let block: Block<'_> =
-            serde_json::from_str(raw.get()).map_err(|e| format!("a block cannot be read: {e}"))?;
+        let block: Block<'_> = serde_json::from_str(raw.get()).map_err(|e| format!("a block cannot be read: {e}"))?;
         let id = PartId(self.parts);
         self.parts += 1;
-        let mut open = Open {
-            index,
-            id,
-            signature: block.signature.unwrap_or_default(),
-            input: None,
-        };
+        let mut open = Open { index, id, signature: block.signature.unwrap_or_default(), input: None };
         let mut first = None;
         let kind = match block.kind.as_str() {
             "text" => {
@@ -102,11 +92,7 @@ impl Events {
             }
             _ => {
                 let raw = RawJson::from(raw);
-                PartKind::Other {
-                    dialect: DialectName::AnthropicMessages,
-                    kind: block.kind,
-                    raw,
-                }
+                PartKind::Other { dialect: DialectName::AnthropicMessages, kind: block.kind, raw }
             }
         };
         out.push(Event::PartStart { id, choice: 0, kind });
@@ -116,12 +102,7 @@ impl Events {
     }
 
     /// `Ok(Some(type))`: a delta of a type that has no meaning here.
-    fn extend(
-        &mut self,
-        index: u32,
-        delta: WireDelta,
-        out: &mut Vec<Event>,
-    ) -> Result<Option<String>, String> {
+    fn extend(&mut self, index: u32, delta: WireDelta, out: &mut Vec<Event>) -> Result<Option<String>, String> {
         let Some(open) = self.open.iter_mut().find(|open| open.index == index) else {
             return Err(format!("block {index} goes on without a beginning"));
         };
@@ -142,10 +123,7 @@ impl Events {
                 if matches!(piece, Delta::Args(_)) {
                     open.input = None;
                 }
-                out.push(Event::Delta {
-                    id: open.id,
-                    delta: piece,
-                });
+                out.push(Event::Delta { id: open.id, delta: piece });
             }
             None => {}
         }
@@ -179,9 +157,7 @@ impl Events {
             "content_block_stop" => self.end(event.index.ok_or_else(missing)?, out)?,
             "message_delta" => {
                 self.usage(event.usage, out);
-                let delta = event
-                    .delta
-                    .and_then(|d| d.stop_reason.map(|reason| (reason, d.stop_sequence)));
+                let delta = event.delta.and_then(|d| d.stop_reason.map(|reason| (reason, d.stop_sequence)));
                 if let Some((reason, sequence)) = delta {
                     self.finish = Some((stop_reason(reason), sequence));
                 }
@@ -196,15 +172,9 @@ impl Events {
 fn close(open: Open, out: &mut Vec<Event>) {
     let id = open.id;
     if !open.signature.is_empty() {
-        out.push(Event::Delta {
-            id,
-            delta: Delta::Signature(open.signature),
-        });
+        out.push(Event::Delta { id, delta: Delta::Signature(open.signature) });
     }
-    out.extend(open.input.map(|input| Event::Delta {
-        id,
-        delta: Delta::Args(input),
-    }));
+    out.extend(open.input.map(|input| Event::Delta { id, delta: Delta::Args(input) }));
     out.push(Event::PartEnd { id });
 }
 
@@ -244,11 +214,7 @@ impl Wire for Events {
         }
         let finish = self.finish.take();
         let finished = finish.is_some();
-        out.extend(finish.map(|(reason, stop_sequence)| Event::Finish {
-            choice: 0,
-            reason,
-            stop_sequence,
-        }));
+        out.extend(finish.map(|(reason, stop_sequence)| Event::Finish { choice: 0, reason, stop_sequence }));
         finished
     }
 }

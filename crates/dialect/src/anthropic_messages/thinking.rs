@@ -18,21 +18,10 @@ pub(super) struct Thinking {
 pub(super) fn plan(call: &Call, target: &Target) -> Thinking {
     let limit = call.max_output_tokens.unwrap_or(target.default_max_output_tokens);
     let Some(wanted) = wanted(call) else {
-        return Thinking {
-            budget: None,
-            max_tokens: limit,
-            dropped: None,
-        };
+        return Thinking { budget: None, max_tokens: limit, dropped: None };
     };
-    let without = |reason| Thinking {
-        budget: None,
-        max_tokens: limit,
-        dropped: Some(reason),
-    };
-    if matches!(
-        call.tool_choice,
-        Some(ToolChoice::Required | ToolChoice::Named(_))
-    ) {
+    let without = |reason| Thinking { budget: None, max_tokens: limit, dropped: Some(reason) };
+    if matches!(call.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         return without("a tool is forced");
     }
     if in_a_tool_turn_without_proof(call) {
@@ -41,20 +30,12 @@ pub(super) fn plan(call: &Call, target: &Target) -> Thinking {
     let wanted = wanted.max(MIN_BUDGET);
     if call.max_output_tokens.is_none() {
         // Nobody limited the output: the budget comes on top of the limit that stands in for one.
-        return Thinking {
-            budget: Some(wanted),
-            max_tokens: limit.saturating_add(wanted),
-            dropped: None,
-        };
+        return Thinking { budget: Some(wanted), max_tokens: limit.saturating_add(wanted), dropped: None };
     }
     if limit <= MIN_BUDGET {
         return without("the output limit leaves no room for it");
     }
-    Thinking {
-        budget: Some(wanted.min(limit - 1)),
-        max_tokens: limit,
-        dropped: None,
-    }
+    Thinking { budget: Some(wanted.min(limit - 1)), max_tokens: limit, dropped: None }
 }
 
 fn wanted(call: &Call) -> Option<u64> {
@@ -75,13 +56,11 @@ fn wanted(call: &Call) -> Option<u64> {
 fn in_a_tool_turn_without_proof(call: &Call) -> bool {
     let last = call.messages.iter().rfind(|m| m.role == Role::Assistant);
     last.is_some_and(|message| {
-        let calls = message
+        let calls = message.parts.iter().any(|p| matches!(p.content, Content::ToolCall(_)));
+        let proof = message
             .parts
             .iter()
-            .any(|p| matches!(p.content, Content::ToolCall(_)));
-        let proof = message.parts.iter().any(
-            |p| matches!(&p.content, Content::Reasoning(r) if r.signature.is_some() || r.encrypted.is_some()),
-        );
+            .any(|p| matches!(&p.content, Content::Reasoning(r) if r.signature.is_some() || r.encrypted.is_some()));
         calls && !proof
     })
 }

@@ -23,12 +23,7 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
         ..Usage::default()
     };
     // A compaction is billed, and stands in no total of the message.
-    for iteration in wire
-        .iterations
-        .iter()
-        .flatten()
-        .filter(|i| i.kind == "compaction")
-    {
+    for iteration in wire.iterations.iter().flatten().filter(|i| i.kind == "compaction") {
         add(&mut usage, iteration);
     }
     usage
@@ -38,13 +33,7 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
 /// (which costs more) is kept as far as it fits.
 fn writes(total: Option<u64>, split: Option<CacheCreation>) -> (Option<u64>, Option<u64>) {
     match (total, split) {
-        (
-            Some(total),
-            Some(CacheCreation {
-                ephemeral_1h_input_tokens: Some(hour),
-                ..
-            }),
-        ) => {
+        (Some(total), Some(CacheCreation { ephemeral_1h_input_tokens: Some(hour), .. })) => {
             let hour = hour.min(total);
             (Some(total - hour), Some(hour))
         }
@@ -77,10 +66,7 @@ pub(super) fn replace(known: &mut Wire, later: Wire) {
     }
     put(&mut known.input_tokens, later.input_tokens);
     put(&mut known.cache_read_input_tokens, later.cache_read_input_tokens);
-    put(
-        &mut known.cache_creation_input_tokens,
-        later.cache_creation_input_tokens,
-    );
+    put(&mut known.cache_creation_input_tokens, later.cache_creation_input_tokens);
     put(&mut known.cache_creation, later.cache_creation);
     put(&mut known.output_tokens, later.output_tokens);
     put(&mut known.output_tokens_details, later.output_tokens_details);
@@ -120,16 +106,10 @@ mod tests {
         let mut known = wire(
             r#"{"input_tokens":5,"cache_creation_input_tokens":20,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":20},"output_tokens":1}"#,
         );
-        replace(
-            &mut known,
-            wire(r#"{"input_tokens":9,"cache_creation_input_tokens":30,"output_tokens":70}"#),
-        );
+        replace(&mut known, wire(r#"{"input_tokens":9,"cache_creation_input_tokens":30,"output_tokens":70}"#));
         let usage = normalise(&known);
         assert_eq!((usage.input, usage.output), (Some(9), Some(70)));
-        assert_eq!(
-            (usage.cache_write_5m, usage.cache_write_1h, usage.cache_read),
-            (Some(10), Some(20), None)
-        );
+        assert_eq!((usage.cache_write_5m, usage.cache_write_1h, usage.cache_read), (Some(10), Some(20), None));
     }
 
     #[test]

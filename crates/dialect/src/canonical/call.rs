@@ -65,12 +65,7 @@ pub struct Message {
 
 impl Message {
     pub fn new(role: Role, parts: Vec<Part>) -> Message {
-        Message {
-            role,
-            name: None,
-            parts,
-            extra: Extra::new(),
-        }
+        Message { role, name: None, parts, extra: Extra::new() }
     }
 
     pub fn text(role: Role, text: impl Into<String>) -> Message {
@@ -93,10 +88,7 @@ impl Part {
 
 impl From<Content> for Part {
     fn from(content: Content) -> Part {
-        Part {
-            content,
-            extra: Extra::new(),
-        }
+        Part { content, extra: Extra::new() }
     }
 }
 
@@ -131,11 +123,7 @@ pub struct Media {
 
 impl From<Source> for Media {
     fn from(source: Source) -> Media {
-        Media {
-            source,
-            name: None,
-            detail: None,
-        }
+        Media { source, name: None, detail: None }
     }
 }
 
@@ -209,12 +197,7 @@ pub enum ToolChoice {
 pub enum ResponseFormat {
     Text,
     JsonObject,
-    JsonSchema {
-        name: String,
-        description: Option<String>,
-        schema: Option<RawJson>,
-        strict: Option<bool>,
-    },
+    JsonSchema { name: String, description: Option<String>, schema: Option<RawJson>, strict: Option<bool> },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -36,16 +36,10 @@ impl Collector {
             Event::Delta { id, delta } => self.extend(*id, delta),
             Event::Usage(usage) => self.completion.usage = *usage,
             Event::ServiceTier(tier) => self.completion.service_tier = Some(tier.clone()),
-            Event::Finish {
-                choice,
-                reason,
-                stop_sequence,
-            } => {
+            Event::Finish { choice, reason, stop_sequence } => {
                 let at = self.choice(*choice);
                 self.completion.choices[at].finish = Some(reason.clone());
-                self.completion.choices[at]
-                    .stop_sequence
-                    .clone_from(stop_sequence);
+                self.completion.choices[at].stop_sequence.clone_from(stop_sequence);
             }
             Event::PartEnd { .. } | Event::Error(_) | Event::Unknown(_) => {}
         }
@@ -64,12 +58,8 @@ impl Collector {
     /// The answer so far.
     pub fn into_completion(mut self) -> Completion {
         for choice in 0..self.completion.choices.len() {
-            let items: Vec<&str> = self
-                .logprobs
-                .iter()
-                .filter(|(at, _)| *at == choice)
-                .map(|(_, raw)| raw.as_str())
-                .collect();
+            let items: Vec<&str> =
+                self.logprobs.iter().filter(|(at, _)| *at == choice).map(|(_, raw)| raw.as_str()).collect();
             if !items.is_empty() {
                 self.completion.choices[choice].logprobs =
                     RawJson::new(format!("{{\"content\":[{}],\"refusal\":null}}", items.join(",")));
@@ -82,10 +72,7 @@ impl Collector {
     fn choice(&mut self, index: u32) -> usize {
         let choices = &mut self.completion.choices;
         choices.iter().position(|c| c.index == index).unwrap_or_else(|| {
-            choices.push(Choice {
-                index,
-                ..Choice::default()
-            });
+            choices.push(Choice { index, ..Choice::default() });
             choices.len() - 1
         })
     }
@@ -98,17 +85,11 @@ impl Collector {
             PartKind::Reasoning => Content::Reasoning(Reasoning::default()),
             PartKind::ToolCall { id, name } => {
                 self.output_bytes += name.len();
-                Content::ToolCall(ToolCall {
-                    id: id.clone(),
-                    name: name.clone(),
-                    arguments: String::new(),
-                })
+                Content::ToolCall(ToolCall { id: id.clone(), name: name.clone(), arguments: String::new() })
             }
-            PartKind::Other { dialect, kind, raw } => Content::Other {
-                dialect: *dialect,
-                kind: kind.clone(),
-                raw: raw.clone(),
-            },
+            PartKind::Other { dialect, kind, raw } => {
+                Content::Other { dialect: *dialect, kind: kind.clone(), raw: raw.clone() }
+            }
         };
         let parts = &mut self.completion.choices[at].parts;
         parts.push(Part::from(content));
@@ -124,21 +105,13 @@ impl Collector {
             (Delta::Text(more), Content::Text(text) | Content::Refusal(text)) => text.push_str(more),
             (Delta::Args(more), Content::ToolCall(call)) => call.arguments.push_str(more),
             (Delta::Reasoning(more), Content::Reasoning(reasoning)) => reasoning.text.push_str(more),
-            (Delta::Signature(whole), Content::Reasoning(reasoning)) => {
-                reasoning.signature = Some(whole.clone())
-            }
-            (Delta::Encrypted(whole), Content::Reasoning(reasoning)) => {
-                reasoning.encrypted = Some(whole.clone())
-            }
-            (Delta::Logprobs(raw), _) => self
-                .logprobs
-                .extend(logprob_items(raw).map(|item| (choice, item))),
+            (Delta::Signature(whole), Content::Reasoning(reasoning)) => reasoning.signature = Some(whole.clone()),
+            (Delta::Encrypted(whole), Content::Reasoning(reasoning)) => reasoning.encrypted = Some(whole.clone()),
+            (Delta::Logprobs(raw), _) => self.logprobs.extend(logprob_items(raw).map(|item| (choice, item))),
             _ => {}
         }
         self.output_bytes += match delta {
-            Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) | Delta::Encrypted(text) => {
-                text.len()
-            }
+            Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) | Delta::Encrypted(text) => text.len(),
             Delta::Signature(_) | Delta::Logprobs(_) => 0,
         };
     }
@@ -149,9 +122,6 @@ fn logprob_items(raw: &RawJson) -> impl Iterator<Item = String> {
     struct Logprobs {
         content: Option<Vec<RawJson>>,
     }
-    let items = serde_json::from_str::<Logprobs>(raw.as_str())
-        .ok()
-        .and_then(|l| l.content)
-        .unwrap_or_default();
+    let items = serde_json::from_str::<Logprobs>(raw.as_str()).ok().and_then(|l| l.content).unwrap_or_default();
     items.into_iter().map(|item| item.as_str().to_owned())
 }

@@ -25,21 +25,8 @@ pub struct Completion {
 impl Completion {
     /// Text of the first choice, all its text parts in a row.
     pub fn text(&self) -> String {
-        let parts = self
-            .choices
-            .first()
-            .map(|c| c.parts.as_slice())
-            .unwrap_or_default();
-        parts
-            .iter()
-            .filter_map(|p| {
-                if let Content::Text(t) = &p.content {
-                    Some(t.as_str())
-                } else {
-                    None
-                }
-            })
-            .collect()
+        let parts = self.choices.first().map(|c| c.parts.as_slice()).unwrap_or_default();
+        parts.iter().filter_map(|p| if let Content::Text(t) = &p.content { Some(t.as_str()) } else { None }).collect()
     }
 
     /// Why the first choice ended.

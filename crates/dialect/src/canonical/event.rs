@@ -92,9 +92,7 @@ pub enum Ending {
 
 /// The stream ended without its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the provider's stream ended before its end: {missing} is missing; what arrived is not the whole answer"
-)]
+#[error("the provider's stream ended before its end: {missing} is missing; what arrived is not the whole answer")]
 pub struct Truncated {
     pub missing: &'static str,
 }

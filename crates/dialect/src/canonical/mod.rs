@@ -6,8 +6,8 @@ mod completion;
 mod event;
 
 pub use call::{
-    Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
-    ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+    Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest, ResponseFormat, Role,
+    Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
 pub use collect::Collector;
 pub use completion::{Choice, Completion, FinishReason, Refusal};

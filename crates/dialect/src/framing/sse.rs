@@ -33,6 +33,8 @@ pub struct Sse {
     /// The last line ended in CR: an LF right after it belongs to that line end.
     after_cr: bool,
     first_line: bool,
+    /// The limit was passed: whatever follows could not be told apart from the rest of that event.
+    oversize: bool,
     limit: usize,
 }
 
@@ -49,6 +51,7 @@ impl Sse {
             handed_out: false,
             after_cr: false,
             first_line: true,
+            oversize: false,
             limit,
         }
     }
@@ -79,10 +82,7 @@ impl Sse {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
         let (name, value) = match line.iter().position(|b| *b == b':') {
-            Some(colon) => (
-                &line[..colon],
-                line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..]),
-            ),
+            Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),
             None => (line, &b""[..]),
         };
         match name {
@@ -108,12 +108,9 @@ impl Sse {
         self.handed_out = false;
     }
 
-    fn check(&self, line: usize) -> Result<(), Oversize> {
-        if self.data.len() + line > self.limit {
-            Err(Oversize { limit: self.limit })
-        } else {
-            Ok(())
-        }
+    fn check(&mut self, line: usize) -> Result<(), Oversize> {
+        self.oversize |= self.data.len() + line > self.limit;
+        if self.oversize { Err(Oversize { limit: self.limit }) } else { Ok(()) }
     }
 }
 
@@ -128,6 +125,7 @@ impl Framing for Sse {
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Oversize> {
+        self.check(0)?;
         if self.handed_out {
             self.forget_frame();
         }
@@ -137,10 +135,7 @@ impl Framing for Sse {
                 self.take_line(start, end);
             } else if self.has_data {
                 self.handed_out = true;
-                return Ok(Some(Frame {
-                    event: &self.event,
-                    data: &self.data,
-                }));
+                return Ok(Some(Frame { event: &self.event, data: &self.data }));
             } else {
                 self.first_line = false;
                 self.forget_frame();
@@ -161,10 +156,7 @@ impl Framing for Sse {
             self.take_line(start, end);
         }
         self.handed_out = true;
-        self.has_data.then_some(Frame {
-            event: &self.event,
-            data: &self.data,
-        })
+        self.has_data.then_some(Frame { event: &self.event, data: &self.data })
     }
 }
 
@@ -178,10 +170,7 @@ mod tests {
         for piece in pieces {
             sse.push(piece);
             while let Some(frame) = sse.next_frame().unwrap() {
-                out.push((
-                    frame.event.to_owned(),
-                    String::from_utf8(frame.data.to_vec()).unwrap(),
-                ));
+                out.push((frame.event.to_owned(), String::from_utf8(frame.data.to_vec()).unwrap()));
             }
         }
         out
@@ -192,15 +181,11 @@ mod tests {
         let stream = "\u{feff}data: a\r\n\r\n: comment\revent: x\rdata:b\rdata:  c\r\rid: 9\nretry: 5\nevent: lost\n\n\
                       data\n\ndata: é{\"k\":\":\"}\n\n\n\ndata: unfinished\n"
             .as_bytes();
-        let expected = [("", "a"), ("x", "b\n c"), ("", ""), ("", "é{\"k\":\":\"}")]
-            .map(|(e, d)| (e.to_owned(), d.to_owned()));
+        let expected =
+            [("", "a"), ("x", "b\n c"), ("", ""), ("", "é{\"k\":\":\"}")].map(|(e, d)| (e.to_owned(), d.to_owned()));
         assert_eq!(frames(&[stream]), expected);
         for cut in 0..=stream.len() {
-            assert_eq!(
-                frames(&[&stream[..cut], &stream[cut..]]),
-                expected,
-                "cut at {cut}"
-            );
+            assert_eq!(frames(&[&stream[..cut], &stream[cut..]]), expected, "cut at {cut}");
         }
         let bytes: Vec<&[u8]> = stream.chunks(1).collect();
         assert_eq!(frames(&bytes), expected);
@@ -243,9 +228,6 @@ mod tests {
     #[test]
     fn framing_round_trips() {
         let framed = frame(br#"{"a":1}"#);
-        assert_eq!(
-            frames(&[&framed, DONE]),
-            [("", r#"{"a":1}"#), ("", "[DONE]")].map(|(e, d)| (e.into(), d.into()))
-        );
+        assert_eq!(frames(&[&framed, DONE]), [("", r#"{"a":1}"#), ("", "[DONE]")].map(|(e, d)| (e.into(), d.into())));
     }
 }

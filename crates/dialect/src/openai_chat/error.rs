@@ -34,10 +34,8 @@ fn word(value: Option<Value>) -> Option<String> {
 }
 
 fn read(error: &str) -> Wire {
-    serde_json::from_str::<Wire>(error).unwrap_or_else(|_| Wire {
-        message: serde_json::from_str::<String>(error).ok(),
-        ..Wire::default()
-    })
+    serde_json::from_str::<Wire>(error)
+        .unwrap_or_else(|_| Wire { message: serde_json::from_str::<String>(error).ok(), ..Wire::default() })
 }
 
 #[derive(Deserialize)]
@@ -47,9 +45,7 @@ struct Envelope<'a> {
 }
 
 pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
-    let wire = serde_json::from_slice::<Envelope<'_>>(body)
-        .map(|e| read(e.error.get()))
-        .unwrap_or_default();
+    let wire = serde_json::from_slice::<Envelope<'_>>(body).map(|e| read(e.error.get())).unwrap_or_default();
     let code = word(wire.code).or_else(|| word(wire.kind));
     let kind = match code.as_deref() {
         // The account behind farebox's key is out of credit: waiting does not help, another provider does.
@@ -59,10 +55,7 @@ pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
     };
     Refusal {
         kind,
-        message: about_credentials(
-            head.status,
-            wire.message.unwrap_or_else(|| message_for(head.status)),
-        ),
+        message: about_credentials(head.status, wire.message.unwrap_or_else(|| message_for(head.status))),
         retry_after: retry_after(&head.headers),
         status: Some(head.status.as_u16()),
         code,
@@ -75,10 +68,7 @@ pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
 pub(super) fn in_place(error: &str) -> Refusal {
     let wire = read(error);
     let (code, word_of_kind) = (word(wire.code), word(wire.kind));
-    let status = code
-        .as_deref()
-        .and_then(|c| c.parse::<u16>().ok())
-        .and_then(|c| StatusCode::from_u16(c).ok());
+    let status = code.as_deref().and_then(|c| c.parse::<u16>().ok()).and_then(|c| StatusCode::from_u16(c).ok());
     let kind = match (code.as_deref(), word_of_kind.as_deref(), status) {
         (Some("rate_limit_exceeded"), _, _) | (_, Some("rate_limit_error" | "rate_limit_exceeded"), _) => {
             ErrorKind::RateLimited
@@ -89,9 +79,7 @@ pub(super) fn in_place(error: &str) -> Refusal {
     };
     Refusal {
         kind,
-        message: wire
-            .message
-            .unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned()),
+        message: wire.message.unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned()),
         retry_after: None,
         status: None,
         code: code.or(word_of_kind),
@@ -127,20 +115,15 @@ fn type_of(kind: ErrorKind) -> &'static str {
         ErrorKind::RateLimited => "rate_limit_error",
         ErrorKind::Cancelled => "request_cancelled",
         ErrorKind::DeadlineExceeded => "timeout_error",
-        ErrorKind::Unavailable
-        | ErrorKind::Upstream
-        | ErrorKind::Truncated
-        | ErrorKind::Lost
-        | ErrorKind::Internal => "server_error",
+        ErrorKind::Unavailable | ErrorKind::Upstream | ErrorKind::Truncated | ErrorKind::Lost | ErrorKind::Internal => {
+            "server_error"
+        }
     }
 }
 
 /// `code` is the kind's own word, `param` the field the provider named, if its body was of this dialect.
 pub(super) fn render(fault: &Fault) -> (StatusCode, Bytes) {
-    let named = fault
-        .provider_body
-        .as_deref()
-        .and_then(|raw| serde_json::from_str::<Envelope<'_>>(raw).ok());
+    let named = fault.provider_body.as_deref().and_then(|raw| serde_json::from_str::<Envelope<'_>>(raw).ok());
     let body = Rendered {
         error: Body {
             message: &fault.message,

@@ -17,8 +17,8 @@ use crate::{
     canonical::{Call, Completion, Refusal},
     decoder::Decoder,
     dialect::{
-        CallerDialect, DialectName, Encoded, Head, ProviderDialect, Stamp, StreamDecoder, StreamEncoder,
-        StreamLimits, Target,
+        CallerDialect, DialectName, Encoded, Head, ProviderDialect, Stamp, StreamDecoder, StreamEncoder, StreamLimits,
+        Target,
     },
     error::{BadRequest, DecodeError, EncodeError},
     framing::sse::Sse,
@@ -48,10 +48,7 @@ impl ProviderDialect for OpenAiChat {
     }
 
     fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder::new(
-            Sse::new(limits.max_frame_bytes),
-            stream::Chunks::default(),
-        ))
+        Box::new(Decoder::new(Sse::new(limits.max_frame_bytes), stream::Chunks::default()))
     }
 }
 

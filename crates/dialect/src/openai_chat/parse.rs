@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::{
     canonical::{
-        Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
-        ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+        Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest, ResponseFormat,
+        Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
     },
     dialect::DialectName,
     error::BadRequest,
@@ -32,15 +32,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
         logprobs: top.optional("logprobs", root, "true or false")?,
         top_logprobs: top.optional("top_logprobs", root, "a whole number")?,
         reasoning: top
-            .optional::<String>(
-                "reasoning_effort",
-                root,
-                "a string such as `low`, `medium` or `high`",
-            )?
-            .map(|word| ReasoningRequest {
-                effort: Some(Effort::from(word.as_str())),
-                budget_tokens: None,
-            }),
+            .optional::<String>("reasoning_effort", root, "a string such as `low`, `medium` or `high`")?
+            .map(|word| ReasoningRequest { effort: Some(Effort::from(word.as_str())), budget_tokens: None }),
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
         user: top.optional("user", root, "a string")?,
         metadata: top.take("metadata").map(RawJson::from),
@@ -53,9 +46,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
     call.response_format = response_format(&mut top)?;
     if let Some(raw) = top.take("stream_options") {
         let at = root.member("stream_options");
-        call.include_usage = Object::read(raw, at)?
-            .optional("include_usage", at, "true or false")?
-            .unwrap_or(false);
+        call.include_usage = Object::read(raw, at)?.optional("include_usage", at, "true or false")?.unwrap_or(false);
     }
     call.extra = top.into_extra();
     call.extra.extend(rest);
@@ -86,37 +77,26 @@ fn stop(top: &mut Object<'_>) -> Result<Vec<String>> {
     };
     let root = Path::Root;
     if raw.get().starts_with('"') {
-        return Ok(vec![read(
-            raw,
-            root.member("stop"),
-            "a string or an array of strings",
-        )?]);
+        return Ok(vec![read(raw, root.member("stop"), "a string or an array of strings")?]);
     }
     read(raw, root.member("stop"), "a string or an array of strings")
 }
 
 fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
     let root = Path::Root;
-    let list: Vec<&RawValue> = top
-        .optional("tools", root, "an array of tools")?
-        .unwrap_or_default();
+    let list: Vec<&RawValue> = top.optional("tools", root, "an array of tools")?.unwrap_or_default();
     let tools = root.member("tools");
     for (index, raw) in list.into_iter().enumerate() {
         let at = tools.item(index);
         let mut tool = Object::read(raw, at)?;
-        let kind: String = tool.required("type", at, "`function`")?;
+        let kind = tool.optional("type", at, "a string")?.unwrap_or_else(|| "function".to_owned());
         if kind != "function" {
-            call.native_tools.push(NativeTool {
-                dialect: DialectName::OpenAiChat,
-                kind,
-                raw: RawJson::from(raw),
-            });
+            call.native_tools.push(NativeTool { dialect: DialectName::OpenAiChat, kind, raw: RawJson::from(raw) });
             continue;
         }
         let at = at.member("function");
         let mut function = Object::read(
-            tool.take("function")
-                .ok_or_else(|| BadRequest::field(at, "is missing: it must describe the function"))?,
+            tool.take("function").ok_or_else(|| BadRequest::field(at, "is missing: it must describe the function"))?,
             at,
         )?;
         call.tools.push(Tool {
@@ -147,9 +127,7 @@ fn tool_choice(top: &mut Object<'_>) -> Result<(Option<ToolChoice>, Extra)> {
         "\"auto\"" => Some(ToolChoice::Auto),
         "\"none\"" => Some(ToolChoice::None),
         "\"required\"" => Some(ToolChoice::Required),
-        other => serde_json::from_str::<Named>(other)
-            .ok()
-            .map(|named| ToolChoice::Named(named.function.name)),
+        other => serde_json::from_str::<Named>(other).ok().map(|named| ToolChoice::Named(named.function.name)),
     };
     let mut rest = Extra::new();
     if choice.is_none() {
@@ -186,10 +164,7 @@ fn response_format(top: &mut Object<'_>) -> Result<Option<ResponseFormat>> {
                 strict: schema.optional("strict", at, "true or false")?,
             }))
         }
-        _ => Err(BadRequest::field(
-            at.member("type"),
-            "must be `text`, `json_object` or `json_schema`",
-        )),
+        _ => Err(BadRequest::field(at.member("type"), "must be `text`, `json_object` or `json_schema`")),
     }
 }
 
@@ -197,16 +172,10 @@ fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
     let root = Path::Root;
     let list: Vec<&RawValue> = top.required("messages", root, "an array with at least one message")?;
     if list.is_empty() {
-        return Err(BadRequest::field(
-            "messages",
-            "is empty: it must hold at least one message",
-        ));
+        return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
     }
     let messages = root.member("messages");
-    list.into_iter()
-        .enumerate()
-        .map(|(index, raw)| message(raw, messages.item(index)))
-        .collect()
+    list.into_iter().enumerate().map(|(index, raw)| message(raw, messages.item(index))).collect()
 }
 
 fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
@@ -224,14 +193,8 @@ fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
         }
     };
     let mut parts = Vec::with_capacity(1);
-    if let Some(text) = object
-        .optional::<String>("reasoning_content", at, "a string")?
-        .filter(|t| !t.is_empty())
-    {
-        parts.push(Part::from(Content::Reasoning(Reasoning {
-            text,
-            ..Reasoning::default()
-        })));
+    if let Some(text) = object.optional::<String>("reasoning_content", at, "a string")?.filter(|t| !t.is_empty()) {
+        parts.push(Part::from(Content::Reasoning(Reasoning { text, ..Reasoning::default() })));
     }
     if let Some(raw) = object.take("content") {
         content(raw, at.member("content"), &mut parts)?;
@@ -242,31 +205,18 @@ fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
     tool_calls(&mut object, at, &mut parts)?;
     if role == Role::Tool {
         let call_id = object.required("tool_call_id", at, "the id of the tool call that this answers")?;
-        parts = vec![Part::from(Content::ToolResult(ToolResult {
-            call_id,
-            is_error: false,
-            parts,
-        }))];
+        parts = vec![Part::from(Content::ToolResult(ToolResult { call_id, is_error: false, parts }))];
     }
-    Ok(Message {
-        role,
-        name: object.optional("name", at, "a string")?,
-        parts,
-        extra: object.into_extra(),
-    })
+    Ok(Message { role, name: object.optional("name", at, "a string")?, parts, extra: object.into_extra() })
 }
 
 fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> Result<()> {
-    let list: Vec<&RawValue> = object
-        .optional("tool_calls", at, "an array of tool calls")?
-        .unwrap_or_default();
+    let list: Vec<&RawValue> = object.optional("tool_calls", at, "an array of tool calls")?.unwrap_or_default();
     let calls = at.member("tool_calls");
     for (index, raw) in list.into_iter().enumerate() {
         let at = calls.item(index);
         let mut call = Object::read(raw, at)?;
-        let kind: String = call
-            .optional("type", at, "a string")?
-            .unwrap_or_else(|| "function".to_owned());
+        let kind: String = call.optional("type", at, "a string")?.unwrap_or_else(|| "function".to_owned());
         let Some(raw_function) = call.take("function").filter(|_| kind == "function") else {
             let raw = RawJson::from(raw);
             parts.push(Part::from(Content::Other {
@@ -280,14 +230,9 @@ fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> R
         let at = at.member("function");
         let mut function = Object::read(raw_function, at)?;
         let name = function.required("name", at, "the function's name")?;
-        let arguments = function
-            .optional("arguments", at, "JSON as a string")?
-            .unwrap_or_default();
+        let arguments = function.optional("arguments", at, "JSON as a string")?.unwrap_or_default();
         let content = Content::ToolCall(ToolCall { id, name, arguments });
-        parts.push(Part {
-            content,
-            extra: call_extra(call),
-        });
+        parts.push(Part { content, extra: call_extra(call) });
     }
     Ok(())
 }
@@ -320,21 +265,14 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
             let at = at.member("image_url");
             let mut image = inner(&mut object, "image_url", at)?;
             let url: String = image.required("url", at, "a URL")?;
-            Content::Image(Media {
-                source: source(url),
-                name: None,
-                detail: image.optional("detail", at, "a string")?,
-            })
+            Content::Image(Media { source: source(url), name: None, detail: image.optional("detail", at, "a string")? })
         }
         "input_audio" => {
             let at = at.member("input_audio");
             let mut audio = inner(&mut object, "input_audio", at)?;
             let format: String = audio.required("format", at, "a format such as `wav` or `mp3`")?;
             let data = audio.required("data", at, "base64")?;
-            Content::Audio(Media::from(Source::Base64 {
-                media_type: format!("audio/{format}"),
-                data,
-            }))
+            Content::Audio(Media::from(Source::Base64 { media_type: format!("audio/{format}"), data }))
         }
         "file" => {
             let at = at.member("file");
@@ -344,45 +282,26 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
                 Some(id) => Source::Uploaded(id),
                 None => source(file.required("file_data", at, "a data URL, unless there is a `file_id`")?),
             };
-            Content::File(Media {
-                source,
-                name,
-                detail: None,
-            })
+            Content::File(Media { source, name, detail: None })
         }
         _ => {
-            return Ok(Part::from(Content::Other {
-                dialect: DialectName::OpenAiChat,
-                kind,
-                raw: RawJson::from(raw),
-            }));
+            return Ok(Part::from(Content::Other { dialect: DialectName::OpenAiChat, kind, raw: RawJson::from(raw) }));
         }
     };
-    Ok(Part {
-        content,
-        extra: object.into_extra(),
-    })
+    Ok(Part { content, extra: object.into_extra() })
 }
 
 fn inner<'a>(object: &mut Object<'a>, name: &str, at: Path<'_>) -> Result<Object<'a>> {
-    let raw = object
-        .take(name)
-        .ok_or_else(|| BadRequest::field(at, "is missing"))?;
+    let raw = object.take(name).ok_or_else(|| BadRequest::field(at, "is missing"))?;
     Object::read(raw, at)
 }
 
 /// Splits `data:<media type>;base64,<data>`; anything else is an address.
 fn source(url: String) -> Source {
-    let split = url
-        .get(..5)
-        .filter(|scheme| scheme.eq_ignore_ascii_case("data:"))
-        .and_then(|_| {
-            let (head, data) = url[5..].split_once(',')?;
-            let media_type = head.strip_suffix(";base64")?;
-            Some(Source::Base64 {
-                media_type: media_type.to_owned(),
-                data: data.to_owned(),
-            })
-        });
+    let split = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| {
+        let (head, data) = url[5..].split_once(',')?;
+        let media_type = head.strip_suffix(";base64")?;
+        Some(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
+    });
     split.unwrap_or(Source::Url(url))
 }

@@ -109,19 +109,13 @@ fn whole_choice(choice: &Choice) -> WholeChoice<'_> {
             Content::Text(text) => message.content.get_or_insert_default().push_str(text),
             Content::Refusal(text) => message.refusal.get_or_insert_default().push_str(text),
             Content::Reasoning(reasoning) if !reasoning.text.is_empty() => {
-                message
-                    .reasoning_content
-                    .get_or_insert_default()
-                    .push_str(&reasoning.text);
+                message.reasoning_content.get_or_insert_default().push_str(&reasoning.text);
             }
             Content::ToolCall(call) => message.tool_calls.push(ToolCall {
                 index: None,
                 id: Some(&call.id),
                 kind: Some("function"),
-                function: Function {
-                    name: Some(&call.name),
-                    arguments: arguments(&call.arguments),
-                },
+                function: Function { name: Some(&call.name), arguments: arguments(&call.arguments) },
             }),
             // What only its own dialect understands is left out; the caller's dialect has no place for it.
             _ => {}
@@ -131,12 +125,7 @@ fn whole_choice(choice: &Choice) -> WholeChoice<'_> {
         message.content = Some(String::new());
     }
     let finish_reason = choice.finish.as_ref().map(finish_word);
-    WholeChoice {
-        index: choice.index,
-        message,
-        logprobs: choice.logprobs.as_ref(),
-        finish_reason,
-    }
+    WholeChoice { index: choice.index, message, logprobs: choice.logprobs.as_ref(), finish_reason }
 }
 
 #[derive(Serialize)]
@@ -206,15 +195,7 @@ pub(super) struct Chunks {
 impl Chunks {
     pub(super) fn new(include_usage: bool, stamp: Stamp) -> Chunks {
         let model = stamp.model.clone().unwrap_or_default();
-        Chunks {
-            stamp,
-            include_usage,
-            model,
-            tier: None,
-            usage: Usage::default(),
-            open: Vec::new(),
-            begun: Vec::new(),
-        }
+        Chunks { stamp, include_usage, model, tier: None, usage: Usage::default(), open: Vec::new(), begun: Vec::new() }
     }
 
     fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Option<types::Usage>>) -> Bytes {
@@ -230,12 +211,7 @@ impl Chunks {
     }
 
     fn piece(&self, index: u32, delta: Piece<'_>, logprobs: Option<&RawJson>, finish: Option<&str>) -> Bytes {
-        let choice = ChunkChoice {
-            index,
-            delta,
-            logprobs,
-            finish_reason: finish,
-        };
+        let choice = ChunkChoice { index, delta, logprobs, finish_reason: finish };
         // With `include_usage`, every chunk but the last says `"usage": null`.
         self.write(&[choice], self.include_usage.then_some(None))
     }
@@ -247,11 +223,7 @@ impl Chunks {
         self.begun.push((choice, 0));
         out.push(self.piece(
             choice,
-            Piece {
-                role: Some("assistant"),
-                content: Some(""),
-                ..Piece::default()
-            },
+            Piece { role: Some("assistant"), content: Some(""), ..Piece::default() },
             None,
             None,
         ));
@@ -273,20 +245,9 @@ impl Chunks {
                     index: Some(index),
                     id: Some(id),
                     kind: Some("function"),
-                    function: Function {
-                        name: Some(name),
-                        arguments: "",
-                    },
+                    function: Function { name: Some(name), arguments: "" },
                 };
-                out.push(self.piece(
-                    choice,
-                    Piece {
-                        tool_calls: Some([call]),
-                        ..Piece::default()
-                    },
-                    None,
-                    None,
-                ));
+                out.push(self.piece(choice, Piece { tool_calls: Some([call]), ..Piece::default() }, None, None));
                 Place::Tool { index, empty: true }
             }
             PartKind::Other { .. } => Place::Nowhere,
@@ -320,25 +281,14 @@ impl Chunks {
         };
         let Open { choice, place, .. } = self.open.swap_remove(at);
         if let Place::Tool { index, empty: true } = place {
-            let piece = Piece {
-                tool_calls: Some([arguments_piece(index, arguments(""))]),
-                ..Piece::default()
-            };
+            let piece = Piece { tool_calls: Some([arguments_piece(index, arguments(""))]), ..Piece::default() };
             out.push(self.piece(choice, piece, None, None));
         }
     }
 }
 
 fn arguments_piece(index: u32, text: &str) -> ToolCall<'_> {
-    ToolCall {
-        index: Some(index),
-        id: None,
-        kind: None,
-        function: Function {
-            name: None,
-            arguments: text,
-        },
-    }
+    ToolCall { index: Some(index), id: None, kind: None, function: Function { name: None, arguments: text } }
 }
 
 impl StreamEncoder for Chunks {

@@ -29,10 +29,7 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 }
 
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
-    let mut drops = Drops {
-        policy: target.unsupported,
-        warnings: Vec::new(),
-    };
+    let mut drops = Drops { policy: target.unsupported, warnings: Vec::new() };
     let mut messages = Vec::with_capacity(call.messages.len());
     for message in &call.messages {
         encode_message(message, &mut messages, &mut drops)?;
@@ -41,11 +38,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         true => (call.max_output_tokens, None),
         false => (None, call.max_output_tokens),
     };
-    if call
-        .reasoning
-        .as_ref()
-        .is_some_and(|r| r.effort.is_none() && r.budget_tokens.is_some())
-    {
+    if call.reasoning.as_ref().is_some_and(|r| r.effort.is_none() && r.budget_tokens.is_some()) {
         drops.note("the reasoning budget in tokens")?;
     }
     let wire = WireCall {
@@ -67,11 +60,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         n: call.n,
         logprobs: call.logprobs,
         top_logprobs: call.top_logprobs,
-        reasoning_effort: call
-            .reasoning
-            .as_ref()
-            .and_then(|r| r.effort.as_ref())
-            .map(|e| e.as_str()),
+        reasoning_effort: call.reasoning.as_ref().and_then(|r| r.effort.as_ref()).map(|e| e.as_str()),
         stream: call.stream.then_some(true),
         // Usage is asked for whether the caller did or not: what a stream cost must be known.
         stream_options: (call.stream && !target.has(Quirk::NoStreamOptions))
@@ -82,10 +71,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         extra: &call.extra,
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded {
-        request: around(target, Bytes::from(body))?,
-        warnings: drops.warnings,
-    })
+    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: drops.warnings })
 }
 
 struct Drops {
@@ -107,10 +93,7 @@ impl Drops {
 }
 
 fn unsupported(what: impl Into<String>) -> EncodeError {
-    EncodeError::Unsupported {
-        dialect: NAME,
-        what: what.into(),
-    }
+    EncodeError::Unsupported { dialect: NAME, what: what.into() }
 }
 
 #[derive(Serialize)]
@@ -304,10 +287,7 @@ impl<'a> From<&'a ToolChoice> for WireChoice<'a> {
             ToolChoice::Auto => WireChoice::Word("auto"),
             ToolChoice::None => WireChoice::Word("none"),
             ToolChoice::Required => WireChoice::Word("required"),
-            ToolChoice::Named(name) => WireChoice::Function {
-                kind: "function",
-                function: Name { name },
-            },
+            ToolChoice::Named(name) => WireChoice::Function { kind: "function", function: Name { name } },
         }
     }
 }
@@ -336,12 +316,7 @@ impl<'a> From<&'a ResponseFormat> for WireFormat<'a> {
         match format {
             ResponseFormat::Text => WireFormat::Text,
             ResponseFormat::JsonObject => WireFormat::JsonObject,
-            ResponseFormat::JsonSchema {
-                name,
-                description,
-                schema,
-                strict,
-            } => WireFormat::JsonSchema {
+            ResponseFormat::JsonSchema { name, description, schema, strict } => WireFormat::JsonSchema {
                 json_schema: WireSchema {
                     name,
                     description: description.as_deref(),
@@ -357,10 +332,7 @@ fn tools(call: &Call) -> Result<Vec<WireTool<'_>>, EncodeError> {
     let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(function_tool).collect();
     for tool in &call.native_tools {
         if tool.dialect != DialectName::OpenAiChat {
-            return Err(unsupported(format!(
-                "the tool `{}` of {}",
-                tool.kind, tool.dialect
-            )));
+            return Err(unsupported(format!("the tool `{}` of {}", tool.kind, tool.dialect)));
         }
         tools.push(WireTool::Raw(&tool.raw));
     }
@@ -403,12 +375,10 @@ fn encode_message<'a>(
         match &part.content {
             Content::ToolResult(result) => {
                 results += 1;
-                let (text, media): (Vec<&Part>, Vec<&Part>) = result
-                    .parts
-                    .iter()
-                    .partition(|p| matches!(p.content, Content::Text(_)));
-                let extra = (message.role == Role::Tool).then_some(&message.extra);
-                out.push(tool_message(result, &text, extra)?);
+                let (text, media): (Vec<&Part>, Vec<&Part>) =
+                    result.parts.iter().partition(|p| matches!(p.content, Content::Text(_)));
+                let whole = (message.role == Role::Tool).then_some(message);
+                out.push(tool_message(result, &text, whole)?);
                 rest.extend(media);
             }
             _ => rest.push(part),
@@ -417,11 +387,7 @@ fn encode_message<'a>(
     if rest.is_empty() && results > 0 {
         return Ok(());
     }
-    let role = if message.role == Role::Tool {
-        Role::User
-    } else {
-        message.role
-    };
+    let role = if message.role == Role::Tool { Role::User } else { message.role };
     out.push(plain_message(role, message, &rest, drops)?);
     Ok(())
 }
@@ -429,16 +395,16 @@ fn encode_message<'a>(
 fn tool_message<'a>(
     result: &'a ToolResult,
     text: &[&'a Part],
-    extra: Option<&'a Extra>,
+    whole: Option<&'a Message>,
 ) -> Result<WireMessage<'a>, EncodeError> {
     Ok(WireMessage {
         role: role(Role::Tool),
         content: Some(content(text)?.unwrap_or(WireContent::Text(""))),
         refusal: None,
-        name: None,
+        name: whole.and_then(|message| message.name.as_deref()),
         tool_call_id: Some(&result.call_id),
         tool_calls: Vec::new(),
-        extra,
+        extra: whole.map(|message| &message.extra),
     })
 }
 
@@ -456,17 +422,10 @@ fn plain_message<'a>(
             Content::ToolCall(ToolCall { id, name, arguments }) => calls.push(WireToolCall::Function {
                 id,
                 kind: "function",
-                function: WireFunction {
-                    name,
-                    arguments: if arguments.is_empty() { "{}" } else { arguments },
-                },
+                function: WireFunction { name, arguments: if arguments.is_empty() { "{}" } else { arguments } },
                 extra: &part.extra,
             }),
-            Content::Other {
-                dialect: DialectName::OpenAiChat,
-                kind,
-                raw,
-            } if kind.starts_with("tool_call:") => {
+            Content::Other { dialect: DialectName::OpenAiChat, kind, raw } if kind.starts_with("tool_call:") => {
                 calls.push(WireToolCall::Raw(raw));
             }
             Content::Refusal(text) if as_role == Role::Assistant && part.extra.is_empty() => {
@@ -493,17 +452,9 @@ fn plain_message<'a>(
 fn content<'a>(parts: &[&'a Part]) -> Result<Option<WireContent<'a>>, EncodeError> {
     match parts {
         [] => Ok(None),
-        [
-            Part {
-                content: Content::Text(text),
-                extra,
-            },
-        ] if extra.is_empty() => Ok(Some(WireContent::Text(text))),
+        [Part { content: Content::Text(text), extra }] if extra.is_empty() => Ok(Some(WireContent::Text(text))),
         parts => {
-            let parts = parts
-                .iter()
-                .map(|part| wire_part(part))
-                .collect::<Result<Vec<_>, _>>()?;
+            let parts = parts.iter().map(|part| wire_part(part)).collect::<Result<Vec<_>, _>>()?;
             Ok(Some(WireContent::Parts(parts)))
         }
     }
@@ -513,33 +464,17 @@ fn wire_part(part: &Part) -> Result<WirePart<'_>, EncodeError> {
     let known = match &part.content {
         Content::Text(text) => KnownPart::Text { text },
         Content::Refusal(refusal) => KnownPart::Refusal { refusal },
-        Content::Image(media) => KnownPart::ImageUrl {
-            image_url: image(media)?,
-        },
-        Content::Audio(media) => KnownPart::InputAudio {
-            input_audio: audio(media)?,
-        },
-        Content::File(Media {
-            source: Source::Text(text),
-            ..
-        }) => KnownPart::Text { text },
+        Content::Image(media) => KnownPart::ImageUrl { image_url: image(media)? },
+        Content::Audio(media) => KnownPart::InputAudio { input_audio: audio(media)? },
+        Content::File(Media { source: Source::Text(text), .. }) => KnownPart::Text { text },
         Content::File(media) => KnownPart::File { file: file(media)? },
-        Content::Other {
-            dialect: DialectName::OpenAiChat,
-            raw,
-            ..
-        } => return Ok(WirePart::Raw(raw)),
+        Content::Other { dialect: DialectName::OpenAiChat, raw, .. } => return Ok(WirePart::Raw(raw)),
         Content::Other { dialect, kind, .. } => return Err(unsupported(format!("`{kind}` of {dialect}"))),
         Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) => {
-            return Err(unsupported(
-                "a tool call or reasoning inside the result of a tool",
-            ));
+            return Err(unsupported("a tool call or reasoning inside the result of a tool"));
         }
     };
-    Ok(WirePart::Known {
-        part: known,
-        extra: &part.extra,
-    })
+    Ok(WirePart::Known { part: known, extra: &part.extra })
 }
 
 fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
@@ -548,18 +483,14 @@ fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
         Source::Base64 { media_type, data } => Cow::Owned(format!("data:{media_type};base64,{data}")),
         Source::Text(_) | Source::Uploaded(_) => return Err(unsupported("an uploaded image")),
     };
-    Ok(ImageUrl {
-        url,
-        detail: media.detail.as_deref(),
-    })
+    Ok(ImageUrl { url, detail: media.detail.as_deref() })
 }
 
 fn audio(media: &Media) -> Result<InputAudio<'_>, EncodeError> {
     match &media.source {
-        Source::Base64 { media_type, data } => Ok(InputAudio {
-            data,
-            format: media_type.strip_prefix("audio/").unwrap_or(media_type),
-        }),
+        Source::Base64 { media_type, data } => {
+            Ok(InputAudio { data, format: media_type.strip_prefix("audio/").unwrap_or(media_type) })
+        }
         _ => Err(unsupported("audio that is not sent along as base64")),
     }
 }
@@ -571,9 +502,5 @@ fn file(media: &Media) -> Result<File<'_>, EncodeError> {
         Source::Url(url) if !url.contains("://") => (None, Some(url.clone())),
         Source::Url(_) | Source::Text(_) => return Err(unsupported("a document by its URL")),
     };
-    Ok(File {
-        file_id,
-        file_data,
-        filename: media.name.as_deref(),
-    })
+    Ok(File { file_id, file_data, filename: media.name.as_deref() })
 }

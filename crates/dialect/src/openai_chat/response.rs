@@ -15,10 +15,7 @@ use crate::{
 };
 
 fn corrupt(problem: impl ToString) -> DecodeError {
-    DecodeError::Corrupt {
-        dialect: NAME,
-        problem: problem.to_string(),
-    }
+    DecodeError::Corrupt { dialect: NAME, problem: problem.to_string() }
 }
 
 pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
@@ -26,8 +23,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
     if let Some(error) = top.take("error") {
         return Err(DecodeError::Refused(Box::new(error::in_place(error.get()))));
     }
-    let choices: Vec<&RawValue> =
-        member(&mut top, "choices")?.ok_or_else(|| corrupt("it has no `choices`"))?;
+    let choices: Vec<&RawValue> = member(&mut top, "choices")?.ok_or_else(|| corrupt("it has no `choices`"))?;
     let choices = choices.into_iter().map(choice).collect::<Result<Vec<_>, _>>()?;
     let usage: Option<Usage> = member(&mut top, "usage")?;
     top.take("object");
@@ -46,26 +42,15 @@ fn member<'a, T: Deserialize<'a>>(object: &mut Object<'a>, name: &str) -> Result
     let Some(raw) = object.take(name) else {
         return Ok(None);
     };
-    serde_json::from_str(raw.get())
-        .map(Some)
-        .map_err(|e| corrupt(format!("`{name}`: {e}")))
+    serde_json::from_str(raw.get()).map(Some).map_err(|e| corrupt(format!("`{name}`: {e}")))
 }
 
 fn choice(raw: &RawValue) -> Result<Choice, DecodeError> {
     let mut object: Object<'_> = serde_json::from_str(raw.get()).map_err(corrupt)?;
-    let raw: &RawValue = object
-        .take("message")
-        .ok_or_else(|| corrupt("a choice has no `message`"))?;
+    let raw: &RawValue = object.take("message").ok_or_else(|| corrupt("a choice has no `message`"))?;
     let message: Message = serde_json::from_str(raw.get()).map_err(corrupt)?;
     let mut rest: Object<'_> = serde_json::from_str(raw.get()).map_err(corrupt)?;
-    for known in [
-        "role",
-        "content",
-        "refusal",
-        "reasoning_content",
-        "reasoning",
-        "tool_calls",
-    ] {
+    for known in ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"] {
         rest.take(known);
     }
     Ok(Choice {
@@ -80,15 +65,10 @@ fn choice(raw: &RawValue) -> Result<Choice, DecodeError> {
 
 fn parts(message: Message) -> Vec<Part> {
     let mut parts = Vec::with_capacity(1);
-    let reasoning = [message.reasoning_content, message.reasoning]
-        .into_iter()
-        .flatten()
-        .find(|text| !text.0.is_empty());
+    let reasoning =
+        [message.reasoning_content, message.reasoning].into_iter().flatten().find(|text| !text.0.is_empty());
     if let Some(text) = reasoning {
-        parts.push(Part::from(Content::Reasoning(Reasoning {
-            text: text.0,
-            ..Reasoning::default()
-        })));
+        parts.push(Part::from(Content::Reasoning(Reasoning { text: text.0, ..Reasoning::default() })));
     }
     if let Some(text) = message.content.filter(|text| !text.0.is_empty()) {
         parts.push(Part::text(text.0));

@@ -55,10 +55,7 @@ impl Chunks {
         if self.choices.len() >= MAX_OPEN {
             return None;
         }
-        self.choices.push(Open {
-            index,
-            ..Open::default()
-        });
+        self.choices.push(Open { index, ..Open::default() });
         Some(self.choices.len() - 1)
     }
 
@@ -77,19 +74,11 @@ impl Chunks {
                     Prose::Refusal => PartKind::Refusal,
                     Prose::Reasoning => PartKind::Reasoning,
                 };
-                out.push(Event::PartStart {
-                    id,
-                    choice: self.choices[at].index,
-                    kind: part,
-                });
+                out.push(Event::PartStart { id, choice: self.choices[at].index, kind: part });
                 id
             }
         };
-        let delta = if kind == Prose::Reasoning {
-            Delta::Reasoning(text)
-        } else {
-            Delta::Text(text)
-        };
+        let delta = if kind == Prose::Reasoning { Delta::Reasoning(text) } else { Delta::Text(text) };
         out.push(Event::Delta { id, delta });
     }
 
@@ -103,11 +92,7 @@ impl Chunks {
         let function = call.function;
         let (name, arguments) = function.map(|f| (f.name, f.arguments)).unwrap_or_default();
         let known = match call.index {
-            Some(index) => self.choices[at]
-                .tools
-                .iter()
-                .find(|(i, _)| *i == index)
-                .map(|(_, id)| *id),
+            Some(index) => self.choices[at].tools.iter().find(|(i, _)| *i == index).map(|(_, id)| *id),
             // Servers that leave the number out send each call whole, with its id.
             None if call.id.is_none() => self.choices[at].tools.last().map(|(_, id)| *id),
             None => None,
@@ -124,27 +109,15 @@ impl Chunks {
                 self.close_prose(at, out);
                 let id = self.next_id();
                 let open = &mut self.choices[at];
-                let number = open
-                    .tools
-                    .iter()
-                    .map(|(i, _)| i.saturating_add(1))
-                    .max()
-                    .unwrap_or(0);
+                let number = open.tools.iter().map(|(i, _)| i.saturating_add(1)).max().unwrap_or(0);
                 open.tools.push((call.index.unwrap_or(number), id));
                 let kind = PartKind::ToolCall { id: call_id, name };
-                out.push(Event::PartStart {
-                    id,
-                    choice: open.index,
-                    kind,
-                });
+                out.push(Event::PartStart { id, choice: open.index, kind });
                 id
             }
         };
         if let Some(piece) = arguments.filter(|piece| !piece.is_empty()) {
-            out.push(Event::Delta {
-                id,
-                delta: Delta::Args(piece),
-            });
+            out.push(Event::Delta { id, delta: Delta::Args(piece) });
         }
         Ok(())
     }
@@ -152,10 +125,7 @@ impl Chunks {
     fn piece(&mut self, piece: ChunkChoice, out: &mut Vec<Event>) -> Result<(), String> {
         let at = self.choice(piece.index).ok_or("it has too many choices")?;
         if let Some(delta) = piece.delta {
-            let reasoning = delta
-                .reasoning_content
-                .filter(|t| !t.0.is_empty())
-                .or(delta.reasoning);
+            let reasoning = delta.reasoning_content.filter(|t| !t.0.is_empty()).or(delta.reasoning);
             for (kind, text) in [
                 (Prose::Reasoning, reasoning.map(|t| t.0)),
                 (Prose::Text, delta.content.map(|t| t.0)),
@@ -168,10 +138,7 @@ impl Chunks {
             }
         }
         if let (Some(raw), Some((id, _))) = (piece.logprobs, self.choices[at].prose) {
-            out.push(Event::Delta {
-                id,
-                delta: Delta::Logprobs(RawJson::from(&*raw)),
-            });
+            out.push(Event::Delta { id, delta: Delta::Logprobs(RawJson::from(&*raw)) });
         }
         if let Some(word) = piece.finish_reason.filter(|word| !word.is_empty()) {
             self.choices[at].finish = Some(finish_reason(word));
@@ -204,11 +171,7 @@ impl Wire for Chunks {
         if !self.started && (!id.is_empty() || !choices.is_empty()) {
             self.started = true;
             let model = chunk.model.unwrap_or_default();
-            out.push(Event::Started {
-                id,
-                model,
-                created: chunk.created,
-            });
+            out.push(Event::Started { id, model, created: chunk.created });
         }
         for piece in choices {
             if let Err(problem) = self.piece(piece, out) {
@@ -240,11 +203,7 @@ impl Wire for Chunks {
         if finished {
             out.extend(self.choices.iter_mut().filter_map(|c| {
                 let reason = c.finish.take()?;
-                Some(Event::Finish {
-                    choice: c.index,
-                    reason,
-                    stop_sequence: None,
-                })
+                Some(Event::Finish { choice: c.index, reason, stop_sequence: None })
             }));
         }
         finished

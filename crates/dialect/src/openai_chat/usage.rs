@@ -28,21 +28,10 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
 
 /// Some compatible servers report reasoning beside the completion instead of within it; their total gives it away.
 fn reasoning_stands_apart(wire: &Wire) -> bool {
-    let reasoning = wire
-        .completion_tokens_details
-        .and_then(|d| d.reasoning_tokens)
-        .filter(|r| *r > 0);
-    match (
-        wire.prompt_tokens,
-        wire.completion_tokens,
-        reasoning,
-        wire.total_tokens,
-    ) {
+    let reasoning = wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).filter(|r| *r > 0);
+    match (wire.prompt_tokens, wire.completion_tokens, reasoning, wire.total_tokens) {
         (Some(prompt), Some(completion), Some(reasoning), Some(total)) => {
-            prompt
-                .checked_add(completion)
-                .and_then(|sum| sum.checked_add(reasoning))
-                == Some(total)
+            prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning)) == Some(total)
         }
         _ => false,
     }
@@ -102,32 +91,16 @@ mod tests {
         let usage = of(r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,
             "prompt_tokens_details":{"cached_tokens":64,"audio_tokens":6},
             "completion_tokens_details":{"reasoning_tokens":30,"audio_tokens":5,"accepted_prediction_tokens":2}}"#);
-        assert_eq!(
-            (usage.input, usage.cache_read, usage.audio_input),
-            (Some(30), Some(64), Some(6))
-        );
-        assert_eq!(
-            (usage.output, usage.reasoning, usage.audio_output),
-            (Some(15), Some(30), Some(5))
-        );
+        assert_eq!((usage.input, usage.cache_read, usage.audio_input), (Some(30), Some(64), Some(6)));
+        assert_eq!((usage.output, usage.reasoning, usage.audio_output), (Some(15), Some(30), Some(5)));
         assert_eq!(usage.total(), 150);
     }
 
     #[test]
     fn not_reported_is_not_zero() {
         let usage = of(r#"{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}"#);
-        assert_eq!(
-            usage,
-            Usage {
-                input: Some(7),
-                output: Some(0),
-                ..Usage::default()
-            }
-        );
-        assert_eq!(
-            of(r#"{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":0}}"#).cache_read,
-            Some(0)
-        );
+        assert_eq!(usage, Usage { input: Some(7), output: Some(0), ..Usage::default() });
+        assert_eq!(of(r#"{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":0}}"#).cache_read, Some(0));
     }
 
     #[test]
@@ -141,10 +114,7 @@ mod tests {
     fn reasoning_beside_the_completion_is_seen_by_the_total() {
         let usage = of(r#"{"prompt_tokens":10,"completion_tokens":3,"total_tokens":53,
             "completion_tokens_details":{"reasoning_tokens":40}}"#);
-        assert_eq!(
-            (usage.output, usage.reasoning, usage.total()),
-            (Some(3), Some(40), 53)
-        );
+        assert_eq!((usage.output, usage.reasoning, usage.total()), (Some(3), Some(40), 53));
     }
 
     #[test]

@@ -1,0 +1,168 @@
+//! What holds for every stream, whoever sent it and however it was cut.
+
+use std::collections::HashMap;
+
+use farebox_dialect::{
+    Collector, DecodeError, Delta, DialectName, Ending, Event, PartId, PartKind, StreamLimits, Truncated,
+    provider_dialect,
+};
+use proptest::prelude::*;
+
+use crate::tape::{Tape, streams, tape};
+
+pub(crate) type Run = (Vec<Event>, Result<(), DecodeError>, Result<Ending, Truncated>);
+
+pub(crate) fn run<'a>(dialect: DialectName, pieces: impl IntoIterator<Item = &'a [u8]>) -> Run {
+    let mut decoder = provider_dialect(dialect).decoder(&StreamLimits { max_frame_bytes: 64 * 1024 });
+    let (mut events, mut fed) = (Vec::new(), Ok(()));
+    for piece in pieces {
+        fed = decoder.feed(piece, &mut events);
+    }
+    let ending = decoder.finish(&mut events);
+    (events, fed, ending)
+}
+
+fn whole(tape: &Tape) -> Run {
+    run(tape.dialect, [tape.body.as_slice()])
+}
+
+#[test]
+fn any_cut_gives_the_same_events() {
+    for tape in streams() {
+        let expected = whole(&tape);
+        for cut in 0..=tape.body.len() {
+            let (left, right) = tape.body.split_at(cut);
+            assert_eq!(run(tape.dialect, [left, right]), expected, "{} cut at {cut}", tape.name);
+        }
+        for size in [1, 2, 3, 7, 64] {
+            assert_eq!(run(tape.dialect, tape.body.chunks(size)), expected, "{} in pieces of {size}", tape.name);
+        }
+    }
+}
+
+#[test]
+fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
+    for tape in streams() {
+        let (all, fed, ending) = whole(&tape);
+        assert_eq!(fed, Ok(()), "{}", tape.name);
+        let terminal: &[u8] = match tape.dialect {
+            DialectName::OpenAiChat => b"[DONE]",
+            DialectName::AnthropicMessages => b"{\"type\":\"message_stop\"}",
+        };
+        let end = tape.body.windows(terminal.len()).position(|w| w == terminal).map(|at| at + terminal.len());
+        for length in 0..tape.body.len() {
+            let (events, fed, cut_ending) = run(tape.dialect, [&tape.body[..length]]);
+            assert_eq!(fed, Ok(()), "{} at {length}", tape.name);
+            assert!(events.len() <= all.len() && events[..] == all[..events.len()], "{} at {length}", tape.name);
+            match (&ending, end) {
+                (Ok(Ending::Complete), Some(end)) if length >= end => assert_eq!(cut_ending, ending),
+                (Ok(Ending::Refused(_)), _) if events.len() == all.len() => assert_eq!(cut_ending, ending),
+                _ => {
+                    assert!(cut_ending.is_err(), "{} at {length}: {cut_ending:?}", tape.name);
+                    let finished = events.iter().any(|e| matches!(e, Event::Finish { .. }));
+                    assert!(!finished, "{} at {length} invents a finish", tape.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn events_come_in_order() {
+    for tape in streams() {
+        let (events, _, ending) = whole(&tape);
+        assert!(matches!(events[0], Event::Started { .. }), "{}", tape.name);
+        let mut open: HashMap<PartId, (u32, PartKind)> = HashMap::new();
+        let (mut next, mut finished) = (0, Vec::new());
+        for (at, event) in events.iter().enumerate() {
+            match event {
+                Event::Started { .. } => assert_eq!(at, 0, "{}", tape.name),
+                Event::PartStart { id, choice, kind } => {
+                    assert_eq!(id.0, next, "{}: ids count up", tape.name);
+                    next += 1;
+                    assert!(!finished.contains(choice), "{}: a part after its finish", tape.name);
+                    assert!(open.insert(*id, (*choice, kind.clone())).is_none());
+                }
+                Event::Delta { id, delta } => {
+                    let (_, kind) = open.get(id).unwrap_or_else(|| panic!("{}: {id:?} is not open", tape.name));
+                    assert!(fits(kind, delta), "{}: {delta:?} in {kind:?}", tape.name);
+                }
+                Event::PartEnd { id } => assert!(open.remove(id).is_some(), "{}", tape.name),
+                Event::Finish { choice, .. } => {
+                    assert!(!open.values().any(|(c, _)| c == choice), "{}: an open part at its finish", tape.name);
+                    assert!(!finished.contains(choice));
+                    finished.push(*choice);
+                }
+                Event::Error(_) => assert_eq!(at, events.len() - 1, "{}", tape.name),
+                Event::Usage(_) | Event::ServiceTier(_) | Event::Unknown(_) => {}
+            }
+        }
+        if ending == Ok(Ending::Complete) {
+            assert!(open.is_empty() && !finished.is_empty(), "{}", tape.name);
+        }
+    }
+}
+
+fn fits(kind: &PartKind, delta: &Delta) -> bool {
+    matches!(
+        (kind, delta),
+        (PartKind::Text | PartKind::Refusal, Delta::Text(_) | Delta::Logprobs(_))
+            | (PartKind::Reasoning, Delta::Reasoning(_) | Delta::Signature(_) | Delta::Encrypted(_))
+            | (PartKind::ToolCall { .. } | PartKind::Other { .. }, Delta::Args(_))
+    )
+}
+
+#[test]
+fn a_corrupt_frame_ends_the_stream_for_good() {
+    for (name, garbage) in [
+        ("openai/text-s", &b"data: {\"choices\": [\n\n"[..]),
+        ("openai/text-s", b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"),
+        ("anthropic/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
+        ("anthropic/text-s", b"data: nonsense\n\n"),
+        ("anthropic/text-s", b"data: {\"type\":\"message_start\",\"message\":{}}\n\n"),
+    ] {
+        let tape = tape(name);
+        let at = tape.body.windows(2).position(|w| w == b"\n\n").unwrap() + 2;
+        let (events, fed, ending) = run(tape.dialect, [&tape.body[..at], garbage, &tape.body[at..]]);
+        assert!(matches!(fed, Err(DecodeError::Corrupt { .. })), "{name}: {fed:?}");
+        assert!(ending.is_err(), "{name}");
+        assert!(!events.iter().any(|e| matches!(e, Event::Delta { .. } | Event::Finish { .. })), "{name}");
+    }
+}
+
+#[test]
+fn an_oversize_frame_is_an_error() {
+    let tape = tape("openai/text-s");
+    let huge = format!("data: {{\"id\":\"{}\"", "x".repeat(70 * 1024));
+    let (_, fed, ending) = run(tape.dialect, [tape.body.as_slice(), b""]);
+    assert!(fed.is_ok() && ending.is_ok());
+    let (_, fed, ending) = run(tape.dialect, [huge.as_bytes()]);
+    assert!(matches!(fed, Err(DecodeError::Oversize(o)) if o.limit == 64 * 1024), "{fed:?}");
+    assert!(ending.is_err());
+}
+
+#[test]
+fn what_follows_the_end_is_ignored() {
+    for name in ["openai/text-s", "anthropic/text-s"] {
+        let tape = tape(name);
+        let expected = whole(&tape);
+        assert_eq!(run(tape.dialect, [tape.body.as_slice(), b"data: {broken\n\n", &tape.body]), expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(
+        noise in proptest::collection::vec(any::<u8>(), 0..300),
+        at in any::<prop::sample::Index>(),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let tapes = streams();
+        let tape = &tapes[which.index(tapes.len())];
+        let cut = at.index(tape.body.len());
+        let (events, _, _) = run(tape.dialect, [&tape.body[..cut], &noise, &tape.body[cut..]]);
+        let mut collector = Collector::new();
+        events.iter().for_each(|event| collector.push(event));
+        collector.into_completion();
+    }
+}

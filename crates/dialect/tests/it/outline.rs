@@ -1,0 +1,118 @@
+//! What routing reads.
+
+use farebox_dialect::{DialectName, Outline, outline};
+use farebox_types::ErrorKind;
+
+fn read(body: &str) -> Outline {
+    outline(DialectName::OpenAiChat, body.as_bytes()).unwrap()
+}
+
+fn fault(body: &str) -> String {
+    let fault = outline(DialectName::OpenAiChat, body.as_bytes()).unwrap_err();
+    assert_eq!(fault.kind, ErrorKind::BadRequest, "{body}");
+    fault.message
+}
+
+#[test]
+fn reads_what_routing_needs() {
+    let body = " {\"model\":\"old\",\"messages\":[{\"role\":\"system\",\"content\":\"a\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"see https://x.invalid/a.png\"}]}],\
+                \"max_tokens\":500,\"max_completion_tokens\":300,\"n\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},\
+                \"tools\":[{}],\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
+    let outline = read(body);
+    let span = outline.farebox.clone().unwrap();
+    assert_eq!(&body[span], "{ \"task\" : \"code\" }");
+    let expected = Outline {
+        model: Some("more".into()),
+        stream: true,
+        include_usage: true,
+        max_output_tokens: Some(300),
+        n: Some(2),
+        messages: 2,
+        has_tools: true,
+        remote_media: None,
+        farebox: outline.farebox.clone(),
+    };
+    assert_eq!(outline, expected);
+}
+
+#[test]
+fn little_is_required() {
+    let outline =
+        read("{\"messages\":[{\"content\":null}],\"model\":null,\"tools\":[],\"max_tokens\":null,\"stream\":null}");
+    assert_eq!(outline, Outline { messages: 1, ..Outline::default() });
+    let marked = b"\xef\xbb\xbf{\"farebox\":{},\"messages\":[{}]}";
+    let span = super::outline::outline(DialectName::OpenAiChat, marked).unwrap().farebox.unwrap();
+    assert_eq!(&marked[span], b"{}");
+}
+
+#[test]
+fn what_the_provider_would_fetch_is_named() {
+    for (content, field) in [
+        (
+            r#"[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"https://x.invalid/a.png"}}]"#,
+            Some("messages[0].content[1].image_url.url"),
+        ),
+        (r#"[{"type":"image_url","image_url":"HTTP://x.invalid/a.png"}]"#, Some("messages[0].content[0].image_url")),
+        (
+            r#"[{"type":"image_url","image_url":{"url":"gs://bucket/a.png"}}]"#,
+            Some("messages[0].content[0].image_url.url"),
+        ),
+        (
+            r#"[{"type":"image_url","image_url":{"\u0075rl":"https:\/\/x.invalid"}}]"#,
+            Some("messages[0].content[0].image_url.url"),
+        ),
+        (
+            r#"[{"type":"file","file":{"file_data":"https://x.invalid/a.pdf"}}]"#,
+            Some("messages[0].content[0].file.file_data"),
+        ),
+        (
+            r#"[{"type":"image","source":{"type":"url","url":"https://x.invalid"}}]"#,
+            Some("messages[0].content[0].source.url"),
+        ),
+        (
+            r#"[{"type":"tool_result","content":[{"type":"image","source":{"url":"https://x.invalid"}}]}]"#,
+            Some("messages[0].content[0].content[0].source.url"),
+        ),
+        (r#"[{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}}]"#, None),
+        (r#"[{"type":"tool_use","input":{"url":"https://x.invalid"}}]"#, None),
+        (r#""https://x.invalid/a.png""#, None),
+    ] {
+        let body = format!("{{\"messages\":[{{\"role\":\"user\",\"content\":{content}}}]}}");
+        assert_eq!(read(&body).remote_media.as_deref(), field, "{content}");
+    }
+}
+
+#[test]
+fn the_output_limit_of_each_dialect() {
+    let body = br#"{"max_tokens":9,"max_completion_tokens":7,"messages":[{}]}"#;
+    assert_eq!(outline(DialectName::OpenAiChat, body).unwrap().max_output_tokens, Some(7));
+    assert_eq!(outline(DialectName::AnthropicMessages, body).unwrap().max_output_tokens, Some(9));
+}
+
+#[test]
+fn faults_name_the_field_and_the_remedy() {
+    insta::assert_snapshot!(
+        "outline_faults",
+        [
+            "{\"messages\":[{}],\n \"stream\": tru}",
+            "{\"messages\":[{}]} x",
+            "{\"messages\":[{}]",
+            "[]",
+            "",
+            "{}",
+            "{\"messages\":[]}",
+            "{\"messages\":{}}",
+            "{\"messages\":[7]}",
+            "{\"messages\":[{}],\"stream\":\"yes\"}",
+            "{\"messages\":[{}],\"model\":7}",
+            "{\"messages\":[{}],\"max_tokens\":-1}",
+            "{\"messages\":[{}],\"n\":1.5}",
+            "{\"messages\":[{}],\"farebox\":\"x\"}",
+            "{\"messages\":[{}],\"stream_options\":[]}",
+        ]
+        .map(fault)
+        .join("\n")
+    );
+    let refused = outline(DialectName::OpenAiChat, b"{\"model\":\"\xff\"}").unwrap_err();
+    assert_eq!(refused.message, "the body is not UTF-8 at byte 10; send JSON in UTF-8");
+}
