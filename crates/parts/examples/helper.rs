@@ -28,9 +28,7 @@ fn serve(args: &[String]) -> anyhow::Result<()> {
 
 /// Starts `program args…` as a child, writes its pid to a file, and waits to be killed.
 fn hold(args: &[String]) -> anyhow::Result<()> {
-    let [_, pid_file, log, program, rest @ ..] = args else {
-        bail!("hold PID_FILE LOG PROGRAM ARGS…")
-    };
+    let [_, pid_file, log, program, rest @ ..] = args else { bail!("hold PID_FILE LOG PROGRAM ARGS…") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let child = Child::spawn(ChildSpec::new(program, log).args(rest)).await?;

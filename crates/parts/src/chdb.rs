@@ -68,11 +68,7 @@ pub fn serve_chdb(options: &ServeOptions) -> Result<(), ServeError> {
     end_on_signal(signals, Arc::clone(&release))?;
     run(options, &arguments)?;
     let ended_by_us = release.lock().unwrap_or_else(PoisonError::into_inner).is_none();
-    if ended_by_us {
-        Ok(())
-    } else {
-        Err(ServeError::Ended("it stopped listening by itself".into()))
-    }
+    if ended_by_us { Ok(()) } else { Err(ServeError::Ended("it stopped listening by itself".into())) }
 }
 
 fn arguments(options: &ServeOptions) -> Result<Vec<CString>, ServeError> {
@@ -96,10 +92,7 @@ fn arguments(options: &ServeOptions) -> Result<Vec<CString>, ServeError> {
 
 #[expect(unsafe_code, reason = "loads a C library and calls two of its functions")]
 fn run(options: &ServeOptions, arguments: &[CString]) -> Result<(), ServeError> {
-    let load = |source| ServeError::Load {
-        lib: options.lib.clone(),
-        source,
-    };
+    let load = |source| ServeError::Load { lib: options.lib.clone(), source };
     let mut argv: Vec<*mut c_char> = arguments.iter().map(|a| a.as_ptr().cast_mut()).collect();
     argv.push(std::ptr::null_mut());
     let argc = c_int::try_from(arguments.len()).map_err(|_| ServeError::Argument("too many".into()))?;
@@ -111,17 +104,11 @@ fn run(options: &ServeOptions, arguments: &[CString]) -> Result<(), ServeError> 
         let query: Symbol<'_, QueryCmdline> = library.get(b"chdb_query_cmdline\0").map_err(load)?;
         let error: Symbol<'_, ResultError> = library.get(b"chdb_result_error\0").map_err(load)?;
         let result = query(argc, argv.as_mut_ptr());
-        let message = if result.is_null() {
-            std::ptr::null()
-        } else {
-            error(result)
-        };
+        let message = if result.is_null() { std::ptr::null() } else { error(result) };
         let outcome = if message.is_null() {
             Ok(())
         } else {
-            Err(ServeError::Ended(
-                CStr::from_ptr(message).to_string_lossy().into_owned(),
-            ))
+            Err(ServeError::Ended(CStr::from_ptr(message).to_string_lossy().into_owned()))
         };
         std::mem::forget(library);
         outcome
@@ -132,11 +119,7 @@ fn run(options: &ServeOptions, arguments: &[CString]) -> Result<(), ServeError> 
 type Release = Arc<Mutex<Option<OwnedFd>>>;
 
 fn close(release: &Release) -> bool {
-    release
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-        .is_some()
+    release.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
 }
 
 fn end_with_parent(mut parent: File, release: Release) -> io::Result<()> {
@@ -171,22 +154,17 @@ fn block_signals() -> io::Result<libc::sigset_t> {
     }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the standard library cannot wait for a signal, nor end without exit handlers"
-)]
+#[expect(unsafe_code, reason = "the standard library cannot wait for a signal, nor end without exit handlers")]
 fn end_on_signal(set: libc::sigset_t, release: Release) -> io::Result<()> {
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            loop {
-                let mut signal = 0;
-                // SAFETY: both pointers are to live locals; the set is blocked in this thread.
-                if unsafe { libc::sigwait(&raw const set, &raw mut signal) } == 0 && !close(&release) {
-                    // SAFETY: ends the process; there is nothing left to be sound about.
-                    unsafe { libc::_exit(128 + signal) }
-                }
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        loop {
+            let mut signal = 0;
+            // SAFETY: both pointers are to live locals; the set is blocked in this thread.
+            if unsafe { libc::sigwait(&raw const set, &raw mut signal) } == 0 && !close(&release) {
+                // SAFETY: ends the process; there is nothing left to be sound about.
+                unsafe { libc::_exit(128 + signal) }
             }
-        })?;
+        }
+    })?;
     Ok(())
 }

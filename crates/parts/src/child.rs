@@ -67,10 +67,7 @@ impl Exit {
 
 impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Exit {
-        Exit {
-            code: status.code(),
-            signal: status.signal(),
-        }
+        Exit { code: status.code(), signal: status.signal() }
     }
 }
 
@@ -108,40 +105,25 @@ impl Child {
         let (exit_tx, exit) = watch::channel(None);
         let alive = Arc::new(Mutex::new(true));
         let alive_in_thread = Arc::clone(&alive);
-        std::thread::Builder::new()
-            .name("child".into())
-            .stack_size(256 << 10)
-            .spawn(move || {
-                let mut child = match command(&spec, file).and_then(|mut c| c.spawn()) {
-                    Ok(child) => child,
-                    Err(e) => {
-                        let _ = started_tx.send(Err(e));
-                        return;
-                    }
-                };
-                let started = (child.id(), child.stdin.take());
-                if started_tx.send(Ok(started)).is_err() {
-                    // Whoever wanted it is gone: nobody else will end it.
-                    let _ = child.kill();
+        std::thread::Builder::new().name("child".into()).stack_size(256 << 10).spawn(move || {
+            let mut child = match command(&spec, file).and_then(|mut c| c.spawn()) {
+                Ok(child) => child,
+                Err(e) => {
+                    let _ = started_tx.send(Err(e));
+                    return;
                 }
-                let exit = reap(&mut child, &alive_in_thread);
-                exit_tx.send_replace(Some(exit));
-            })?;
-        let (id, stdin) = started
-            .await
-            .map_err(|_| io::Error::other("the child's thread ended early"))??;
-        let pid = i32::try_from(id)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Child {
-            pid,
-            log,
-            log_start,
-            alive,
-            exit,
-            _stdin: stdin,
-        })
+            };
+            let started = (child.id(), child.stdin.take());
+            if started_tx.send(Ok(started)).is_err() {
+                // Whoever wanted it is gone: nobody else will end it.
+                let _ = child.kill();
+            }
+            let exit = reap(&mut child, &alive_in_thread);
+            exit_tx.send_replace(Some(exit));
+        })?;
+        let (id, stdin) = started.await.map_err(|_| io::Error::other("the child's thread ended early"))??;
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Child { pid, log, log_start, alive, exit, _stdin: stdin })
     }
 
     pub fn pid(&self) -> u32 {
@@ -163,14 +145,8 @@ impl Child {
     pub async fn wait(&self) -> Exit {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
-            Ok(seen) => (*seen).unwrap_or(Exit {
-                code: None,
-                signal: None,
-            }),
-            Err(_) => Exit {
-                code: None,
-                signal: None,
-            },
+            Ok(seen) => (*seen).unwrap_or(Exit { code: None, signal: None }),
+            Err(_) => Exit { code: None, signal: None },
         }
     }
 
@@ -208,9 +184,7 @@ impl Drop for Child {
 
 fn command(spec: &ChildSpec, log: File) -> io::Result<Command> {
     let mut command = Command::new(&spec.program);
-    command
-        .args(&spec.args)
-        .envs(spec.env.iter().map(|(k, v)| (k, v)));
+    command.args(&spec.args).envs(spec.env.iter().map(|(k, v)| (k, v)));
     if let Some(dir) = &spec.current_dir {
         command.current_dir(dir);
     }
@@ -223,10 +197,7 @@ fn command(spec: &ChildSpec, log: File) -> io::Result<Command> {
 }
 
 #[cfg(target_os = "linux")]
-#[expect(
-    unsafe_code,
-    reason = "a parent-death signal can only be set between fork and exec"
-)]
+#[expect(unsafe_code, reason = "a parent-death signal can only be set between fork and exec")]
 fn die_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made; no allocation, no lock.
@@ -253,13 +224,7 @@ fn reap(child: &mut std::process::Child, alive: &Mutex<bool>) -> Exit {
     }
     let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
     *alive = false;
-    child.wait().map_or(
-        Exit {
-            code: None,
-            signal: None,
-        },
-        Exit::from,
-    )
+    child.wait().map_or(Exit { code: None, signal: None }, Exit::from)
 }
 
 pub(crate) fn log_tail(path: &Path, start: u64, bytes: u64) -> String {

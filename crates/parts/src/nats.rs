@@ -22,11 +22,7 @@ pub struct NatsOptions {
 }
 
 impl NatsOptions {
-    pub fn new(
-        binary: impl Into<PathBuf>,
-        config: impl Into<PathBuf>,
-        log: impl Into<PathBuf>,
-    ) -> NatsOptions {
+    pub fn new(binary: impl Into<PathBuf>, config: impl Into<PathBuf>, log: impl Into<PathBuf>) -> NatsOptions {
         NatsOptions {
             binary: binary.into(),
             config: config.into(),
@@ -66,8 +62,7 @@ struct Ports {
 
 impl NatsServer {
     pub async fn start(options: NatsOptions) -> Result<NatsServer, PartsError> {
-        let ports_dir =
-            tempfile::tempdir().map_err(PartsError::file("create a directory in", std::env::temp_dir()))?;
+        let ports_dir = tempfile::tempdir().map_err(PartsError::file("create a directory in", std::env::temp_dir()))?;
         let mut spec = ChildSpec::new(&options.binary, &options.log)
             .arg("--config")
             .arg(&options.config)
@@ -143,37 +138,15 @@ async fn wait_ready(dir: PathBuf) -> (SocketAddr, NatsInfo) {
 }
 
 async fn listening(dir: &std::path::Path) -> Option<SocketAddr> {
-    let file = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .find(|f| f.path().extension().is_some_and(|e| e == "ports"))?;
+    let file = fs::read_dir(dir).ok()?.flatten().find(|f| f.path().extension().is_some_and(|e| e == "ports"))?;
     let ports: Ports = serde_json::from_slice(&fs::read(file.path()).ok()?).ok()?;
-    let addrs: Vec<SocketAddr> = ports
-        .nats
-        .iter()
-        .filter_map(|url| url.split("://").nth(1)?.parse().ok())
-        .collect();
-    addrs
-        .iter()
-        .find(|a| a.ip().is_loopback())
-        .or(addrs.first())
-        .copied()
+    let addrs: Vec<SocketAddr> = ports.nats.iter().filter_map(|url| url.split("://").nth(1)?.parse().ok()).collect();
+    addrs.iter().find(|a| a.ip().is_loopback()).or(addrs.first()).copied()
 }
 
 pub(crate) fn died(server: &'static str, exit: Exit, log: String) -> PartsError {
-    match log
-        .lines()
-        .rev()
-        .find(|l| l.to_ascii_lowercase().contains("address already in use"))
-    {
-        Some(line) => PartsError::PortTaken {
-            server,
-            detail: line.trim().to_owned(),
-        },
-        None => PartsError::Died {
-            server,
-            status: exit.to_string(),
-            log,
-        },
+    match log.lines().rev().find(|l| l.to_ascii_lowercase().contains("address already in use")) {
+        Some(line) => PartsError::PortTaken { server, detail: line.trim().to_owned() },
+        None => PartsError::Died { server, status: exit.to_string(), log },
     }
 }

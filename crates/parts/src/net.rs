@@ -29,9 +29,7 @@ pub(crate) async fn greeting(addr: SocketAddr) -> io::Result<String> {
     bounded(async {
         let stream = TcpStream::connect(addr).await?;
         let mut line = String::new();
-        BufReader::new(stream.take(PROBE_BYTES))
-            .read_line(&mut line)
-            .await?;
+        BufReader::new(stream.take(PROBE_BYTES)).read_line(&mut line).await?;
         Ok(line)
     })
     .await
@@ -55,7 +53,5 @@ pub(crate) async fn get(addr: SocketAddr, path: &str) -> io::Result<String> {
 }
 
 async fn bounded<T>(probe: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(PROBE_TIMEOUT, probe)
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    timeout(PROBE_TIMEOUT, probe).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

@@ -37,20 +37,14 @@ pub(crate) fn from_tgz(tgz: &Path, member: &str, to: &Path, bound: u64) -> io::R
             return write_executable(entry, to, bound);
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("no `{member}` in it"),
-    ))
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no `{member}` in it")))
 }
 
 fn write_executable(from: impl Read, to: &Path, bound: u64) -> io::Result<()> {
     let mut file = File::create(to)?;
     let written = io::copy(&mut from.take(bound + 1), &mut file)?;
     if written > bound {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than {bound} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {bound} bytes")));
     }
     file.sync_all()?;
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))

@@ -9,19 +9,12 @@ async fn a_child_ends_as_it_says_and_its_log_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     std::fs::write(&log, "from an earlier run\n").unwrap();
-    let child = Child::spawn(
-        ChildSpec::new("/bin/sh", &log)
-            .arg("-c")
-            .arg("echo out; echo err >&2; exit 3"),
-    );
+    let child = Child::spawn(ChildSpec::new("/bin/sh", &log).arg("-c").arg("echo out; echo err >&2; exit 3"));
     let child = child.await.unwrap();
     assert_eq!(child.wait().await.code, Some(3));
     assert_eq!(child.log_tail(1000), "out\nerr");
     assert_eq!(child.log_tail(4), "err");
-    assert!(
-        !child.signal(Signal::KILL),
-        "a reaped child is never signalled again"
-    );
+    assert!(!child.signal(Signal::KILL), "a reaped child is never signalled again");
 }
 
 #[tokio::test]
@@ -29,9 +22,7 @@ async fn stop_kills_what_does_not_end_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let script = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
-    let child = Child::spawn(ChildSpec::new("/bin/sh", &log).arg("-c").arg(script))
-        .await
-        .unwrap();
+    let child = Child::spawn(ChildSpec::new("/bin/sh", &log).arg("-c").arg(script)).await.unwrap();
     eventually("the trap", || child.log_tail(100).contains("ready")).await;
     assert_eq!(child.stop(Duration::from_millis(100)).await.signal, Some(9));
 }
@@ -39,9 +30,7 @@ async fn stop_kills_what_does_not_end_by_itself() {
 #[tokio::test]
 async fn a_dropped_child_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let child = Child::spawn(ChildSpec::new("/bin/sleep", dir.path().join("log")).arg("600"))
-        .await
-        .unwrap();
+    let child = Child::spawn(ChildSpec::new("/bin/sleep", dir.path().join("log")).arg("600")).await.unwrap();
     let pid = child.pid();
     assert!(!is_gone(pid));
     drop(child);
@@ -54,9 +43,7 @@ async fn the_spawning_thread_of_the_caller_may_end() {
     let log = dir.path().join("log");
     let child = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime
-            .block_on(Child::spawn(ChildSpec::new("/bin/cat", log)))
-            .unwrap()
+        runtime.block_on(Child::spawn(ChildSpec::new("/bin/cat", log))).unwrap()
     });
     let child = child.join().unwrap();
     // /dev/null as standard input: it ends by itself, and is not killed with the thread that asked for it.
@@ -67,10 +54,7 @@ async fn the_spawning_thread_of_the_caller_may_end() {
 async fn a_missing_program_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let spec = ChildSpec::new("/no/such/program", dir.path().join("log"));
-    assert_eq!(
-        Child::spawn(spec).await.unwrap_err().kind(),
-        std::io::ErrorKind::NotFound
-    );
+    assert_eq!(Child::spawn(spec).await.unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
 
 #[cfg(target_os = "linux")]

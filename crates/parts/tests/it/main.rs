@@ -26,20 +26,14 @@ async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Gone, or a zombie that its new parent has not reaped.
 fn is_gone(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|s| s.trim_start().starts_with('Z')),
+        Ok(stat) => stat.rsplit(')').next().is_some_and(|s| s.trim_start().starts_with('Z')),
         Err(_) => true,
     }
 }
 
 fn helper() -> PathBuf {
     let test = env::current_exe().expect("a test has a path");
-    let target = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps/<test>");
+    let target = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     target.join("examples/helper")
 }
 
@@ -47,10 +41,7 @@ fn helper() -> PathBuf {
 fn fetch() -> Fetch {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")));
-    Fetch::new(
-        cache.expect("HOME is set").join("farebox/parts"),
-        env::var_os("PATH").expect("PATH is set"),
-    )
+    Fetch::new(cache.expect("HOME is set").join("farebox/parts"), env::var_os("PATH").expect("PATH is set"))
 }
 
 fn quiet(_: Progress) {}
