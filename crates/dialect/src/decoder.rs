@@ -108,12 +108,11 @@ impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
-        if matches!(self.state, State::Open) {
-            if let Some(last) = self.framing.finish() {
-                if self.wire.is_terminal(last) {
-                    self.state = Self::terminal(&mut self.wire, out);
-                }
-            }
+        if matches!(self.state, State::Open)
+            && let Some(last) = self.framing.finish()
+            && self.wire.is_terminal(last)
+        {
+            self.state = Self::terminal(&mut self.wire, out);
         }
         match &self.state {
             State::Complete => Ok(Ending::Complete),

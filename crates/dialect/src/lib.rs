@@ -15,6 +15,8 @@
 //! | `openai-chat` | yes | yes |
 //! | `anthropic-messages` | | yes |
 //!
+//! Callers without a dialect speak the typed messages of the contract: [`typed`].
+//!
 //! [`Usage`]: farebox_types::Usage
 
 mod anthropic_messages;
@@ -29,6 +31,7 @@ mod openai_chat;
 mod outline;
 mod refusal;
 mod rewrite;
+pub mod typed;
 
 pub use canonical::{
     Call, Choice, Collector, Completion, Content, Delta, Effort, Ending, Event, Extra, FinishReason, Media, Message,

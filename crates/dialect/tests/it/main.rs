@@ -9,3 +9,4 @@ mod outline;
 mod render;
 mod rewrite;
 mod tape;
+mod typed;
