@@ -8,8 +8,8 @@ use std::{fmt, vec};
 use serde::{
     Deserializer,
     de::{
-        self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-        Unexpected, VariantAccess, Visitor,
+        self, DeserializeOwned, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+        VariantAccess, Visitor,
     },
     forward_to_deserialize_any,
 };
@@ -44,9 +44,7 @@ pub(crate) fn read<T: DeserializeOwned>(root: &mut Node) -> (Option<T>, Vec<Foun
         if let Kind::UnknownField(field) = &error.kind {
             // Below a tagged enum serde buffers, and the path ends at the enum.
             let step = Step::Key(field.clone());
-            if path.0.last() != Some(&step)
-                && root.at_mut(&path).is_some_and(|node| node.child(&step).is_some())
-            {
+            if path.0.last() != Some(&step) && root.at_mut(&path).is_some_and(|node| node.child(&step).is_some()) {
                 path = path.key(field.clone());
             }
         }
@@ -55,13 +53,7 @@ pub(crate) fn read<T: DeserializeOwned>(root: &mut Node) -> (Option<T>, Vec<Foun
                 let step = Step::Key(field.clone());
                 node.child(&step).is_some_and(|child| child.removed)
             }
-            (
-                Kind::Length,
-                Some(Node {
-                    value: Value::Seq(items),
-                    ..
-                }),
-            ) => items.iter().any(|item| item.removed),
+            (Kind::Length, Some(Node { value: Value::Seq(items), .. })) => items.iter().any(|item| item.removed),
             _ => false,
         };
         if !follows {
@@ -96,11 +88,7 @@ enum Kind {
 
 impl Error {
     fn new(kind: Kind, message: String) -> Error {
-        Error {
-            kind,
-            message,
-            path: None,
-        }
+        Error { kind, message, path: None }
     }
 
     /// The innermost place wins.
@@ -154,11 +142,7 @@ impl de::Error for Error {
     }
 
     fn invalid_type(given: Unexpected<'_>, wanted: &dyn de::Expected) -> Error {
-        Error::custom(format_args!(
-            "expected {}, found {}",
-            expected(wanted),
-            found(given)
-        ))
+        Error::custom(format_args!("expected {}, found {}", expected(wanted), found(given)))
     }
 
     fn invalid_value(given: Unexpected<'_>, wanted: &dyn de::Expected) -> Error {
@@ -166,10 +150,7 @@ impl de::Error for Error {
     }
 
     fn invalid_length(length: usize, wanted: &dyn de::Expected) -> Error {
-        Error::new(
-            Kind::Length,
-            format!("expected {}, found {length} values", expected(wanted)),
-        )
+        Error::new(Kind::Length, format!("expected {}, found {length} values", expected(wanted)))
     }
 
     fn unknown_variant(variant: &str, known: &'static [&'static str]) -> Error {
@@ -179,10 +160,7 @@ impl de::Error for Error {
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Error {
         let hint = suggestion(field, known);
-        Error::new(
-            Kind::UnknownField(field.to_owned()),
-            format!("unknown field{hint}"),
-        )
+        Error::new(Kind::UnknownField(field.to_owned()), format!("unknown field{hint}"))
     }
 
     fn missing_field(field: &'static str) -> Error {
@@ -198,10 +176,7 @@ struct At<'a> {
 
 impl<'a> At<'a> {
     fn root(node: &'a Node) -> At<'a> {
-        At {
-            node,
-            path: Path::default(),
-        }
+        At { node, path: Path::default() }
     }
 
     fn scalar<'de, V: Visitor<'de>>(text: &str, kind: Scalar, visitor: V) -> Result<V::Value, Error> {
@@ -219,11 +194,7 @@ impl<'a> At<'a> {
         let path = self.path;
         let result = match &self.node.value {
             Value::Scalar { text, kind } => At::scalar(text, *kind, visitor),
-            Value::Seq(items) => visitor.visit_seq(Items {
-                items,
-                next: 0,
-                path: &path,
-            }),
+            Value::Seq(items) => visitor.visit_seq(Items { items, next: 0, path: &path }),
             Value::Map(entries) => visitor.visit_map(Entries::new(entries, &path)),
         };
         result.map_err(|error| error.at(&path))
@@ -232,9 +203,9 @@ impl<'a> At<'a> {
     /// A text is taken as it was written: `1.10` stays `1.10`.
     fn text<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
-            Value::Scalar { text, kind } if *kind != Scalar::Null => visitor
-                .visit_str(text)
-                .map_err(|error: Error| error.at(&self.path)),
+            Value::Scalar { text, kind } if *kind != Scalar::Null => {
+                visitor.visit_str(text).map_err(|error: Error| error.at(&self.path))
+            }
             _ => self.any(visitor),
         }
     }
@@ -269,22 +240,12 @@ impl<'de> Deserializer<'de> for At<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.node.is_null() {
-            visitor.visit_none()
-        } else {
-            visitor.visit_some(self)
-        }
+        if self.node.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Error> {
         let path = self.path.clone();
-        visitor
-            .visit_newtype_struct(self)
-            .map_err(|error| error.at(&path))
+        visitor.visit_newtype_struct(self).map_err(|error| error.at(&path))
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -307,11 +268,7 @@ impl<'de> Deserializer<'de> for At<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.node.is_null() {
-            return visitor.visit_seq(Items {
-                items: &[],
-                next: 0,
-                path: &self.path,
-            });
+            return visitor.visit_seq(Items { items: &[], next: 0, path: &self.path });
         }
         self.any(visitor)
     }
@@ -328,10 +285,7 @@ impl<'de> Deserializer<'de> for At<'_> {
                 visitor.visit_enum(text.as_str().into_deserializer())
             }
             Value::Map(entries) if entries.len() == 1 && !entries[0].node.removed => {
-                visitor.visit_enum(Variant {
-                    entry: &entries[0],
-                    path: &path,
-                })
+                visitor.visit_enum(Variant { entry: &entries[0], path: &path })
             }
             _ => Err(de::Error::custom("expected one word, or a map with one key")),
         };
@@ -358,10 +312,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
             let path = self.path.clone().index(self.next);
             self.next += 1;
             if !node.removed {
-                let at = At {
-                    node,
-                    path: path.clone(),
-                };
+                let at = At { node, path: path.clone() };
                 return seed.deserialize(at).map(Some).map_err(|error| error.at(&path));
             }
         }
@@ -378,11 +329,7 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     fn new(entries: &'a [Entry], path: &'a Path) -> Entries<'a> {
         let kept: Vec<&Entry> = entries.iter().filter(|entry| !entry.node.removed).collect();
-        Entries {
-            entries: kept.into_iter(),
-            value: None,
-            path,
-        }
+        Entries { entries: kept.into_iter(), value: None, path }
     }
 }
 
@@ -396,21 +343,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         self.value = Some(entry);
         let key = entry.key.as_str().into_deserializer();
         let result: Result<S::Value, Error> = seed.deserialize(key);
-        result
-            .map(Some)
-            .map_err(|error| error.at(&self.path.clone().key(entry.key.clone())))
+        result.map(Some).map_err(|error| error.at(&self.path.clone().key(entry.key.clone())))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        let entry = self
-            .value
-            .take()
-            .ok_or_else(|| de::Error::custom("a value was asked for before its key"))?;
+        let entry = self.value.take().ok_or_else(|| de::Error::custom("a value was asked for before its key"))?;
         let path = self.path.clone().key(entry.key.clone());
-        let at = At {
-            node: &entry.node,
-            path: path.clone(),
-        };
+        let at = At { node: &entry.node, path: path.clone() };
         // A type may find the fault only after it has read the value, as `try_from` does.
         seed.deserialize(at).map_err(|error| error.at(&path))
     }
@@ -450,11 +389,7 @@ impl<'de> VariantAccess<'de> for At<'_> {
         self.any(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         self.section(visitor)
     }
 }

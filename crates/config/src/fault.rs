@@ -15,10 +15,7 @@ pub struct ConfigFault {
 impl ConfigFault {
     /// `path` as [`Path::parse`] reads it.
     pub fn new(path: &str, message: impl Into<String>) -> ConfigFault {
-        ConfigFault {
-            path: Path::parse(path),
-            message: message.into(),
-        }
+        ConfigFault { path: Path::parse(path), message: message.into() }
     }
 }
 
@@ -28,11 +25,7 @@ pub enum Origin {
     #[default]
     Default,
     /// Line and column start at 1.
-    File {
-        name: String,
-        line: usize,
-        column: usize,
-    },
+    File { name: String, line: usize, column: usize },
     /// The variable's name.
     Environment(String),
     /// The flag as the user gave it.
@@ -78,13 +71,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn one(origin: Origin, message: impl Into<String>) -> ConfigError {
-        ConfigError {
-            faults: vec![PlacedFault {
-                origin,
-                path: Path::default(),
-                message: message.into(),
-            }],
-        }
+        ConfigError { faults: vec![PlacedFault { origin, path: Path::default(), message: message.into() }] }
     }
 }
 

@@ -12,9 +12,8 @@ pub(crate) fn is_service_link(rest: &str, value: &str) -> bool {
     if rest.contains("__") {
         return false;
     }
-    let numbered_port = rest
-        .match_indices("PORT_")
-        .any(|(at, word)| rest[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()));
+    let numbered_port =
+        rest.match_indices("PORT_").any(|(at, word)| rest[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()));
     let address = value.starts_with("tcp://") || value.starts_with("udp://");
     rest.contains("SERVICE_HOST")
         || rest.contains("SERVICE_PORT")
@@ -24,19 +23,9 @@ pub(crate) fn is_service_link(rest: &str, value: &str) -> bool {
 
 /// `LISTEN__HTTP` as the steps into the config; a key that is there already wins over the spelling (`AZURE_EU` finds
 /// `azure-eu`).
-pub(crate) fn set_from_environment(
-    root: &mut Node,
-    name: &str,
-    rest: &str,
-    value: &str,
-) -> Result<(), PlacedFault> {
+pub(crate) fn set_from_environment(root: &mut Node, name: &str, rest: &str, value: &str) -> Result<(), PlacedFault> {
     let words: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
-    set(
-        root,
-        &words,
-        parse_value(value),
-        &Origin::Environment(name.to_owned()),
-    )
+    set(root, &words, parse_value(value), &Origin::Environment(name.to_owned()))
 }
 
 pub(crate) fn set_from_flag(root: &mut Node, path: &str, value: &str) -> Result<(), PlacedFault> {
@@ -58,10 +47,7 @@ fn parse_value(text: &str) -> Value {
     {
         return node.value;
     }
-    Value::Scalar {
-        kind: Scalar::of_plain(text),
-        text: text.to_owned(),
-    }
+    Value::Scalar { kind: Scalar::of_plain(text), text: text.to_owned() }
 }
 
 fn set(root: &mut Node, words: &[String], value: Value, origin: &Origin) -> Result<(), PlacedFault> {
@@ -72,8 +58,7 @@ fn set(root: &mut Node, words: &[String], value: Value, origin: &Origin) -> Resu
             return Err(PlacedFault {
                 origin: origin.clone(),
                 path,
-                message: "the name has an empty level: levels are separated by exactly two underscores"
-                    .into(),
+                message: "the name has an empty level: levels are separated by exactly two underscores".into(),
             });
         }
         if node.is_null() {

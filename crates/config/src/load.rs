@@ -29,12 +29,7 @@ impl Env {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Env {
-        Env {
-            vars: vars
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        }
+        Env { vars: vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
     }
 }
 
@@ -50,10 +45,7 @@ impl FileSource {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Ok(FileSource { name, text }),
-            Err(error) => Err(ConfigError::one(
-                Origin::Default,
-                format!("`{name}` cannot be read: {error}"),
-            )),
+            Err(error) => Err(ConfigError::one(Origin::Default, format!("`{name}` cannot be read: {error}"))),
         }
     }
 }
@@ -117,11 +109,7 @@ pub fn load<T: DeserializeOwned>(
     let (value, found) = crate::de::read::<T>(&mut root);
     let faulty: Vec<Path> = found.iter().map(|fault| fault.path.clone()).collect();
     faults.extend(found.into_iter().map(|fault| {
-        let key = if fault.is_key {
-            root.key_origin_of(&fault.path)
-        } else {
-            None
-        };
+        let key = if fault.is_key { root.key_origin_of(&fault.path) } else { None };
         PlacedFault {
             origin: key.unwrap_or_else(|| root.origin_of(&fault.path)),
             path: fault.path,
@@ -130,9 +118,7 @@ pub fn load<T: DeserializeOwned>(
     }));
     if let Some(value) = &value {
         // What is said about something that could not be read is only a consequence.
-        let own = validate(value)
-            .into_iter()
-            .filter(|fault| !faulty.iter().any(|path| path.overlaps(&fault.path)));
+        let own = validate(value).into_iter().filter(|fault| !faulty.iter().any(|path| path.overlaps(&fault.path)));
         faults.extend(own.map(|fault| place(&root, fault)));
     }
     match value {
@@ -167,9 +153,5 @@ fn overlay(root: &mut Node, sources: &Sources, faults: &mut Vec<PlacedFault>) {
 }
 
 fn place(root: &Node, fault: ConfigFault) -> PlacedFault {
-    PlacedFault {
-        origin: root.origin_of(&fault.path),
-        path: fault.path,
-        message: fault.message,
-    }
+    PlacedFault { origin: root.origin_of(&fault.path), path: fault.path, message: fault.message }
 }

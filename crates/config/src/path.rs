@@ -23,8 +23,7 @@ impl Path {
             if let Some((key, tail)) = rest.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
                 steps.push(Step::Key(key.to_owned()));
                 rest = tail;
-            } else if let Some((index, tail)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']'))
-            {
+            } else if let Some((index, tail)) = rest.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
                 steps.push(match index.parse() {
                     Ok(index) => Step::Index(index),
                     Err(_) => Step::Key(index.to_owned()),
@@ -91,13 +90,7 @@ mod tests {
 
     #[test]
     fn paths_read_and_print() {
-        for text in [
-            "listen.http",
-            "models.gpt-4.deployments[0].target",
-            "models.\"gpt-4.1\".retries",
-            "a",
-            "",
-        ] {
+        for text in ["listen.http", "models.gpt-4.deployments[0].target", "models.\"gpt-4.1\".retries", "a", ""] {
             assert_eq!(Path::parse(text).to_string(), text);
         }
         assert_eq!(Path::parse("a[2].b"), Path::default().key("a").index(2).key("b"));

@@ -10,14 +10,8 @@ use crate::{fault::ConfigFault, load::Env};
 /// A secret that is not where the config says.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFault {
-    #[error(
-        "the environment variable `{variable}` is {what}, but `{key}` needs it: set it, or change `{key}`"
-    )]
-    Variable {
-        key: String,
-        variable: String,
-        what: &'static str,
-    },
+    #[error("the environment variable `{variable}` is {what}, but `{key}` needs it: set it, or change `{key}`")]
+    Variable { key: String, variable: String, what: &'static str },
     #[error("the file `{path}` that `{key}` refers to cannot be read")]
     File {
         key: String,
@@ -36,9 +30,8 @@ impl SecretFault {
 
     /// As a fault of the config, to be placed in its file.
     pub fn into_config_fault(self) -> ConfigFault {
-        let (SecretFault::Variable { key, .. }
-        | SecretFault::File { key, .. }
-        | SecretFault::Empty { key, .. }) = &self;
+        let (SecretFault::Variable { key, .. } | SecretFault::File { key, .. } | SecretFault::Empty { key, .. }) =
+            &self;
         ConfigFault::new(key, self.to_string())
     }
 }
@@ -52,11 +45,7 @@ pub fn resolve(secret: &Secret, key: &str, env: &Env) -> Result<SecretString, Se
                 Some(value) => return Ok(SecretString::from(value.to_owned())),
                 None => "not set",
             };
-            Err(SecretFault::Variable {
-                key: key.to_owned(),
-                variable: variable.clone(),
-                what,
-            })
+            Err(SecretFault::Variable { key: key.to_owned(), variable: variable.clone(), what })
         }
         Secret::File(path) => {
             let shown = path.display().to_string();
@@ -66,10 +55,7 @@ pub fn resolve(secret: &Secret, key: &str, env: &Env) -> Result<SecretString, Se
                 source,
             })?;
             match text.trim_end_matches(['\r', '\n']) {
-                "" => Err(SecretFault::Empty {
-                    key: key.to_owned(),
-                    path: shown,
-                }),
+                "" => Err(SecretFault::Empty { key: key.to_owned(), path: shown }),
                 secret => Ok(SecretString::from(secret.to_owned())),
             }
         }

@@ -12,10 +12,7 @@ use crate::{
 pub(crate) fn show<T: Serialize>(value: &T, tree: &Node) -> Result<String, ConfigError> {
     let json = serde_json::to_value(value)
         .map_err(|error| ConfigError::one(Origin::Default, format!("it cannot be shown: {error}")))?;
-    let mut printer = Printer {
-        tree,
-        out: String::new(),
-    };
+    let mut printer = Printer { tree, out: String::new() };
     match &json {
         Json::Object(entries) if !entries.is_empty() => printer.block(&json, &Path::default(), 0),
         other => {
@@ -104,9 +101,5 @@ fn text(given: &str) -> String {
         && given.chars().all(|c| safe(c) || c == ':')
         && !given.contains(": ")
         && Scalar::of_plain(given) == Scalar::Text;
-    if is_plain {
-        given.to_owned()
-    } else {
-        Json::String(given.to_owned()).to_string()
-    }
+    if is_plain { given.to_owned() } else { Json::String(given.to_owned()).to_string() }
 }

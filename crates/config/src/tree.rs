@@ -80,11 +80,7 @@ impl Scalar {
 
 impl Node {
     pub(crate) fn new(value: Value, origin: Origin) -> Node {
-        Node {
-            value,
-            origin,
-            removed: false,
-        }
+        Node { value, origin, removed: false }
     }
 
     pub(crate) fn empty_map(origin: Origin) -> Node {
@@ -92,13 +88,7 @@ impl Node {
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        matches!(
-            self.value,
-            Value::Scalar {
-                kind: Scalar::Null,
-                ..
-            }
-        )
+        matches!(self.value, Value::Scalar { kind: Scalar::Null, .. })
     }
 
     pub(crate) fn child(&self, step: &Step) -> Option<&Node> {
@@ -111,9 +101,7 @@ impl Node {
 
     pub(crate) fn child_mut(&mut self, step: &Step) -> Option<&mut Node> {
         match (&mut self.value, step) {
-            (Value::Map(entries), Step::Key(key)) => {
-                entries.iter_mut().find(|e| e.key == *key).map(|e| &mut e.node)
-            }
+            (Value::Map(entries), Step::Key(key)) => entries.iter_mut().find(|e| e.key == *key).map(|e| &mut e.node),
             (Value::Seq(items), Step::Index(index)) => items.get_mut(*index),
             _ => None,
         }
@@ -140,10 +128,9 @@ impl Node {
         let (last, parents) = path.0.split_last()?;
         let parent = parents.iter().try_fold(self, |node, step| node.child(step))?;
         match (&parent.value, last) {
-            (Value::Map(entries), Step::Key(key)) => entries
-                .iter()
-                .find(|e| e.key == *key)
-                .map(|e| e.key_origin.clone()),
+            (Value::Map(entries), Step::Key(key)) => {
+                entries.iter().find(|e| e.key == *key).map(|e| e.key_origin.clone())
+            }
             _ => None,
         }
     }
@@ -176,17 +163,10 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Node, Vec<PlacedFault>> {
             break;
         }
     }
-    let start = Origin::File {
-        name: name.to_owned(),
-        line: 1,
-        column: 1,
-    };
+    let start = Origin::File { name: name.to_owned(), line: 1, column: 1 };
     match reader.faults {
         faults if !faults.is_empty() => Err(faults),
-        _ => Ok(reader
-            .root
-            .filter(|root| !root.is_null())
-            .unwrap_or_else(|| Node::empty_map(start))),
+        _ => Ok(reader.root.filter(|root| !root.is_null()).unwrap_or_else(|| Node::empty_map(start))),
     }
 }
 
@@ -209,19 +189,11 @@ struct Open {
 
 impl Reader<'_> {
     fn place(&self, mark: Marker) -> Origin {
-        Origin::File {
-            name: self.name.to_owned(),
-            line: mark.line(),
-            column: mark.col() + 1,
-        }
+        Origin::File { name: self.name.to_owned(), line: mark.line(), column: mark.col() + 1 }
     }
 
     fn fault(&mut self, origin: Origin, message: String) {
-        self.faults.push(PlacedFault {
-            origin,
-            path: Path::default(),
-            message,
-        });
+        self.faults.push(PlacedFault { origin, path: Path::default(), message });
     }
 
     fn event(&mut self, event: Event<'_>, at: Marker) {
@@ -230,10 +202,7 @@ impl Reader<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.fault(
-                        origin,
-                        "a config is one YAML document, this is a second one".into(),
-                    );
+                    self.fault(origin, "a config is one YAML document, this is a second one".into());
                 }
             }
             Event::Scalar(text, style, anchor, _) => {
@@ -263,11 +232,7 @@ impl Reader<'_> {
     }
 
     fn open(&mut self, value: Value, origin: Origin, anchor: usize) {
-        self.stack.push(Open {
-            node: Node::new(value, origin),
-            anchor,
-            key: None,
-        });
+        self.stack.push(Open { node: Node::new(value, origin), anchor, key: None });
     }
 
     fn add(&mut self, node: Node, anchor: usize) {
@@ -289,27 +254,17 @@ impl Reader<'_> {
                 Value::Scalar { text, .. } => open.key = Some((text, node.origin)),
                 _ => {
                     open.key = Some((String::new(), node.origin.clone()));
-                    self.fault(
-                        node.origin,
-                        "a key must be a plain word, not a list or a map".into(),
-                    );
+                    self.fault(node.origin, "a key must be a plain word, not a list or a map".into());
                 }
             }
             return;
         };
         if let Some(first) = entries.iter().find(|e| e.key == key) {
-            let message = format!(
-                "`{key}` stands here a second time, the first is at {}",
-                first.key_origin
-            );
+            let message = format!("`{key}` stands here a second time, the first is at {}", first.key_origin);
             self.fault(key_origin, message);
             return;
         }
-        entries.push(Entry {
-            key,
-            key_origin,
-            node,
-        });
+        entries.push(Entry { key, key_origin, node });
     }
 }
 

@@ -29,10 +29,7 @@ struct Listen {
 
 impl Default for Listen {
     fn default() -> Listen {
-        Listen {
-            http: "127.0.0.1:4000".into(),
-            backlog: 128,
-        }
+        Listen { http: "127.0.0.1:4000".into(), backlog: 128 }
     }
 }
 
@@ -65,17 +62,11 @@ impl<'de> Deserialize<'de> for Model {
                 f.write_str("a target or a map")
             }
             fn visit_str<E: de::Error>(self, target: &str) -> Result<Model, E> {
-                Ok(Model {
-                    targets: vec![target.to_owned()],
-                    timeout: None,
-                })
+                Ok(Model { targets: vec![target.to_owned()], timeout: None })
             }
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Model, A::Error> {
                 let long = Long::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(Model {
-                    targets: long.targets,
-                    timeout: long.timeout,
-                })
+                Ok(Model { targets: long.targets, timeout: long.timeout })
             }
         }
         from.deserialize_any(Reader)
@@ -106,10 +97,7 @@ fn targets_lead_somewhere(config: &Config) -> Vec<ConfigFault> {
             let provider = target.split('/').next().unwrap_or_default();
             if !config.providers.contains_key(provider) {
                 let path = format!("models.\"{name}\".targets[{i}]");
-                faults.push(ConfigFault::new(
-                    &path,
-                    format!("there is no provider `{provider}`"),
-                ));
+                faults.push(ConfigFault::new(&path, format!("there is no provider `{provider}`")));
             }
         }
     }
@@ -117,13 +105,7 @@ fn targets_lead_somewhere(config: &Config) -> Vec<ConfigFault> {
 }
 
 fn sources(text: &str) -> Sources {
-    Sources {
-        file: Some(FileSource {
-            name: "farebox.yaml".into(),
-            text: text.into(),
-        }),
-        ..Sources::default()
-    }
+    Sources { file: Some(FileSource { name: "farebox.yaml".into(), text: text.into() }), ..Sources::default() }
 }
 
 fn env(vars: &[(&str, &str)]) -> Env {
@@ -135,9 +117,7 @@ fn loaded(sources: &Sources) -> Loaded<Config> {
 }
 
 fn faults(sources: &Sources) -> String {
-    load(sources, targets_lead_somewhere)
-        .expect_err("the config is bad")
-        .to_string()
+    load(sources, targets_lead_somewhere).expect_err("the config is bad").to_string()
 }
 
 const GOOD: &str = r#"# a comment
@@ -200,10 +180,7 @@ fn shows_every_value_with_its_origin() {
     durability: power  # farebox.yaml:16:13
     version: "1.10"  # farebox.yaml:4:10
     "#);
-    assert_eq!(
-        loaded.origin("listen.backlog"),
-        Origin::Environment("FAREBOX_LISTEN__BACKLOG".into())
-    );
+    assert_eq!(loaded.origin("listen.backlog"), Origin::Environment("FAREBOX_LISTEN__BACKLOG".into()));
     assert_eq!(loaded.value.budgets[0].limit, Money::usd(20));
     assert!(loaded.value.budgets[0].hard);
     assert_eq!(loaded.value.durability, Durability::Power);
@@ -213,9 +190,7 @@ fn shows_every_value_with_its_origin() {
 fn what_is_shown_loads_again_to_the_same() {
     let first = loaded(&sources(GOOD)).show().unwrap();
     let strip = |text: &str| -> Vec<String> {
-        text.lines()
-            .map(|line| line.split("  # ").next().unwrap_or_default().to_owned())
-            .collect()
+        text.lines().map(|line| line.split("  # ").next().unwrap_or_default().to_owned()).collect()
     };
     let second = loaded(&sources(&first)).show().unwrap();
     assert_eq!(strip(&first), strip(&second));
@@ -240,10 +215,7 @@ durability: powr
 "#,
     );
     sources.env = env(&[("FAREBOX_LISTEN__PORT", "1"), ("FAREBOX_LISTEN__", "1")]);
-    sources.flags = vec![
-        ("listen.http.port".into(), "1".into()),
-        ("durabillity".into(), "power".into()),
-    ];
+    sources.flags = vec![("listen.http.port".into(), "1".into()), ("durabillity".into(), "power".into())];
     let said = faults(&sources);
     assert!(!said.contains("canary"));
     insta::assert_snapshot!(said, @r"
@@ -289,20 +261,13 @@ fn an_empty_file_and_empty_sections_are_defaults() {
 
 #[test]
 fn anchors_and_bracketed_variables_are_understood() {
-    let mut sources =
-        sources("models:\n  a: &one { targets: [openai/a] }\n  b: *one\nproviders: { openai: {} }\n");
-    sources.env = env(&[
-        ("FAREBOX_BUDGETS", "[{ name: day, limit: 3 }]"),
-        ("FAREBOX_VERSION", "\"7\""),
-    ]);
+    let mut sources = sources("models:\n  a: &one { targets: [openai/a] }\n  b: *one\nproviders: { openai: {} }\n");
+    sources.env = env(&[("FAREBOX_BUDGETS", "[{ name: day, limit: 3 }]"), ("FAREBOX_VERSION", "\"7\"")]);
     let loaded = loaded(&sources);
     assert_eq!(loaded.value.models["b"].targets, ["openai/a"]);
     assert_eq!(loaded.value.budgets[0].limit, Money::usd(3));
     assert_eq!(loaded.value.version.as_deref(), Some("7"));
-    assert_eq!(
-        loaded.origin("budgets[0].name").to_string(),
-        "environment FAREBOX_BUDGETS"
-    );
+    assert_eq!(loaded.origin("budgets[0].name").to_string(), "environment FAREBOX_BUDGETS");
 }
 
 #[test]
@@ -317,10 +282,7 @@ fn secrets_come_from_where_the_reference_points() {
     let key = "providers.openai.api_key";
     let env = env(&[("OPENAI_API_KEY", "sk-1"), ("EMPTY", "")]);
     let fetch = |text: &str| resolve(&text.parse().expect("a reference"), key, &env);
-    assert_eq!(
-        fetch("os.environ/OPENAI_API_KEY").unwrap().expose_secret(),
-        "sk-1"
-    );
+    assert_eq!(fetch("os.environ/OPENAI_API_KEY").unwrap().expose_secret(), "sk-1");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "sk-2\n").unwrap();
     let reference = format!("file:{}", file.path().display());
@@ -332,23 +294,14 @@ fn secrets_come_from_where_the_reference_points() {
     let loaded = loaded(&sources(GOOD));
     let fault = fetch("os.environ/NOT_THERE").unwrap_err().into_config_fault();
     let placed = loaded.place(vec![fault]).expect("one fault");
-    assert!(
-        placed
-            .to_string()
-            .contains("farebox.yaml:6:22: providers.openai.api_key: "),
-        "{placed}"
-    );
+    assert!(placed.to_string().contains("farebox.yaml:6:22: providers.openai.api_key: "), "{placed}");
     assert!(loaded.place(Vec::new()).is_none());
 }
 
 #[test]
 fn the_schema_names_every_field() {
     let schema = schema::<Config>();
-    let fields: Vec<&String> = schema["properties"]
-        .as_object()
-        .expect("an object")
-        .keys()
-        .collect();
+    let fields: Vec<&String> = schema["properties"].as_object().expect("an object").keys().collect();
     assert_eq!(fields.len(), 7);
     assert_eq!(schema["additionalProperties"], false);
 }

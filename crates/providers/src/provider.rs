@@ -163,7 +163,9 @@ impl Provider {
 }
 
 fn parse_base(given: &str) -> Result<Uri, ProviderError> {
-    let bad = || ProviderError::BadBase { given: given.to_owned() };
+    // What stands before the `@` may be a password.
+    let shown = given.rsplit_once('@').map_or(given, |(_, host)| host);
+    let bad = || ProviderError::BadBase { given: shown.to_owned() };
     let uri: Uri = given.parse().map_err(|_| bad())?;
     let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
     let host = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));

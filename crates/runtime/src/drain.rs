@@ -45,9 +45,7 @@ impl DrainTrigger {
 
     /// The signal that this trigger gives.
     pub fn signal(&self) -> Drain {
-        Drain {
-            token: self.token.clone(),
-        }
+        Drain { token: self.token.clone() }
     }
 }
 

@@ -26,10 +26,7 @@ pub fn write_ready_file(path: &Path, contents: &str) -> Result<(), ReadyFileErro
         file.sync_all()?;
         std::fs::rename(&beside, path)
     };
-    write().map_err(|source| ReadyFileError {
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(|source| ReadyFileError { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -42,10 +39,7 @@ mod tests {
         let path = dir.path().join("ready.json");
         std::fs::write(&path, "an older and longer line").unwrap();
         write_ready_file(&path, r#"{"nats":"127.0.0.1:4222"}"#).unwrap();
-        assert_eq!(
-            std::fs::read_to_string(&path).unwrap(),
-            "{\"nats\":\"127.0.0.1:4222\"}\n"
-        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"nats\":\"127.0.0.1:4222\"}\n");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -96,10 +96,7 @@ impl Shared {
 
     fn fail(&self, task: Name, cause: Cause) {
         tracing::debug!(task = %task, error = %cause, "a task failed, draining");
-        self.running().failure.get_or_insert(TaskFailure {
-            task: task.into_owned(),
-            cause,
-        });
+        self.running().failure.get_or_insert(TaskFailure { task: task.into_owned(), cause });
         self.trigger.drain();
     }
 }
@@ -119,13 +116,7 @@ impl Drop for Listed {
 impl Tasks {
     /// A failing task pulls `trigger`.
     pub fn new(trigger: DrainTrigger) -> Tasks {
-        Tasks {
-            shared: Arc::new(Shared {
-                trigger,
-                tracker: TaskTracker::new(),
-                running: Mutex::default(),
-            }),
-        }
+        Tasks { shared: Arc::new(Shared { trigger, tracker: TaskTracker::new(), running: Mutex::default() }) }
     }
 
     /// The drain signal that these tasks belong to.
@@ -148,10 +139,7 @@ impl Tasks {
             running.tasks.insert(id, (name.clone(), None));
             id
         };
-        let listed = Listed {
-            shared: self.shared.clone(),
-            id,
-        };
+        let listed = Listed { shared: self.shared.clone(), id };
         let work = self.shared.tracker.track_future(async move {
             let result = AssertUnwindSafe(task).catch_unwind().await;
             let cause = match result {
@@ -163,10 +151,7 @@ impl Tasks {
             }
             drop(listed);
         });
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place where tasks are named and listed"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place where tasks are named and listed")]
         let handle = tokio::spawn(work).abort_handle();
         if let Some((_, slot)) = self.shared.running().tasks.get_mut(&id) {
             *slot = Some(handle);
@@ -219,10 +204,7 @@ impl Tasks {
             return Err(failure.into());
         }
         if in_time.is_err() && !stuck.is_empty() {
-            return Err(RunError::Stuck {
-                names: listing(&stuck),
-                timeout: drain_timeout,
-            });
+            return Err(RunError::Stuck { names: listing(&stuck), timeout: drain_timeout });
         }
         Ok(())
     }
@@ -248,10 +230,7 @@ fn listing(names: &BTreeMap<String, usize>) -> String {
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     match text {
         Some(text) => format!("it panicked: {text}"),
         None => "it panicked".to_owned(),
@@ -295,9 +274,7 @@ mod tests {
         drain.signaled().await;
         let error = tasks.finish(LONG).await.unwrap_err();
         assert_eq!(error.to_string(), "the task `ledger` failed");
-        let RunError::Failed(failure) = error else {
-            panic!("{error:?}")
-        };
+        let RunError::Failed(failure) = error else { panic!("{error:?}") };
         assert_eq!(failure.cause.to_string(), "the stream is gone");
     }
 
@@ -309,15 +286,10 @@ mod tests {
             assert_eq!(lease, 8, "lease {lease}");
         });
         drain.signaled().await;
-        let RunError::Failed(failure) = tasks.finish(LONG).await.unwrap_err() else {
-            panic!("the panic was not seen")
-        };
+        let RunError::Failed(failure) = tasks.finish(LONG).await.unwrap_err() else { panic!("the panic was not seen") };
         assert_eq!(failure.task, "heartbeat");
         let cause = failure.cause.to_string();
-        assert!(
-            cause.starts_with("it panicked: ") && cause.contains("lease 7"),
-            "{cause}"
-        );
+        assert!(cause.starts_with("it panicked: ") && cause.contains("lease 7"), "{cause}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -350,8 +322,7 @@ mod tests {
                 runtime.block_on(async {
                     let (tell, told) = tokio::sync::oneshot::channel();
                     other.spawn("where", async move {
-                        tell.send(std::thread::current().name().map(str::to_owned))
-                            .unwrap();
+                        tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
                     });
                     assert_eq!(told.await.unwrap().as_deref(), Some("side"));
                     // Dropped with its runtime: it must not be waited for afterwards.
@@ -360,10 +331,7 @@ mod tests {
             })
             .unwrap();
         thread.join().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(tasks.finish(LONG)).unwrap();
         assert!(drain.is_draining());
     }

@@ -6,10 +6,7 @@ use farebox_runtime::{RunError, Signals, Tasks, drain};
 
 fn raise(signal: &str) {
     let pid = std::process::id().to_string();
-    let status = Command::new("kill")
-        .args([signal, &pid])
-        .status()
-        .expect("`kill` runs");
+    let status = Command::new("kill").args([signal, &pid]).status().expect("`kill` runs");
     assert!(status.success());
 }
 
@@ -41,9 +38,6 @@ async fn the_first_signal_drains_and_the_second_leaves_at_once() {
     let signals = Signals::listen().unwrap();
     raise("-INT");
     let error = tasks.run(signals, LONG).await.unwrap_err();
-    assert!(
-        matches!(error, RunError::Interrupted { signal: "SIGINT" }),
-        "{error}"
-    );
+    assert!(matches!(error, RunError::Interrupted { signal: "SIGINT" }), "{error}");
     assert_eq!(error.exit_code(), 130);
 }

@@ -21,17 +21,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            log: "info".into(),
-            format: Format::Text,
-        }
+        Options { log: "info".into(), format: Format::Text }
     }
 }
 
 /// How a log line looks.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// For people.
@@ -81,9 +76,7 @@ pub enum InitError {
 pub fn init(options: &Options) -> Result<(), InitError> {
     // Colours only where a person looks.
     let ansi = io::IsTerminal::is_terminal(&io::stderr());
-    subscriber(options, ansi, io::stderr)?
-        .try_init()
-        .map_err(|_| InitError::Twice)
+    subscriber(options, ansi, io::stderr)?.try_init().map_err(|_| InitError::Twice)
 }
 
 fn subscriber<W>(options: &Options, ansi: bool, writer: W) -> Result<impl Subscriber + Send + Sync, InitError>
@@ -92,10 +85,7 @@ where
 {
     let filter = EnvFilter::builder()
         .parse(&options.log)
-        .map_err(|source| InitError::Filter {
-            given: options.log.clone(),
-            source,
-        })?;
+        .map_err(|source| InitError::Filter { given: options.log.clone(), source })?;
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match options.format {
         Format::Text => layer().with_ansi(ansi).with_writer(writer).boxed(),
         Format::Json => layer().json().flatten_event(true).with_writer(writer).boxed(),
@@ -125,10 +115,7 @@ mod tests {
     fn logged(log: &str, format: Format) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        let options = Options {
-            log: log.into(),
-            format,
-        };
+        let options = Options { log: log.into(), format };
         let subscriber = subscriber(&options, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(port = 4000, "listening");
@@ -142,18 +129,10 @@ mod tests {
     fn writes_what_the_filter_lets_through() {
         let text = logged("info", Format::Text);
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(
-            text.contains("INFO") && text.contains("listening port=4000"),
-            "{text}"
-        );
+        assert!(text.contains("INFO") && text.contains("listening port=4000"), "{text}");
         assert_eq!(logged("debug", Format::Text).lines().count(), 2);
         assert_eq!(logged("warn", Format::Text), "");
-        assert_eq!(
-            logged("warn,farebox_telemetry=info", Format::Text)
-                .lines()
-                .count(),
-            1
-        );
+        assert_eq!(logged("warn,farebox_telemetry=info", Format::Text).lines().count(), 1);
     }
 
     #[test]
@@ -168,10 +147,7 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_named() {
-        let options = Options {
-            log: "farebox=loud".into(),
-            ..Options::default()
-        };
+        let options = Options { log: "farebox=loud".into(), ..Options::default() };
         let error = init(&options).unwrap_err().to_string();
         assert!(error.starts_with("`farebox=loud` is no log filter"), "{error}");
     }

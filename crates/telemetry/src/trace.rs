@@ -19,9 +19,7 @@ const SAMPLED: u8 = 1;
 
 /// A `traceparent` that has to be ignored: the receiver starts a trace of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a valid traceparent, expected `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`, ids not all zero"
-)]
+#[error("not a valid traceparent, expected `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`, ids not all zero")]
 pub struct InvalidTraceParent;
 
 impl TraceContext {
@@ -36,10 +34,7 @@ impl TraceContext {
 
     /// A span below this one, in the same trace.
     pub fn child(&self, random: &mut impl RngCore) -> TraceContext {
-        TraceContext {
-            span_id: nonzero(|| random.next_u64()),
-            ..*self
-        }
+        TraceContext { span_id: nonzero(|| random.next_u64()), ..*self }
     }
 
     /// A span below `parent`, or the first one of a new trace where there is none or where it is broken.
@@ -78,11 +73,7 @@ fn nonzero<N: PartialEq + Default>(mut draw: impl FnMut() -> N) -> N {
 /// As version 00 of the header.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.span_id, self.flags
-        )
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
     }
 }
 
@@ -135,13 +126,7 @@ mod tests {
         assert_eq!(context.trace_id(), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(context.span_id(), "b7ad6b7169203331");
         assert!(context.is_sampled());
-        assert!(
-            !GOOD
-                .replace("-01", "-00")
-                .parse::<TraceContext>()
-                .unwrap()
-                .is_sampled()
-        );
+        assert!(!GOOD.replace("-01", "-00").parse::<TraceContext>().unwrap().is_sampled());
         let later = format!("cc{}-what-comes", &GOOD[2..]);
         assert_eq!(later.parse::<TraceContext>().unwrap().to_string(), GOOD);
     }

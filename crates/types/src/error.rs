@@ -126,10 +126,7 @@ impl FromStr for ErrorKind {
     type Err = String;
 
     fn from_str(given: &str) -> Result<ErrorKind, String> {
-        ErrorKind::ALL
-            .into_iter()
-            .find(|k| k.as_str() == given)
-            .ok_or_else(|| format!("`{given}` is no error kind"))
+        ErrorKind::ALL.into_iter().find(|k| k.as_str() == given).ok_or_else(|| format!("`{given}` is no error kind"))
     }
 }
 
@@ -149,13 +146,7 @@ pub struct Fault {
 
 impl Fault {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Fault {
-        Fault {
-            kind,
-            message: message.into(),
-            retry_after: None,
-            provider_status: None,
-            provider_body: None,
-        }
+        Fault { kind, message: message.into(), retry_after: None, provider_status: None, provider_body: None }
     }
 
     pub fn retry_after(mut self, after: Duration) -> Fault {

@@ -17,19 +17,12 @@ pub struct InvalidName {
 fn check(what: &'static str, given: &str, max: usize) -> Result<(), InvalidName> {
     let valid = !given.is_empty()
         && given.len() <= max
-        && given
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && given.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if valid {
         return Ok(());
     }
     let shown = given.chars().take(40).collect();
-    Err(InvalidName {
-        what,
-        given: shown,
-        max,
-        reserved: "",
-    })
+    Err(InvalidName { what, given: shown, max, reserved: "" })
 }
 
 macro_rules! string_id {
@@ -59,9 +52,8 @@ string_id! {
 }
 
 /// First words of the subjects that farebox itself uses: no project may be called so.
-const RESERVED_PROJECTS: [&str; 9] = [
-    "request", "job", "response", "result", "call", "event", "cancel", "alert", "usage",
-];
+const RESERVED_PROJECTS: [&str; 9] =
+    ["request", "job", "response", "result", "call", "event", "cancel", "alert", "usage"];
 
 impl Project {
     pub const MAX_LEN: usize = 64;

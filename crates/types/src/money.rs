@@ -116,20 +116,9 @@ impl FromStr for Money {
         if part.len() > 12 {
             return Err(MoneyError::TooFine(given.to_owned()));
         }
-        let whole: i128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| bad())?
-        };
-        let part: i128 = if part.is_empty() {
-            0
-        } else {
-            format!("{part:0<12}").parse().map_err(|_| bad())?
-        };
-        let picos = whole
-            .checked_mul(Self::PICOS_PER_USD)
-            .and_then(|w| w.checked_add(part))
-            .ok_or_else(bad)?;
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| bad())? };
+        let part: i128 = if part.is_empty() { 0 } else { format!("{part:0<12}").parse().map_err(|_| bad())? };
+        let picos = whole.checked_mul(Self::PICOS_PER_USD).and_then(|w| w.checked_add(part)).ok_or_else(bad)?;
         Ok(Money(if negative { -picos } else { picos }))
     }
 }
@@ -202,13 +191,7 @@ mod tests {
     fn refuses_what_is_no_amount() {
         assert_eq!("1e3".parse::<Money>(), Err(MoneyError::NotANumber("1e3".into())));
         assert_eq!("".parse::<Money>(), Err(MoneyError::NotANumber("".into())));
-        assert_eq!(
-            "5 EUR".parse::<Money>(),
-            Err(MoneyError::Currency("5 EUR".into()))
-        );
-        assert!(matches!(
-            "0.0000000000001".parse::<Money>(),
-            Err(MoneyError::TooFine(_))
-        ));
+        assert_eq!("5 EUR".parse::<Money>(), Err(MoneyError::Currency("5 EUR".into())));
+        assert!(matches!("0.0000000000001".parse::<Money>(), Err(MoneyError::TooFine(_))));
     }
 }

@@ -39,9 +39,6 @@ impl FromStr for Outcome {
     type Err = String;
 
     fn from_str(given: &str) -> Result<Outcome, String> {
-        Outcome::ALL
-            .into_iter()
-            .find(|o| o.as_str() == given)
-            .ok_or_else(|| format!("`{given}` is no outcome"))
+        Outcome::ALL.into_iter().find(|o| o.as_str() == given).ok_or_else(|| format!("`{given}` is no outcome"))
     }
 }

@@ -36,9 +36,7 @@ impl FromStr for Secret {
             let valid = !name.is_empty()
                 && !name.starts_with(|c: char| c.is_ascii_digit())
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            return valid
-                .then(|| Secret::Env(name.to_owned()))
-                .ok_or(SecretError::VariableName);
+            return valid.then(|| Secret::Env(name.to_owned())).ok_or(SecretError::VariableName);
         }
         match given.strip_prefix(FILE) {
             Some(path) if path.starts_with('/') && path.len() > 1 => Ok(Secret::File(PathBuf::from(path))),

@@ -16,13 +16,7 @@ pub enum UnitError {
 pub struct Span(Duration);
 
 /// Longest first, and `ms` before `m`: the parser takes the first that fits.
-const SPANS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("ms", 1),
-    ("m", 60_000),
-    ("s", 1_000),
-];
+const SPANS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("ms", 1), ("m", 60_000), ("s", 1_000)];
 
 impl Span {
     pub const ZERO: Span = Span(Duration::ZERO);
@@ -91,14 +85,8 @@ impl FromStr for Span {
         while !rest.is_empty() {
             let (number, tail) = digits(rest);
             let number: u64 = number.parse().map_err(|_| bad())?;
-            let (unit, millis) = SPANS
-                .into_iter()
-                .find(|(unit, _)| tail.starts_with(unit))
-                .ok_or_else(bad)?;
-            total = number
-                .checked_mul(millis)
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(bad)?;
+            let (unit, millis) = SPANS.into_iter().find(|(unit, _)| tail.starts_with(unit)).ok_or_else(bad)?;
+            total = number.checked_mul(millis).and_then(|part| total.checked_add(part)).ok_or_else(bad)?;
             rest = &tail[unit.len()..];
         }
         Ok(Span::from_millis(total))
@@ -109,14 +97,8 @@ impl FromStr for Span {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
-const SIZES: [(&str, u64); 6] = [
-    ("GiB", 1 << 30),
-    ("GB", 1_000_000_000),
-    ("MiB", 1 << 20),
-    ("MB", 1_000_000),
-    ("KiB", 1 << 10),
-    ("kB", 1_000),
-];
+const SIZES: [(&str, u64); 6] =
+    [("GiB", 1 << 30), ("GB", 1_000_000_000), ("MiB", 1 << 20), ("MB", 1_000_000), ("KiB", 1 << 10), ("kB", 1_000)];
 
 impl ByteSize {
     pub const fn mb(megabytes: u64) -> ByteSize {
@@ -140,9 +122,7 @@ impl ByteSize {
 /// In the largest unit that gives a whole number.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = SIZES
-            .into_iter()
-            .find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
+        let unit = SIZES.into_iter().find(|(_, size)| self.0 != 0 && self.0.is_multiple_of(*size));
         match unit {
             Some((unit, size)) => write!(f, "{}{unit}", self.0 / size),
             None => write!(f, "{}", self.0),
@@ -160,13 +140,7 @@ impl FromStr for ByteSize {
         let unit = unit.trim();
         let size = match unit {
             "" | "B" => 1,
-            _ => {
-                SIZES
-                    .into_iter()
-                    .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-                    .ok_or_else(bad)?
-                    .1
-            }
+            _ => SIZES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(bad)?.1,
         };
         number.checked_mul(size).map(ByteSize).ok_or_else(bad)
     }
@@ -245,17 +219,7 @@ mod tests {
             assert_eq!(span.to_string(), shown, "{given}");
             assert_eq!(shown.parse::<Span>().unwrap(), span, "{given}");
         }
-        for bad in [
-            "",
-            "20",
-            "s",
-            "1.5s",
-            "20 s",
-            "5 minutes",
-            "-1s",
-            "99999999999999999999s",
-            "20000000000000000d",
-        ] {
+        for bad in ["", "20", "s", "1.5s", "20 s", "5 minutes", "-1s", "99999999999999999999s", "20000000000000000d"] {
             assert_eq!(bad.parse::<Span>(), Err(UnitError::Span(bad.into())), "{bad}");
         }
     }
@@ -271,19 +235,11 @@ mod tests {
             ("0", 0, "0"),
         ] {
             let size: ByteSize = given.parse().unwrap();
-            assert_eq!(
-                (size.bytes(), size.to_string().as_str()),
-                (bytes, shown),
-                "{given}"
-            );
+            assert_eq!((size.bytes(), size.to_string().as_str()), (bytes, shown), "{given}");
             assert_eq!(shown.parse::<ByteSize>().unwrap(), size);
         }
         for bad in ["", "MB", "8XB", "1.5GB", "99999999999GB"] {
-            assert_eq!(
-                bad.parse::<ByteSize>(),
-                Err(UnitError::ByteSize(bad.into())),
-                "{bad}"
-            );
+            assert_eq!(bad.parse::<ByteSize>(), Err(UnitError::ByteSize(bad.into())), "{bad}");
         }
     }
 }

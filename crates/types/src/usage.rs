@@ -28,25 +28,15 @@ pub struct Usage {
 impl Usage {
     /// All tokens that went in.
     pub fn total_input(&self) -> u64 {
-        [
-            self.input,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.audio_input,
-            self.image_input,
-        ]
-        .into_iter()
-        .flatten()
-        .sum()
+        [self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.audio_input, self.image_input]
+            .into_iter()
+            .flatten()
+            .sum()
     }
 
     /// All tokens that came out.
     pub fn total_output(&self) -> u64 {
-        [self.output, self.reasoning, self.audio_output, self.image_output]
-            .into_iter()
-            .flatten()
-            .sum()
+        [self.output, self.reasoning, self.audio_output, self.image_output].into_iter().flatten().sum()
     }
 
     pub fn total(&self) -> u64 {
