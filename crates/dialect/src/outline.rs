@@ -29,6 +29,8 @@ pub struct Outline {
     pub has_tools: bool,
     /// The first field that makes the provider fetch something: `messages[2].content[0].image_url.url`.
     pub remote_media: Option<String>,
+    /// How many images, documents and recordings the messages carry.
+    pub inline_media: usize,
     /// Where the value of the top-level member `farebox` stands in the body; it is an object.
     pub farebox: Option<Range<usize>>,
 }
@@ -70,7 +72,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         }
         None => None,
     };
-    let mut scan = Scan { messages: 0, remote: None };
+    let mut scan = Scan { messages: 0, remote: None, media: 0 };
     let raw = top
         .take("messages")
         .ok_or_else(|| BadRequest::field("messages", "is missing: it must be an array with at least one message"))?;
@@ -90,6 +92,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         messages: scan.messages,
         has_tools: ["tools", "functions"].into_iter().any(|name| top.take(name).is_some_and(|raw| raw.get() != "[]")),
         remote_media: scan.remote,
+        inline_media: scan.media,
         farebox,
     })
 }
@@ -116,6 +119,7 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
 struct Scan {
     messages: usize,
     remote: Option<String>,
+    media: usize,
 }
 
 struct Messages<'s>(&'s mut Scan);
@@ -231,6 +235,9 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
             if matches!(&*key, "input" | "arguments" | "text" | "data" | "citations") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
+            }
+            if matches!(&*key, "image_url" | "file" | "input_audio" | "source") {
+                self.scan.media += 1;
             }
             let is_address = matches!(&*key, "url" | "image_url" | "file_url" | "video_url" | "file_data");
             map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address })?;

@@ -1,6 +1,7 @@
 //! OpenAI chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
 mod error;
+mod messages;
 mod parse;
 mod render;
 mod request;

@@ -1,8 +1,8 @@
 //! Calls towards providers.
 
 use farebox_dialect::{
-    Call, Content, DialectName, Effort, EncodeError, Message, OnUnsupported, Part, Quirk, Reasoning, ReasoningRequest,
-    Role, Target, caller_dialect, provider_dialect,
+    Call, Content, DialectName, Effort, EncodeError, Media, Message, OnUnsupported, Part, Quirk, Reasoning,
+    ReasoningRequest, Role, Source, Target, ToolResult, caller_dialect, provider_dialect,
 };
 use farebox_types::ErrorKind;
 use http::HeaderMap;
@@ -253,4 +253,26 @@ fn bad_requests_name_the_field() {
     })
     .collect();
     insta::assert_snapshot!("bad_requests", faults.join("\n"));
+}
+
+#[test]
+fn images_in_results_follow_the_last_tool_message() {
+    let result = |id: &str| {
+        let image = Content::Image(Media::from(Source::Url(format!("https://i.invalid/{id}"))));
+        let parts = vec![Part::text(id), Part::from(image)];
+        let result = ToolResult { call_id: id.into(), is_error: false, parts };
+        Message::new(Role::Tool, vec![Part::from(Content::ToolResult(result))])
+    };
+    let messages = vec![result("a"), result("b"), Message::text(Role::User, "so?")];
+    let (body, _) = encode(DialectName::OpenAiChat, &Call { messages, ..Call::default() }, &Target::new("m"));
+    let image = |id: &str| json!({"type": "image_url", "image_url": {"url": format!("https://i.invalid/{id}")}});
+    assert_eq!(
+        body["messages"],
+        json!([
+            {"role": "tool", "content": "a", "tool_call_id": "a"},
+            {"role": "tool", "content": "b", "tool_call_id": "b"},
+            {"role": "user", "content": [image("a"), image("b")]},
+            {"role": "user", "content": "so?"}
+        ])
+    );
 }
