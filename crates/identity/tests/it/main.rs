@@ -1,0 +1,6 @@
+//! Accounts, callout and permissions over a real nats-server in operator mode.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod callers;
+mod roles;
+mod world;
