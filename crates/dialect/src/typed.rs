@@ -63,8 +63,18 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         messages: conversation.messages.len(),
         has_tools: !conversation.tools.is_empty(),
         remote_media: remote_media(conversation),
+        inline_media: conversation.messages.iter().map(|m| inline_media(&m.parts)).sum(),
         farebox: None,
     }
+}
+
+fn inline_media(parts: &[v1::Part]) -> usize {
+    let count = |given: &v1::Part| match &given.kind {
+        Some(part::Kind::Image(_) | part::Kind::Document(_) | part::Kind::Audio(_)) => 1,
+        Some(part::Kind::ToolResult(result)) => inline_media(&result.parts),
+        _ => 0,
+    };
+    parts.iter().map(count).sum()
 }
 
 fn remote_media(conversation: &v1::Conversation) -> Option<String> {

@@ -57,6 +57,7 @@ impl Announcer {
         let headers = Headers::new()
             .with(headers::CONTENT_TYPE, content_type)
             .with(headers::TYPE, "final")
+            .with(headers::ERROR, ErrorKind::Lost.as_str())
             .with(headers::BODY_DIGEST, &hex(&request.body_digest));
         // A job is run again by its runner, who hears of this on its own inbox; only other answers are final.
         if request.keep_result && !request.job {

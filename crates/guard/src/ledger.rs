@@ -429,8 +429,9 @@ impl Ledger {
             );
             return Err(Fault::new(ErrorKind::Conflict, message));
         }
-        // A job runs again after its worker died; whether the first run was billed cannot be known.
-        let again = request.job && known.closed.as_ref().is_some_and(|c| c.outcome == Outcome::Lost);
+        // A job runs again after it failed in passing, or after its worker died: whether that run was billed cannot be
+        // known.
+        let again = request.job && known.closed.as_ref().is_some_and(Closed::may_run_again);
         Ok(if again {
             None
         } else {

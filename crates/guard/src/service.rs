@@ -84,9 +84,7 @@ impl Service {
         };
         let bucket = self.deps.bus.bucket(topology::LEASES);
         bucket
-            .acquire(
-                &self.deps.bus,
-                &format!("guard-{SHARD}"),
+            .acquire(&format!("guard-{SHARD}"),
                 &self.deps.guard_id,
                 &options,
             )

@@ -1,5 +1,6 @@
 //! Rates, and the arithmetic on them.
 
+use farebox_proto::v1;
 use farebox_types::{Money, Usage};
 
 /// The prices that a call is bound to: pico-dollars for a million units of a bucket, `per_request` in pico-dollars for
@@ -31,6 +32,42 @@ impl Rates {
 
     fn dearest_output(&self) -> i64 {
         self.output.max(self.reasoning).max(self.audio_output).max(self.image_output)
+    }
+}
+
+impl From<Rates> for v1::Rates {
+    fn from(r: Rates) -> v1::Rates {
+        v1::Rates {
+            input: r.input,
+            cache_read: r.cache_read,
+            cache_write_5m: r.cache_write_5m,
+            cache_write_1h: r.cache_write_1h,
+            output: r.output,
+            reasoning: r.reasoning,
+            audio_input: r.audio_input,
+            audio_output: r.audio_output,
+            image_input: r.image_input,
+            image_output: r.image_output,
+            per_request: r.per_request,
+        }
+    }
+}
+
+impl From<v1::Rates> for Rates {
+    fn from(r: v1::Rates) -> Rates {
+        Rates {
+            input: r.input,
+            cache_read: r.cache_read,
+            cache_write_5m: r.cache_write_5m,
+            cache_write_1h: r.cache_write_1h,
+            output: r.output,
+            reasoning: r.reasoning,
+            audio_input: r.audio_input,
+            audio_output: r.audio_output,
+            image_input: r.image_input,
+            image_output: r.image_output,
+            per_request: r.per_request,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub mod headers {
     pub const PROTOBUF: &str = "application/x-protobuf";
     /// `chunk` or `final`.
     pub const TYPE: &str = "Farebox-Type";
+    /// The kind of error that a final answer is; absent where it is none.
+    pub const ERROR: &str = "Farebox-Error";
     /// The number of a chunk.
     pub const SEQ: &str = "Farebox-Seq";
     /// Which request body a stored result answers (hexadecimal SHA-256).

@@ -6,7 +6,7 @@ use std::{
 };
 
 use farebox_proto::v1;
-use farebox_types::{ErrorKind, Money, Outcome, ReservationId, Timestamp};
+use farebox_types::{Disposition, ErrorKind, Money, Outcome, ReservationId, Timestamp};
 
 /// Money of one budget window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,13 @@ pub(crate) struct Closed {
     pub(crate) call_id: String,
     pub(crate) outcome: Outcome,
     pub(crate) error_kind: Option<ErrorKind>,
+}
+
+impl Closed {
+    /// Whether a job that ended so is worth another run.
+    pub(crate) fn may_run_again(&self) -> bool {
+        self.error_kind.is_some_and(|kind| kind.disposition() == Disposition::Nak)
+    }
 }
 
 /// How long ends are remembered.

@@ -1,0 +1,238 @@
+//! From a request to a worker: plan, reservation, offer.
+
+use std::{sync::Arc, time::Duration};
+
+use farebox_bus::{Bus, CallError, Headers, ObjectRef, Refusal, topology};
+use farebox_proto::{subjects, v1};
+use farebox_types::{CallId, Clock, ErrorKind, Fault, ReservationId, Timestamp};
+use prost::Message;
+use tokio::time::{Instant, sleep};
+
+use crate::{options::Options, request::Request, route::Router};
+
+/// Admits requests.
+pub(crate) struct Admitter {
+    pub(crate) bus: Bus,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) router: Router,
+}
+
+/// How a request travels on.
+pub(crate) struct Road<'a> {
+    /// Where chunks and the final answer go; empty: nowhere.
+    pub(crate) reply_to: &'a str,
+    /// The final answer is also stored.
+    pub(crate) keep: bool,
+    pub(crate) job: bool,
+    pub(crate) received: Timestamp,
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// A worker has it: the answer comes from there, or from the guard if the worker dies.
+    Taken,
+    /// The request id is known: attach to the running call or fetch its answer.
+    Existing(v1::Existing),
+    Refused(Fault),
+}
+
+impl Admitter {
+    pub(crate) async fn admit(&self, request: &Request, road: &Road<'_>) -> Admission {
+        let now = self.clock.now();
+        let latest = now.after(self.options.max_deadline.get());
+        let deadline = request.deadline.min(latest);
+        if deadline <= now {
+            let message = "the deadline lies in the past: give milliseconds since the Unix epoch, ahead of now";
+            return Admission::Refused(Fault::new(ErrorKind::DeadlineExceeded, message));
+        }
+        let plan = match self.router.plan(request, now) {
+            Ok(plan) => plan,
+            Err(fault) => return Admission::Refused(fault),
+        };
+        let (reservation, call) = (ReservationId::generate(), CallId::generate());
+        let ask = reserve_request(request, road, &plan, reservation, call, deadline);
+        match self.reserve(&ask, deadline).await {
+            Ok(v1::reserve_reply::Result::Granted(_)) => {}
+            Ok(v1::reserve_reply::Result::Existing(existing)) => return Admission::Existing(existing),
+            Ok(v1::reserve_reply::Result::Refused(error)) => return Admission::Refused(error.into()),
+            Err(fault) => return Admission::Refused(fault),
+        }
+        let work = match self.work(request, road, plan, reservation, call, deadline).await {
+            Ok(work) => work,
+            Err(fault) => {
+                self.release(reservation).await;
+                return Admission::Refused(fault);
+            }
+        };
+        match self.hand_over(work, road.traceparent, deadline).await {
+            Ok(()) => Admission::Taken,
+            Err(fault) => {
+                self.release(reservation).await;
+                Admission::Refused(fault)
+            }
+        }
+    }
+
+    /// Asks the guard until it answers: the question is the same each time, so a lost answer is given again.
+    async fn reserve(&self, ask: &v1::ReserveRequest, deadline: Timestamp) -> Result<v1::reserve_reply::Result, Fault> {
+        let allowed = self.options.guard_deadline.get().min(deadline.remaining(self.clock.now()));
+        let until = Instant::now() + allowed;
+        let subject = subjects::reserve(subjects::SHARD);
+        loop {
+            let within = self.options.guard_timeout.get().min(until.saturating_duration_since(Instant::now()));
+            let answer: Result<v1::ReserveReply, CallError> = self.bus.call(&subject, ask, within).await;
+            match answer {
+                Ok(v1::ReserveReply { result: Some(result) }) => return Ok(result),
+                Ok(_) => tracing::warn!("the guard answered nothing to a reservation"),
+                Err(error) if Instant::now() + self.options.offer_pause.get() >= until => {
+                    let message = format!(
+                        "no guard answers, so nothing may be spent ({error}): try again later, or start `farebox guard`"
+                    );
+                    return Err(Fault::new(ErrorKind::Unavailable, message).retry_after(self.options.guard_timeout.get()));
+                }
+                Err(error) => tracing::debug!(%error, "asking the guard again"),
+            }
+            sleep(self.options.offer_pause.get()).await;
+        }
+    }
+
+    /// Offers work to the pool until a worker takes it. A refusal, or nobody there, is known for certain; silence
+    /// means that somebody has it.
+    async fn hand_over(&self, work: v1::Work, traceparent: Option<&str>, deadline: Timestamp) -> Result<(), Fault> {
+        let allowed = self.options.worker_deadline.get().min(deadline.remaining(self.clock.now()));
+        let until = Instant::now() + allowed;
+        let payload: bytes::Bytes = work.encode_to_vec().into();
+        drop(work);
+        loop {
+            let headers = traceparent.map_or_else(Headers::new, |parent| Headers::new().with_traceparent(parent));
+            let reason = match self.bus.offer(subjects::WORK, headers, payload.clone()).await {
+                Ok(mut offer) => match offer.refused(self.options.offer_wait.get()).await {
+                    None => return Ok(()),
+                    Some(Refusal::NoResponders) => "no worker is running: start `farebox worker`".to_owned(),
+                    Some(Refusal::Replied(delivery)) => delivery
+                        .decode::<v1::WorkRefused>()
+                        .map_or_else(|error| error.to_string(), |refused| refused.reason),
+                    Some(Refusal::Forbidden) => "the NATS server forbids handing work to workers".to_owned(),
+                    // Not known to be free: the lease decides.
+                    Some(Refusal::Disconnected) => return Ok(()),
+                },
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() + self.options.offer_pause.get() >= until {
+                let message = format!("no worker took the request within {allowed:?}: {reason}");
+                return Err(Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1)));
+            }
+            sleep(self.options.offer_pause.get()).await;
+        }
+    }
+
+    /// Gives back a reservation that nobody took.
+    async fn release(&self, reservation: ReservationId) {
+        let ask = v1::ReleaseRequest { shard: subjects::SHARD, reservation_id: reservation.to_string() };
+        let subject = subjects::release(subjects::SHARD);
+        for _ in 0..3 {
+            let answer: Result<v1::ReleaseReply, CallError> =
+                self.bus.call(&subject, &ask, self.options.guard_timeout.get()).await;
+            match answer {
+                Ok(_) => return,
+                Err(error) => tracing::debug!(%reservation, %error, "releasing a reservation again"),
+            }
+        }
+        tracing::warn!(%reservation, "a reservation that nobody took was not released: its lease will run out");
+    }
+
+    async fn work(
+        &self,
+        request: &Request,
+        road: &Road<'_>,
+        plan: Vec<v1::Deployment>,
+        reservation: ReservationId,
+        call: CallId,
+        deadline: Timestamp,
+    ) -> Result<v1::Work, Fault> {
+        /// Room for everything but the body.
+        const ENVELOPE: usize = 64 * 1024;
+        let mut warnings = request.warnings.clone();
+        let stream = request.stream && !road.job && !road.reply_to.is_empty();
+        if request.stream && !stream {
+            warnings.push("the answer was not streamed: there is no reply subject for its pieces".to_owned());
+        }
+        let large = request.body.len() + ENVELOPE > self.bus.max_payload();
+        let stored_body = if large { Some(self.store_body(request).await?) } else { None };
+        Ok(v1::Work {
+            envelope: Some(v1::Envelope {
+                principal: Some(request.principal.clone()),
+                labels: Some(request.labels.clone()),
+                request_id: request.id.as_str().to_owned(),
+                keep_result: road.keep,
+                job: road.job,
+                reply_to: road.reply_to.to_owned(),
+                json: request.json,
+                stream,
+                received_unix_ms: road.received.millis(),
+                deadline_unix_ms: deadline.millis(),
+                dialect: request.dialect.into(),
+                body: if large { bytes::Bytes::new() } else { request.body.clone() },
+                stored_body,
+                model: plan.first().map(|first| first.alias.clone()).unwrap_or_default(),
+                warnings,
+                body_digest: request.digest.to_vec().into(),
+            }),
+            plan,
+            reservation_id: reservation.to_string(),
+            call_id: call.to_string(),
+            max_cost: request.max_cost.map(Into::into),
+        })
+    }
+
+    async fn store_body(&self, request: &Request) -> Result<v1::ObjectRef, Fault> {
+        let stored = self.bus.put_object(topology::BODIES, request.body.clone()).await;
+        let object: ObjectRef = stored.map_err(|error| {
+            Fault::new(ErrorKind::Unavailable, format!("the request's body could not be stored: {error}"))
+        })?;
+        Ok(v1::ObjectRef { bucket: object.bucket, name: object.name, size: object.size, digest: object.digest })
+    }
+}
+
+fn reserve_request(
+    request: &Request,
+    road: &Road<'_>,
+    plan: &[v1::Deployment],
+    reservation: ReservationId,
+    call: CallId,
+    deadline: Timestamp,
+) -> v1::ReserveRequest {
+    let first = plan.first().cloned().unwrap_or_default();
+    v1::ReserveRequest {
+        shard: subjects::SHARD,
+        reservation_id: reservation.to_string(),
+        principal: Some(request.principal.clone()),
+        labels: Some(request.labels.clone()),
+        request_id: request.id.as_str().to_owned(),
+        body_digest: if request.id_chosen { request.digest.to_vec().into() } else { bytes::Bytes::new() },
+        reply_to: road.reply_to.to_owned(),
+        json: request.json,
+        stream: request.stream,
+        keep_result: road.keep,
+        job: road.job,
+        received_unix_ms: road.received.millis(),
+        deadline_unix_ms: deadline.millis(),
+        trace_id: road.traceparent.and_then(trace_id).unwrap_or_default(),
+        attempt: Some(v1::Attempt {
+            call_id: call.to_string(),
+            provider: first.provider,
+            upstream_model: first.model,
+            model: first.alias,
+            bound: first.bound,
+            price_version: first.price_version,
+        }),
+        max_cost: request.max_cost.map(Into::into),
+    }
+}
+
+fn trace_id(traceparent: &str) -> Option<String> {
+    traceparent.parse::<farebox_telemetry::TraceContext>().ok().map(|context| context.trace_id())
+}

@@ -1,0 +1,114 @@
+//! What intake itself says to a caller: refusals, receipts, stored answers.
+
+use farebox_bus::{Bus, Delivery, Fence, Headers, StoreError, StoredMessage, StreamError, topology};
+use farebox_proto::{headers, json, subjects::Tenancy, v1};
+use farebox_types::{ErrorKind, Fault, Project, RequestId};
+use prost::Message;
+
+/// A message for a caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) headers: Headers,
+    pub(crate) bytes: bytes::Bytes,
+}
+
+impl Outgoing {
+    pub(crate) fn new(json: bool, bytes: Vec<u8>) -> Outgoing {
+        let content_type = if json { headers::JSON } else { headers::PROTOBUF };
+        Outgoing { headers: Headers::new().with(headers::CONTENT_TYPE, content_type), bytes: bytes.into() }
+    }
+
+    /// The final answer of a request that was refused.
+    pub(crate) fn refusal(json: bool, request: &str, fault: Fault) -> Outgoing {
+        let kind = fault.kind;
+        let response = v1::LlmResponse {
+            request_id: request.to_owned(),
+            chunks: 0,
+            result: Some(v1::llm_response::Result::Error(fault.into())),
+            report: None,
+        };
+        let bytes = if json { json::final_answer(&response) } else { response.encode_to_vec() };
+        let mut outgoing = Outgoing::new(json, bytes);
+        outgoing.headers.set(headers::TYPE, "final");
+        outgoing.headers.set(headers::ERROR, kind.as_str());
+        outgoing
+    }
+
+    pub(crate) fn receipt(json: bool, receipt: &v1::JobReceipt) -> Outgoing {
+        Outgoing::new(json, if json { json::job_receipt(receipt) } else { receipt.encode_to_vec() })
+    }
+
+    /// A final answer as it was stored.
+    pub(crate) fn stored(message: StoredMessage) -> Outgoing {
+        let mut outgoing = Outgoing { headers: Headers::new(), bytes: message.payload };
+        for name in [headers::CONTENT_TYPE, headers::TYPE, headers::ERROR, headers::BODY_DIGEST] {
+            if let Some(value) = message.headers.get(name) {
+                outgoing.headers.set(name, value);
+            }
+        }
+        outgoing
+    }
+
+    pub(crate) fn delivered(delivery: &Delivery) -> Outgoing {
+        Outgoing { headers: delivery.headers.clone(), bytes: delivery.payload.clone() }
+    }
+}
+
+/// The kind of error that a final answer is, if it is one.
+pub(crate) fn error_kind(headers: &Headers) -> Option<ErrorKind> {
+    headers.get(headers::ERROR)?.parse().ok()
+}
+
+/// Stored final answers.
+#[derive(Clone)]
+pub(crate) struct Results {
+    pub(crate) bus: Bus,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) store_timeout: std::time::Duration,
+}
+
+impl Results {
+    pub(crate) async fn find(&self, project: &Project, id: &RequestId) -> Result<Option<StoredMessage>, StreamError> {
+        self.bus.last_by_subject(topology::RESULTS, &self.tenancy.response(project, id)).await
+    }
+
+    /// Stores a final answer, unless there is one: the first is the answer. `true`: this one is.
+    pub(crate) async fn keep(
+        &self,
+        project: &Project,
+        id: &RequestId,
+        outgoing: &Outgoing,
+    ) -> Result<bool, StoreError> {
+        let subject = self.tenancy.response(project, id);
+        let fence = Fence::after_subject_seq(0);
+        let (headers, bytes) = (outgoing.headers.clone(), outgoing.bytes.clone());
+        match self.bus.store(&subject, headers, fence, bytes, self.store_timeout).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::WrongLastSequence { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for the final answer of a call that is running, or has ended a moment ago.
+    pub(crate) async fn wait(
+        &self,
+        project: &Project,
+        id: &RequestId,
+        within: std::time::Duration,
+    ) -> Result<Option<Outgoing>, Fault> {
+        let unavailable = |error: String| {
+            Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"))
+        };
+        let subject = self.tenancy.response(project, id);
+        // Listen first, look second: what is stored in between is heard.
+        let mut news = self.bus.subscribe(&subject, None).await.map_err(|e| unavailable(e.to_string()))?;
+        if let Some(found) = self.find(project, id).await.map_err(|e| unavailable(e.to_string()))? {
+            return Ok(Some(Outgoing::stored(found)));
+        }
+        match tokio::time::timeout(within, news.next()).await {
+            Ok(Some(delivery)) => Ok(Some(Outgoing::delivered(&delivery))),
+            // A message may have been lost on the way to us; the stream has it.
+            _ => Ok(self.find(project, id).await.map_err(|e| unavailable(e.to_string()))?.map(Outgoing::stored)),
+        }
+    }
+}

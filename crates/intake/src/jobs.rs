@@ -1,0 +1,248 @@
+//! `llm.job`: stored first, run when there is capacity, answered once.
+
+use std::{sync::Arc, time::Duration};
+
+use farebox_bus::{Caller, Delivery, Fence, Headers, JobDelivery, StoreError, caller, topology};
+use farebox_proto::{headers, subjects, v1};
+use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
+use prost::Message;
+use tokio::time::{Instant, interval_at};
+
+use crate::{
+    admit::{Admission, Road},
+    answer::{Outgoing, error_kind},
+    live::{Shared, attach},
+    request::{Arrival, Request, is_json},
+};
+
+/// Stores a job and sends the receipt.
+pub(crate) async fn submit(shared: &Shared, delivery: Delivery) {
+    let json = is_json(&delivery.headers, &delivery.payload);
+    let receipt = match store(shared, &delivery, json).await {
+        Ok(receipt) => receipt,
+        Err((id, fault)) => v1::JobReceipt { request_id: id, duplicate: false, error: Some(fault.into()) },
+    };
+    let Some(to) = &delivery.reply else { return };
+    let mut outgoing = Outgoing::receipt(json, &receipt);
+    if let Some(error) = receipt.error {
+        outgoing.headers.set(headers::ERROR, Fault::from(error).kind.as_str());
+    }
+    shared.say(to, outgoing).await;
+}
+
+async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::JobReceipt, (String, Fault)> {
+    let unnamed = |fault: Fault| (String::new(), fault);
+    let caller = caller(delivery, shared.tenancy)
+        .map_err(|error| unnamed(Fault::new(ErrorKind::Unauthenticated, error.to_string())))?;
+    let now = shared.clock.now();
+    let arrival = Arrival {
+        caller: &caller,
+        json,
+        payload: &delivery.payload,
+        now,
+        default_deadline: shared.options.default_job_deadline.get(),
+        assigned: Some(RequestId::generate()),
+    };
+    // What cannot work is refused now, not when its turn comes.
+    let request = Request::read(&arrival, &shared.options).map_err(unnamed)?;
+    let id = request.id.as_str().to_owned();
+    let named = |fault: Fault| (id.clone(), fault);
+    shared.admitter.router.plan(&request, now).map_err(named)?;
+    let digest = hex(&request.digest);
+    if let Some(result) = shared.results.find(&caller.project, &request.id).await.map_err(|e| named(unavailable(e)))? {
+        let same = result.headers.get(headers::BODY_DIGEST).is_none_or(|answered| answered == digest);
+        return if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) };
+    }
+    let job = v1::Job {
+        principal: Some(request.principal.clone()),
+        request_id: id.clone(),
+        message: delivery.payload.clone(),
+        json,
+        reply_to: String::new(),
+        stored_unix_ms: now.millis(),
+        deadline_unix_ms: request.deadline.millis(),
+        traceparent: delivery.headers.traceparent().unwrap_or_default().to_owned(),
+        stored_message: None,
+    };
+    let subject = subjects::job(&caller.project, &request.id);
+    let fence = Fence::after_subject_seq(0).with_id(format!("{}/{id}", caller.project));
+    let within = shared.options.store_timeout.get();
+    let head = Headers::new().with(headers::BODY_DIGEST, &digest);
+    match shared.bus.store(&subject, head, fence, job.encode_to_vec().into(), within).await {
+        Ok(stored) if !stored.duplicate => Ok(receipt(&request, false)),
+        // Stored before: by its message id, or it still waits under its subject.
+        Ok(_) | Err(StoreError::WrongLastSequence { .. }) => {
+            let before = shared.bus.last_by_subject(topology::JOBS, &subject).await.map_err(|e| named(unavailable(e)))?;
+            let same = before.is_none_or(|job| job.headers.get(headers::BODY_DIGEST) == Some(digest.as_str()));
+            if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) }
+        }
+        Err(error) => Err(named(unavailable(error))),
+    }
+}
+
+fn receipt(request: &Request, duplicate: bool) -> v1::JobReceipt {
+    v1::JobReceipt { request_id: request.id.as_str().to_owned(), duplicate, error: None }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Fault {
+    Fault::new(ErrorKind::Unavailable, format!("the job could not be stored: {error}"))
+}
+
+fn conflict(id: &RequestId) -> Fault {
+    let message = format!("request id `{id}` was used before with another body: choose a new id for a new job");
+    Fault::new(ErrorKind::Conflict, message)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What to do with a job's message after a run.
+enum After {
+    /// Its final answer is stored.
+    Done,
+    /// It failed in passing.
+    Again,
+}
+
+/// Runs one delivered job. Its message goes only once the final answer is stored.
+pub(crate) async fn run(shared: Arc<Shared>, delivery: JobDelivery) {
+    let alive = async {
+        let beat = shared.options.job_ack_wait.get() / 3;
+        let mut ticks = interval_at(Instant::now() + beat, beat);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = delivery.progress().await {
+                tracing::debug!(%error, "a job's sign of life was not sent");
+            }
+        }
+    };
+    let after = tokio::select! {
+        after = once(&shared, &delivery) => after,
+        () = alive => return,
+    };
+    let acknowledged = match after {
+        After::Done => delivery.double_ack(shared.options.store_timeout.get()).await,
+        After::Again => delivery.nak(retry_pause(&shared, delivery.delivered)).await,
+    };
+    if let Err(error) = acknowledged {
+        // It is delivered again, and its stored answer is found.
+        tracing::debug!(job = delivery.subject, %error, "a job was not acknowledged");
+    }
+}
+
+fn retry_pause(shared: &Shared, runs: u64) -> Duration {
+    let doublings = u32::try_from(runs.saturating_sub(1)).unwrap_or(5).min(5);
+    shared.options.job_retry_pause.get() * 2_u32.pow(doublings)
+}
+
+async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
+    let Ok(job) = v1::Job::decode(delivery.payload.clone()) else {
+        tracing::error!(job = delivery.subject, "a stored job cannot be read and is dropped");
+        return After::Done;
+    };
+    let (Some(project), Ok(id)) = (
+        job.principal.as_ref().and_then(|principal| principal.project().ok()),
+        RequestId::parse(&job.request_id),
+    ) else {
+        tracing::error!(job = delivery.subject, "a stored job names no caller and is dropped");
+        return After::Done;
+    };
+    match shared.results.find(&project, &id).await {
+        Ok(Some(_)) => return After::Done,
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(%error, "stored answers cannot be read: the job waits");
+            return After::Again;
+        }
+    }
+    let outcome = attempt(shared, delivery, &job, &project, &id).await;
+    let fault = match outcome {
+        Ok(()) => return After::Done,
+        Err(fault) => fault,
+    };
+    let passing = fault.kind.disposition() == Disposition::Nak;
+    if passing && delivery.delivered < shared.options.job_runs_max {
+        tracing::info!(job = delivery.subject, kind = %fault.kind, runs = delivery.delivered, "a job will run again");
+        return After::Again;
+    }
+    let fault = if passing {
+        Fault { message: format!("given up after {} runs: {}", delivery.delivered, fault.message), ..fault }
+    } else {
+        fault
+    };
+    end(shared, &job, &project, &id, delivery.headers.get(headers::BODY_DIGEST), fault).await
+}
+
+/// Stores a final error.
+async fn end(
+    shared: &Shared,
+    job: &v1::Job,
+    project: &Project,
+    id: &RequestId,
+    digest: Option<&str>,
+    fault: Fault,
+) -> After {
+    let mut outgoing = Outgoing::refusal(job.json, id.as_str(), fault);
+    outgoing.headers.set(headers::BODY_DIGEST, digest.unwrap_or_default());
+    match shared.results.keep(project, id, &outgoing).await {
+        Ok(_) => After::Done,
+        Err(error) => {
+            tracing::warn!(request = id.as_str(), %error, "a job's answer was not kept: it is tried again");
+            After::Again
+        }
+    }
+}
+
+/// One run. `Ok`: its final answer is stored.
+async fn attempt(
+    shared: &Shared,
+    delivery: &JobDelivery,
+    job: &v1::Job,
+    project: &Project,
+    id: &RequestId,
+) -> Result<(), Fault> {
+    let deadline = Timestamp(job.deadline_unix_ms);
+    let principal = job.principal.clone().unwrap_or_default();
+    let caller = Caller {
+        project: project.clone(),
+        key_id: Some(principal.key_id).filter(|key| !key.is_empty()),
+    };
+    let now = shared.clock.now();
+    let arrival = Arrival {
+        caller: &caller,
+        json: job.json,
+        payload: &job.message,
+        now: Timestamp(job.stored_unix_ms),
+        default_deadline: shared.options.default_job_deadline.get(),
+        assigned: Some(id.clone()),
+    };
+    let request = Request { deadline, ..Request::read(&arrival, &shared.options)? };
+    let mut inbox = shared.bus.inbox();
+    let reply_to = inbox.subject();
+    let traceparent = Some(job.traceparent.as_str()).filter(|parent| !parent.is_empty());
+    let road = Road { reply_to: &reply_to, keep: true, job: true, received: Timestamp(job.stored_unix_ms), traceparent };
+    match shared.admitter.admit(&request, &road).await {
+        Admission::Refused(fault) => return Err(fault),
+        Admission::Existing(existing) => {
+            // Run by an intake that is no longer here: its worker stores the answer.
+            return attach(shared, project, id, &existing, deadline).await.map(|_| ());
+        }
+        Admission::Taken => {}
+    }
+    let left = deadline.remaining(now) + shared.options.result_wait.get();
+    let answer = tokio::time::timeout(left, inbox.next()).await;
+    let Ok(Some(answer)) = answer else {
+        return Err(Fault::new(ErrorKind::DeadlineExceeded, format!("job `{id}` (run {}) did not end before its deadline", delivery.delivered)));
+    };
+    match error_kind(&answer.headers) {
+        Some(kind) if kind.disposition() == Disposition::Nak => {
+            Err(Fault::new(kind, format!("the last run of job `{id}` ended as {kind}")))
+        }
+        // The worker stored it before it said so here; where it could not, this is the second try.
+        _ => {
+            let outgoing = Outgoing::delivered(&answer);
+            shared.results.keep(project, id, &outgoing).await.map(|_| ()).map_err(unavailable)
+        }
+    }
+}

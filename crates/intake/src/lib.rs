@@ -1,0 +1,29 @@
+//! Intake: where requests enter.
+//!
+//! It reads a caller's message, takes who is calling from the connection, decides which models may serve, has the guard
+//! reserve the money, and hands the call to the pool of workers. It stores jobs and runs them. It has no provider's key
+//! and opens no connection to a provider.
+//!
+//! Guarantees: a request is admitted with a reservation or refused with a reason; work that nobody took is given back;
+//! a request id that was used before is attached to or answered from what is stored, never paid twice; a job is
+//! acknowledged only once its final answer is stored.
+//!
+//! Not here: budgets (guard), providers (worker).
+//!
+//! Subjects: answers `llm.request`, `llm.job`, `llm.result.<request id>`, and `llm.cancel.<request id>` for jobs that wait;
+//! offers work on `farebox.v1.work.default`.
+
+mod admit;
+mod answer;
+mod error;
+mod jobs;
+mod live;
+mod options;
+mod queries;
+mod request;
+mod route;
+mod service;
+
+pub use error::Error;
+pub use options::Options;
+pub use service::{Deps, Service};

@@ -1,0 +1,112 @@
+//! `llm.request`: one live request.
+
+use std::sync::Arc;
+
+use farebox_bus::{Bus, Delivery, caller};
+use farebox_proto::{subjects::Tenancy, v1};
+use farebox_types::{Clock, ErrorKind, Fault, Project, RequestId, Timestamp};
+
+use crate::{
+    admit::{Admission, Admitter, Road},
+    answer::{Outgoing, Results},
+    options::Options,
+    request::{Arrival, Request, is_json},
+};
+
+/// What all handlers share.
+pub(crate) struct Shared {
+    pub(crate) bus: Bus,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) admitter: Admitter,
+    pub(crate) results: Results,
+}
+
+impl Shared {
+    /// Says something to a caller who wants to hear it.
+    pub(crate) async fn say(&self, to: &str, outgoing: Outgoing) {
+        if to.is_empty() {
+            return;
+        }
+        if let Err(error) = self.bus.publish(to, outgoing.headers, outgoing.bytes).await {
+            tracing::debug!(%error, "an answer was not sent");
+        }
+    }
+}
+
+/// Reads, checks and admits one live request. Its caller hears from here only what never reaches a worker.
+pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
+    let received = shared.clock.now();
+    let json = is_json(&delivery.headers, &delivery.payload);
+    let reply_to = delivery.reply.clone().unwrap_or_default();
+    let read = caller(&delivery, shared.tenancy)
+        .map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string()))
+        .and_then(|caller| {
+            let arrival = Arrival {
+                caller: &caller,
+                json,
+                payload: &delivery.payload,
+                now: received,
+                default_deadline: shared.options.default_deadline.get(),
+                assigned: None,
+            };
+            Ok((Request::read(&arrival, &shared.options)?, caller.project))
+        });
+    let (request, project) = match read {
+        Ok(read) => read,
+        Err(fault) => return shared.say(&reply_to, Outgoing::refusal(json, "", fault)).await,
+    };
+    let road = Road {
+        reply_to: &reply_to,
+        keep: request.id_chosen || reply_to.is_empty(),
+        job: false,
+        received,
+        traceparent: delivery.headers.traceparent(),
+    };
+    let fault = match shared.admitter.admit(&request, &road).await {
+        Admission::Taken => return,
+        Admission::Refused(fault) => fault,
+        Admission::Existing(existing) => match attach(shared, &project, &request.id, &existing, request.deadline).await {
+            Ok(outgoing) => return shared.say(&reply_to, outgoing).await,
+            Err(fault) => fault,
+        },
+    };
+    let outgoing = Outgoing::refusal(json, request.id.as_str(), fault);
+    if reply_to.is_empty() {
+        // Nobody listens on a reply subject: the refusal goes where the answer would have gone.
+        if let Err(error) = shared.results.keep(&project, &request.id, &outgoing).await {
+            tracing::warn!(request = request.id.as_str(), %error, "a refusal was not kept");
+        }
+        return;
+    }
+    shared.say(&reply_to, outgoing).await;
+}
+
+/// The answer of a call that was admitted before, now or when it ends.
+pub(crate) async fn attach(
+    shared: &Shared,
+    project: &Project,
+    id: &RequestId,
+    existing: &v1::Existing,
+    deadline: Timestamp,
+) -> Result<Outgoing, Fault> {
+    let within = if existing.open {
+        deadline.remaining(shared.clock.now())
+    } else {
+        shared.options.result_wait.get()
+    };
+    if let Some(outgoing) = shared.results.wait(project, id, within).await? {
+        return Ok(outgoing);
+    }
+    Err(if existing.open {
+        let message = format!("the running call with the request id `{id}` did not end before this request's deadline");
+        Fault::new(ErrorKind::DeadlineExceeded, message)
+    } else {
+        let outcome = existing.outcome().known().map_or("ended", |outcome| outcome.as_str());
+        let message = format!(
+            "a call with the request id `{id}` ended before ({outcome}) and its answer is no longer kept: use a new id"
+        );
+        Fault::new(ErrorKind::NotFound, message)
+    })
+}

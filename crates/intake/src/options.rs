@@ -1,0 +1,81 @@
+//! Options of intake.
+
+use farebox_types::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Bounds of requests, and how jobs are run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Requests that are being admitted at the same time; more are answered with `unavailable`.
+    pub max_in_flight: usize,
+    /// The largest body of a request.
+    pub body_max: ByteSize,
+    /// The longest label (actor, task id, session, end user, tag), in bytes.
+    pub label_max: ByteSize,
+    /// The most tags of one request.
+    pub tags_max: usize,
+    /// Deadline of a live request that names none.
+    pub default_deadline: Span,
+    /// Deadline of a job that names none.
+    pub default_job_deadline: Span,
+    /// The latest deadline that is accepted; later ones are brought down to it.
+    pub max_deadline: Span,
+    /// How long one message to the guard may take before it is sent again.
+    pub guard_timeout: Span,
+    /// How long the guard is asked in all before the request is refused.
+    pub guard_deadline: Span,
+    /// How long after an offer a worker's refusal is still heard. Who takes the work answers nothing.
+    pub offer_wait: Span,
+    /// How long a worker is looked for before the request is refused.
+    pub worker_deadline: Span,
+    /// Pause between two offers of the same work.
+    pub offer_pause: Span,
+    /// Output limit that is assumed for a model whose own is not known, where the caller gives none.
+    pub assumed_max_output_tokens: u64,
+    /// Input tokens that a provider may add for tools.
+    pub tool_overhead_tokens: u64,
+    /// The most input tokens that one image, document or recording in the body may cost beyond its bytes.
+    pub media_tokens_max: u64,
+    /// Jobs that one intake runs at the same time.
+    pub jobs_in_flight: u32,
+    /// How long a job may go without a sign of life from its intake before another one takes it.
+    pub job_ack_wait: Span,
+    /// How often a job is run before it is given up with a final answer.
+    pub job_runs_max: u64,
+    /// Pause before a job is run again; it doubles with each run, up to 32 times.
+    pub job_retry_pause: Span,
+    /// How long storing a job or an answer may take.
+    pub store_timeout: Span,
+    /// How long the answer of a call that has ended already is waited for.
+    pub result_wait: Span,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_in_flight: 8192,
+            body_max: ByteSize(32 * 1024 * 1024),
+            label_max: ByteSize(256),
+            tags_max: 32,
+            default_deadline: Span::from_secs(600),
+            default_job_deadline: Span::from_secs(24 * 60 * 60),
+            max_deadline: Span::from_secs(24 * 60 * 60),
+            guard_timeout: Span::from_secs(2),
+            guard_deadline: Span::from_secs(10),
+            offer_wait: Span::from_millis(300),
+            worker_deadline: Span::from_secs(3),
+            offer_pause: Span::from_millis(50),
+            assumed_max_output_tokens: 16_384,
+            tool_overhead_tokens: 1_024,
+            media_tokens_max: 8_192,
+            jobs_in_flight: 64,
+            job_ack_wait: Span::from_secs(30),
+            job_runs_max: 5,
+            job_retry_pause: Span::from_millis(500),
+            store_timeout: Span::from_secs(3),
+            result_wait: Span::from_secs(3),
+        }
+    }
+}

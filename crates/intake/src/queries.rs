@@ -1,0 +1,94 @@
+//! `llm.result.<id>` and `llm.cancel.<id>`.
+
+use std::time::Duration;
+
+use farebox_bus::{CallError, Delivery, topology};
+use farebox_proto::{headers, json, subjects, v1};
+use farebox_types::{ErrorKind, Fault, Project, RequestId};
+use prost::Message;
+
+use crate::{answer::Outgoing, live::Shared};
+
+/// The form of an answer to a message that may be empty: JSON unless protobuf is asked for.
+fn wants_json(delivery: &Delivery) -> bool {
+    delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::PROTOBUF)
+}
+
+fn named(shared: &Shared, delivery: &Delivery) -> Option<(Project, RequestId)> {
+    let tenancy = shared.tenancy;
+    Some((tenancy.project_in(&delivery.subject)?, tenancy.request_in(&delivery.subject)?))
+}
+
+/// Fetches a stored final answer.
+pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
+    let Some(to) = delivery.reply.clone() else { return };
+    let json = wants_json(&delivery);
+    let Some((project, id)) = named(shared, &delivery) else {
+        let fault = Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id");
+        return shared.say(&to, Outgoing::refusal(json, "", fault)).await;
+    };
+    let outgoing = match shared.results.find(&project, &id).await {
+        Ok(Some(found)) => Outgoing::stored(found),
+        Ok(None) => Outgoing::refusal(json, id.as_str(), missing(shared, &project, &id).await),
+        Err(error) => {
+            let fault = Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
+            Outgoing::refusal(json, id.as_str(), fault)
+        }
+    };
+    shared.say(&to, outgoing).await;
+}
+
+/// Why there is no answer (yet).
+async fn missing(shared: &Shared, project: &Project, id: &RequestId) -> Fault {
+    let later = |what: &str| {
+        Fault::new(ErrorKind::Unavailable, format!("`{id}` {what}: ask again later")).retry_after(Duration::from_secs(1))
+    };
+    if lookup(shared, project, id).await.is_some_and(|existing| existing.open) {
+        return later("is running");
+    }
+    if is_queued(shared, project, id).await {
+        return later("waits for its turn");
+    }
+    let message = format!("there is no answer for `{id}`: answers are kept for a day, of jobs and of requests with an id of the caller's own");
+    Fault::new(ErrorKind::NotFound, message)
+}
+
+async fn is_queued(shared: &Shared, project: &Project, id: &RequestId) -> bool {
+    let job = shared.bus.last_by_subject(topology::JOBS, &subjects::job(project, id)).await;
+    matches!(job, Ok(Some(_)))
+}
+
+async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -> Option<v1::Existing> {
+    let ask = v1::LookupRequest {
+        shard: subjects::SHARD,
+        project: project.as_str().to_owned(),
+        request_id: id.as_str().to_owned(),
+    };
+    let subject = subjects::lookup(subjects::SHARD);
+    let answer: Result<v1::LookupReply, CallError> =
+        shared.bus.call(&subject, &ask, shared.options.guard_timeout.get()).await;
+    answer.ok().and_then(|reply| reply.existing)
+}
+
+/// Ends a job that no worker holds. A running call is stopped by the worker that holds it, which answers by itself.
+pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
+    let json = wants_json(&delivery);
+    let Some((project, id)) = named(shared, &delivery) else { return };
+    if lookup(shared, &project, &id).await.is_some_and(|existing| existing.open) {
+        return;
+    }
+    let queued = is_queued(shared, &project, &id).await;
+    let cancelled = queued && {
+        let fault = Fault::new(ErrorKind::Cancelled, "the job was cancelled before it ran");
+        let outgoing = Outgoing::refusal(json, id.as_str(), fault);
+        shared.results.keep(&project, &id, &outgoing).await.unwrap_or(false)
+    };
+    if !cancelled {
+        // A worker that holds the call answers first; only when none does, this one is heard.
+        tokio::time::sleep(shared.options.offer_wait.get()).await;
+    }
+    let Some(to) = &delivery.reply else { return };
+    let receipt = v1::CancelReceipt { request_id: id.as_str().to_owned(), cancelled };
+    let bytes = if json { json::cancel_receipt(&receipt) } else { receipt.encode_to_vec() };
+    shared.say(to, Outgoing::new(json, bytes)).await;
+}

@@ -1,0 +1,262 @@
+//! A caller's message, read and checked.
+
+use bytes::Bytes;
+use farebox_bus::{Caller, Headers};
+use farebox_dialect::{DialectName, Outline, outline, typed};
+use farebox_proto::{headers, v1};
+use farebox_types::{ErrorKind, Fault, Money, RequestId, Timestamp};
+use prost::Message;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::options::Options;
+
+/// What a request asks to be served by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Model(String),
+    TaskType(String),
+    AgentRole(String),
+    Default,
+}
+
+/// A request that is well-formed. Who is calling comes from the connection, everything else from the message.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) principal: v1::Principal,
+    pub(crate) id: RequestId,
+    /// The caller chose the id: a repeat attaches or fetches, and the answer is kept.
+    pub(crate) id_chosen: bool,
+    pub(crate) target: Target,
+    pub(crate) labels: v1::Labels,
+    pub(crate) stream: bool,
+    pub(crate) deadline: Timestamp,
+    pub(crate) fallback_models: Vec<String>,
+    pub(crate) max_cost: Option<Money>,
+    pub(crate) json: bool,
+    pub(crate) dialect: v1::Dialect,
+    pub(crate) body: Bytes,
+    pub(crate) outline: Outline,
+    /// SHA-256 of the caller's message.
+    pub(crate) digest: [u8; 32],
+    pub(crate) warnings: Vec<String>,
+}
+
+/// farebox's own options in a JSON body, in the member `farebox`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Extension {
+    request_id: Option<String>,
+    task_type: Option<String>,
+    agent_role: Option<String>,
+    actor: String,
+    task_id: String,
+    session_id: String,
+    end_user: String,
+    tags: Vec<String>,
+    deadline_ms: Option<u64>,
+    deadline_unix_ms: Option<i64>,
+    fallback_models: Vec<String>,
+    max_cost: Option<Money>,
+    cache: Option<serde::de::IgnoredAny>,
+}
+
+/// Whether a message is JSON: it says so, or begins like an object.
+pub(crate) fn is_json(headers: &Headers, payload: &[u8]) -> bool {
+    match headers.get(headers::CONTENT_TYPE) {
+        Some(said) => said.starts_with(headers::JSON),
+        None => payload.trim_ascii_start().first() == Some(&b'{'),
+    }
+}
+
+/// What stays the same for all requests of one message.
+pub(crate) struct Arrival<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) json: bool,
+    pub(crate) payload: &'a Bytes,
+    pub(crate) now: Timestamp,
+    pub(crate) default_deadline: std::time::Duration,
+    /// The id that an earlier role gave to this message.
+    pub(crate) assigned: Option<RequestId>,
+}
+
+impl Request {
+    pub(crate) fn read(arrival: &Arrival<'_>, options: &Options) -> Result<Request, Fault> {
+        if arrival.payload.len() > options.body_max.len() {
+            let message = format!(
+                "the request has {} bytes, more than body_max ({}): send less, or raise intake.body_max",
+                arrival.payload.len(),
+                options.body_max
+            );
+            return Err(Fault::new(ErrorKind::TooLarge, message));
+        }
+        let request =
+            if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
+        request.check(options)?;
+        Ok(request)
+    }
+
+    fn from_json(arrival: &Arrival<'_>) -> Result<Request, Fault> {
+        let outline = outline(DialectName::OpenAiChat, arrival.payload)?;
+        let extension: Extension = match &outline.farebox {
+            Some(range) => serde_json::from_slice(&arrival.payload[range.clone()]).map_err(|error| {
+                Fault::new(ErrorKind::BadRequest, format!("`farebox` in the body is not understood: {error}"))
+            })?,
+            None => Extension::default(),
+        };
+        let target = match (&outline.model, extension.task_type, extension.agent_role) {
+            (Some(model), _, _) => Target::Model(model.clone()),
+            (None, Some(task), _) => Target::TaskType(task),
+            (None, None, Some(role)) => Target::AgentRole(role),
+            (None, None, None) => Target::Default,
+        };
+        let given = match (extension.deadline_unix_ms, extension.deadline_ms) {
+            (Some(at), _) => at,
+            (None, Some(span)) => arrival.now.after(std::time::Duration::from_millis(span)).millis(),
+            (None, None) => 0,
+        };
+        let (id, id_chosen) = request_id(extension.request_id.unwrap_or_default(), arrival)?;
+        Ok(Request {
+            principal: principal(arrival.caller),
+            id,
+            id_chosen,
+            target,
+            labels: v1::Labels {
+                actor: extension.actor,
+                task_id: extension.task_id,
+                session_id: extension.session_id,
+                end_user: extension.end_user,
+                tags: extension.tags,
+            },
+            stream: outline.stream,
+            deadline: deadline(given, arrival),
+            fallback_models: extension.fallback_models,
+            max_cost: extension.max_cost,
+            json: true,
+            dialect: v1::Dialect::OpenaiChat,
+            body: arrival.payload.clone(),
+            outline,
+            digest: Sha256::digest(arrival.payload).into(),
+            warnings: cache_warning(extension.cache.is_some()),
+        })
+    }
+
+    fn from_protobuf(arrival: &Arrival<'_>) -> Result<Request, Fault> {
+        let message = v1::LlmRequest::decode(arrival.payload.clone()).map_err(|error| {
+            let text = format!(
+                "the message is neither JSON (it does not begin with `{{`) nor a farebox.v1.LlmRequest: {error}"
+            );
+            Fault::new(ErrorKind::BadRequest, text)
+        })?;
+        let (dialect, body, outline) = match message.body {
+            Some(v1::llm_request::Body::Raw(raw)) => {
+                let name = match raw.dialect() {
+                    v1::Dialect::OpenaiChat => DialectName::OpenAiChat,
+                    v1::Dialect::AnthropicMessages => DialectName::AnthropicMessages,
+                    v1::Dialect::Unspecified => {
+                        return Err(Fault::new(ErrorKind::BadRequest, "`raw.dialect` is missing: say which API family the body is in"));
+                    }
+                };
+                let outline = outline(name, &raw.bytes)?;
+                (raw.dialect(), raw.bytes, outline)
+            }
+            Some(v1::llm_request::Body::Conversation(conversation)) => {
+                if conversation.messages.is_empty() {
+                    let text = "`conversation.messages` is empty: send at least one message";
+                    return Err(Fault::new(ErrorKind::BadRequest, text));
+                }
+                let outline = typed::outline(&message.model, &conversation, message.stream);
+                (v1::Dialect::Unspecified, conversation.encode_to_vec().into(), outline)
+            }
+            Some(v1::llm_request::Body::Stored(_)) => {
+                let text = "a stored body can only be named by farebox's own HTTP edge: send the body in the message";
+                return Err(Fault::new(ErrorKind::Unsupported, text));
+            }
+            None => {
+                return Err(Fault::new(ErrorKind::BadRequest, "the request has no body: set `conversation` or `raw`"));
+            }
+        };
+        let (id, id_chosen) = request_id(message.request_id, arrival)?;
+        let model = Some(message.model).filter(|model| !model.is_empty()).or_else(|| outline.model.clone());
+        let target = match (model, message.task_type, message.agent_role) {
+            (Some(model), _, _) => Target::Model(model),
+            (None, task, _) if !task.is_empty() => Target::TaskType(task),
+            (None, _, role) if !role.is_empty() => Target::AgentRole(role),
+            _ => Target::Default,
+        };
+        Ok(Request {
+            principal: principal(arrival.caller),
+            id,
+            id_chosen,
+            target,
+            labels: message.labels.unwrap_or_default(),
+            stream: message.stream || outline.stream,
+            deadline: deadline(message.deadline_unix_ms, arrival),
+            fallback_models: message.fallback_models,
+            max_cost: message.max_cost.map(Money::from),
+            json: false,
+            dialect,
+            body,
+            outline,
+            digest: Sha256::digest(arrival.payload).into(),
+            warnings: cache_warning(message.cache.is_some_and(|cache| cache.r#use)),
+        })
+    }
+
+    fn check(&self, options: &Options) -> Result<(), Fault> {
+        let labels = &self.labels;
+        let named = [
+            ("actor", &labels.actor),
+            ("task_id", &labels.task_id),
+            ("session_id", &labels.session_id),
+            ("end_user", &labels.end_user),
+        ];
+        let tags = labels.tags.iter().map(|tag| ("tags", tag));
+        for (name, value) in named.into_iter().chain(tags) {
+            if value.len() > options.label_max.len() {
+                let message = format!("`{name}` has {} bytes, at most {} are kept", value.len(), options.label_max.len());
+                return Err(Fault::new(ErrorKind::BadRequest, message));
+            }
+        }
+        if labels.tags.len() > options.tags_max {
+            let message = format!("{} tags are too many: at most {}", labels.tags.len(), options.tags_max);
+            return Err(Fault::new(ErrorKind::BadRequest, message));
+        }
+        if let Some(field) = &self.outline.remote_media {
+            let message = format!(
+                "`{field}` makes the provider fetch something whose cost has no bound: send the content itself, in base64"
+            );
+            return Err(Fault::new(ErrorKind::Unsupported, message));
+        }
+        Ok(())
+    }
+}
+
+fn principal(caller: &Caller) -> v1::Principal {
+    v1::Principal {
+        project: caller.project.as_str().to_owned(),
+        key_id: caller.key_id.clone().unwrap_or_default(),
+        entrance: v1::Entrance::Bus.into(),
+    }
+}
+
+fn request_id(given: String, arrival: &Arrival<'_>) -> Result<(RequestId, bool), Fault> {
+    if !given.is_empty() {
+        let id = RequestId::parse(&given).map_err(|error| Fault::new(ErrorKind::BadRequest, error.to_string()))?;
+        return Ok((id, true));
+    }
+    match &arrival.assigned {
+        // A job's id is known to its caller by the receipt, so a repeat means the same job.
+        Some(assigned) => Ok((assigned.clone(), true)),
+        None => Ok((RequestId::generate(), false)),
+    }
+}
+
+fn deadline(given: i64, arrival: &Arrival<'_>) -> Timestamp {
+    if given > 0 { Timestamp(given) } else { arrival.now.after(arrival.default_deadline) }
+}
+
+fn cache_warning(asked: bool) -> Vec<String> {
+    let warning = "there is no response cache yet: `cache` was not used".to_owned();
+    if asked { vec![warning] } else { Vec::new() }
+}

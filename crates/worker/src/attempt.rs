@@ -1,0 +1,354 @@
+//! One attempt at one provider: encode, send, decode, relay.
+
+mod body;
+mod stream;
+
+use std::{future::Future, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use farebox_dialect::{Collector, Completion, ProviderDialect};
+use farebox_proto::v1;
+use farebox_types::{ErrorKind, Fault, Money, Outcome, Usage};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    billing::{Used, bill},
+    options::Options,
+    reply::Reply,
+    reservation::{OpenAttempt, Reservation},
+    upstream::{Answering, Connection, Upstream},
+};
+pub(crate) use body::Body;
+
+/// What an attempt needs to know of its call.
+pub(crate) struct Job<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) body: &'a Body,
+    pub(crate) deployment: &'a v1::Deployment,
+    pub(crate) deadline: Instant,
+    /// Unix seconds, for answers that carry a time.
+    pub(crate) created: i64,
+}
+
+/// An attempt that has come to its end, not yet recorded.
+pub(crate) struct Ended {
+    pub(crate) attempt: OpenAttempt,
+    pub(crate) end: v1::AttemptEnd,
+    pub(crate) result: Result<v1::llm_response::Result, Fault>,
+    pub(crate) warnings: Vec<String>,
+    /// Whether a further attempt makes sense.
+    pub(crate) again: bool,
+}
+
+impl Ended {
+    /// It ended before anything was sent.
+    pub(crate) fn before_sending(reservation: Reservation, fault: Fault) -> Ended {
+        let attempt = reservation.use_up();
+        let end = v1::AttemptEnd {
+            call_id: attempt.call.to_string(),
+            outcome: v1::Outcome::Error.into(),
+            error_kind: v1::ErrorKind::from(fault.kind).into(),
+            cost: Some(Money::ZERO.into()),
+            ..Default::default()
+        };
+        Ended { attempt, end, result: Err(fault), warnings: Vec::new(), again: false }
+    }
+}
+
+/// How far an attempt came.
+struct Course {
+    used: Used,
+    result: Result<Done, Broken>,
+    first_token: Option<Duration>,
+    warnings: Vec<String>,
+}
+
+/// A whole answer.
+struct Done {
+    result: v1::llm_response::Result,
+    served_model: String,
+    finish: String,
+}
+
+/// Why there is none.
+enum Broken {
+    /// The caller cancelled it, or the guard ended it.
+    Stopped,
+    Fault(Fault),
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Broken {
+        Broken::Fault(fault)
+    }
+}
+
+/// Makes one attempt. It returns whatever happens: the caller may have gone, the provider may hang.
+pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Reply) -> Ended {
+    let began = Instant::now();
+    let chunks_before = reply.chunks;
+    let (attempt, course) = run(job, reservation, reply, began).await;
+    let rates = job.deployment.rates.unwrap_or_default().into();
+    let bill = bill(course.used, &rates, attempt.bound);
+    let (outcome, kind) = match &course.result {
+        Ok(_) => (Outcome::Ok, None),
+        Err(Broken::Stopped) => (Outcome::Cancelled, Some(ErrorKind::Cancelled)),
+        Err(Broken::Fault(fault)) => (Outcome::Error, Some(fault.kind)),
+    };
+    let done = course.result.as_ref().ok();
+    let end = v1::AttemptEnd {
+        call_id: attempt.call.to_string(),
+        outcome: v1::Outcome::from(outcome).into(),
+        error_kind: kind.map_or(v1::ErrorKind::Unspecified, Into::into).into(),
+        usage: (bill.usage != Usage::default()).then(|| bill.usage.into()),
+        cost: Some(bill.cost.into()),
+        estimated: bill.estimated,
+        served_model: done.map(|done| done.served_model.clone()).unwrap_or_default(),
+        latency_ms: millis(began.elapsed()),
+        first_token_ms: course.first_token.map(millis),
+        finish_reason: done.map(|done| done.finish.clone()).unwrap_or_default(),
+    };
+    let again = match &course.result {
+        Err(Broken::Fault(fault)) => {
+            reply.chunks == chunks_before && worth_another_try(fault) && Instant::now() < job.deadline
+        }
+        _ => false,
+    };
+    let result = match course.result {
+        Ok(done) => Ok(done.result),
+        Err(Broken::Stopped) => {
+            Err(Fault::new(ErrorKind::Cancelled, "the call was cancelled; what was used until then is billed"))
+        }
+        Err(Broken::Fault(fault)) => Err(fault),
+    };
+    Ended { attempt, end, result, warnings: course.warnings, again }
+}
+
+/// A provider's refusal of the request itself is the answer; everything that may pass is tried again.
+fn worth_another_try(fault: &Fault) -> bool {
+    matches!(fault.kind, ErrorKind::RateLimited | ErrorKind::Upstream | ErrorKind::Truncated)
+        || (fault.kind == ErrorKind::DeadlineExceeded && fault.provider_status.is_none())
+}
+
+async fn run(
+    job: &Job<'_>,
+    reservation: Reservation,
+    reply: &mut Reply,
+    began: Instant,
+) -> (OpenAttempt, Course) {
+    let failed = |fault: Fault| Course {
+        used: Used::Nothing,
+        result: Err(fault.into()),
+        first_token: None,
+        warnings: Vec::new(),
+    };
+    let Some(connection) = job.upstream.provider(&job.deployment.provider) else {
+        let message = format!("this worker knows no provider `{}`: check its config", job.deployment.provider);
+        return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
+    };
+    let dialect = connection.dialect();
+    let (request, warnings) = match job.body.request(dialect, job.deployment) {
+        Ok(request) => request,
+        Err(fault) => return (reservation.use_up(), failed(fault)),
+    };
+    let request_bytes = request.body().len();
+    let timeouts = job.deployment.timeouts.unwrap_or_default();
+    let limits = Limits {
+        first: began + or(timeouts.first_token_ms, job.options.first_token_timeout.get()),
+        idle: or(timeouts.idle_ms, job.options.idle_timeout.get()),
+        total: (began + or(timeouts.total_ms, job.options.total_timeout.get())).min(job.deadline),
+        deadline: job.deadline,
+    };
+    let opening = Opening { job, connection: &connection, dialect, limits, request_bytes, began };
+    let (attempt, mut course) = opening.open(reservation, request, reply).await;
+    course.warnings.extend(warnings);
+    (attempt, course)
+}
+
+fn or(given_ms: u64, default: Duration) -> Duration {
+    if given_ms == 0 { default } else { Duration::from_millis(given_ms) }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Until when things may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    first: Instant,
+    idle: Duration,
+    total: Instant,
+    deadline: Instant,
+}
+
+impl Limits {
+    /// The wait for the next bytes: until when, and what it is called when it has passed.
+    fn wait(&self, first: bool) -> (Instant, &'static str) {
+        let (until, name) =
+            if first { (self.first, "first_token") } else { (Instant::now() + self.idle, "idle") };
+        if self.deadline <= self.total && self.deadline <= until {
+            return (self.deadline, "deadline");
+        }
+        if self.total <= until { (self.total, "total") } else { (until, name) }
+    }
+}
+
+/// Waits for something of the provider, but not longer than allowed and not once the call is to stop.
+async fn within<T>(until: (Instant, &str), reply: &Reply, what: impl Future<Output = T>) -> Result<T, Broken> {
+    tokio::select! {
+        biased;
+        () = reply.handle.woken.cancelled() => {
+            Err(Broken::Stopped)
+        }
+        done = timeout_at(until.0, what) => done.map_err(|_| {
+            let message = match until.1 {
+                "deadline" => "the request's deadline passed before the answer was complete".to_owned(),
+                name => format!("the provider was silent for longer than the `{name}` timeout allows"),
+            };
+            Broken::Fault(Fault::new(ErrorKind::DeadlineExceeded, message))
+        }),
+    }
+}
+
+struct Opening<'a> {
+    job: &'a Job<'a>,
+    connection: &'a Connection,
+    dialect: &'static dyn ProviderDialect,
+    limits: Limits,
+    request_bytes: usize,
+    began: Instant,
+}
+
+impl Opening<'_> {
+    async fn open(
+        &self,
+        reservation: Reservation,
+        request: http::Request<Bytes>,
+        reply: &mut Reply,
+    ) -> (OpenAttempt, Course) {
+        let mut course = Course {
+            used: Used::Unknown,
+            result: Err(Broken::Stopped),
+            first_token: None,
+            warnings: Vec::new(),
+        };
+        let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request);
+        match within(self.limits.wait(true), reply, opened).await {
+            Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,
+            Ok(Err(error)) => {
+                course.used = if error.may_be_billed { Used::Unknown } else { Used::Nothing };
+                course.result = Err(error.fault.into());
+            }
+            Err(broken) => course.result = Err(broken),
+        }
+        (attempt, course)
+    }
+
+    async fn answered(&self, answering: Answering, reply: &mut Reply, course: &mut Course) {
+        if !answering.head.status.is_success() {
+            self.refused(answering, reply, course).await;
+        } else if self.job.body.stream {
+            stream::relay(self, answering, reply, course).await;
+        } else {
+            self.whole(answering, reply, course).await;
+        }
+    }
+
+    /// An answer with a status of failure is not billed.
+    async fn refused(&self, answering: Answering, reply: &Reply, course: &mut Course) {
+        course.used = Used::Nothing;
+        let head = answering.head.clone();
+        let body = self.read(answering, reply, course).await.unwrap_or_default();
+        let refusal = self.dialect.decode_error(&head, &body);
+        course.result = Err(self.explain(refusal.into()).into());
+    }
+
+    /// A provider that does not know farebox's own key is not the caller's fault.
+    fn explain(&self, mut fault: Fault) -> Fault {
+        if matches!(fault.kind, ErrorKind::Unauthenticated | ErrorKind::Forbidden) {
+            let provider = &self.job.deployment.provider;
+            fault.message =
+                format!("provider `{provider}` refused farebox's key (check its api_key): {}", fault.message);
+            fault.kind = ErrorKind::Internal;
+        }
+        fault
+    }
+
+    async fn whole(&self, answering: Answering, reply: &Reply, course: &mut Course) {
+        let head = answering.head.clone();
+        let body = match self.read(answering, reply, course).await {
+            Ok(body) => body,
+            Err(broken) => {
+                course.result = Err(broken);
+                return;
+            }
+        };
+        match self.dialect.decode(&head, &body) {
+            Ok(completion) => self.complete(completion, Some(body.clone()), body.len(), course),
+            Err(error) => {
+                if matches!(error, farebox_dialect::DecodeError::Refused(_)) {
+                    course.used = Used::Nothing;
+                }
+                course.result = Err(self.explain(error.into()).into());
+            }
+        }
+    }
+
+    /// The whole body, bounded.
+    async fn read(&self, mut answering: Answering, reply: &Reply, course: &mut Course) -> Result<Bytes, Broken> {
+        let limit = self.job.options.answer_max.len();
+        let mut body = BytesMut::new();
+        loop {
+            let wait = self.limits.wait(course.first_token.is_none());
+            let next = answering.next(&self.job.deployment.provider);
+            let Some(bytes) = within(wait, reply, next).await?? else { return Ok(body.freeze()) };
+            course.first_token.get_or_insert_with(|| self.began.elapsed());
+            if body.len() + bytes.len() > limit {
+                let message = format!("the provider's answer is larger than answer_max ({limit} bytes)");
+                return Err(Fault::new(ErrorKind::TooLarge, message).into());
+            }
+            if body.is_empty() && bytes.len() < limit / 2 {
+                body = BytesMut::from(bytes.as_ref());
+            } else {
+                body.extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// A stream has come to the provider's own end.
+    fn complete_stream(&self, collector: Collector, course: &mut Course) {
+        let output_bytes = collector.output_bytes();
+        self.complete(collector.into_completion(), None, output_bytes, course);
+    }
+
+    /// A whole answer is there: bill it, and say it in the caller's dialect.
+    fn complete(&self, completion: Completion, raw: Option<Bytes>, output_bytes: usize, course: &mut Course) {
+        course.used = if completion.usage.is_reported() {
+            Used::Reported(completion.usage)
+        } else {
+            Used::Partly { reported: completion.usage, request_bytes: self.request_bytes, output_bytes }
+        };
+        let finish = completion.finish().map(finish_name).unwrap_or_default();
+        let served_model = completion.model.clone();
+        let raw = raw.filter(|_| self.job.body.speaks(self.dialect.name()));
+        let result = self.job.body.answer(&completion, raw, self.job.created);
+        course.result = Ok(Done { result, served_model, finish });
+    }
+}
+
+fn finish_name(reason: &farebox_dialect::FinishReason) -> String {
+    use farebox_dialect::FinishReason as F;
+    match reason {
+        F::Stop => "stop",
+        F::StopSequence => "stop_sequence",
+        F::Length => "length",
+        F::ToolCalls => "tool_calls",
+        F::ContentFilter => "content_filter",
+        F::Refusal => "refusal",
+        F::Pause => "pause",
+        F::Other(word) => word,
+    }
+    .to_owned()
+}

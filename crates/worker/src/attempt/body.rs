@@ -1,0 +1,181 @@
+//! The caller's body, on its way to a provider and back.
+
+use bytes::Bytes;
+use farebox_dialect::{
+    Call, CallerDialect, Completion, DialectName, Edit, Event, ProviderDialect, Stamp, StreamEncoder, Target,
+    caller_dialect, rewrite, typed,
+};
+use farebox_proto::v1::{self, llm_chunk::Piece, llm_response::Result as Answer};
+use farebox_types::{ErrorKind, Fault};
+use prost::Message;
+use serde::{Deserialize, de::IgnoredAny};
+
+/// How the caller speaks.
+#[derive(Clone, Copy)]
+enum Language {
+    Raw(&'static dyn CallerDialect),
+    /// The contract's own typed messages.
+    Typed,
+}
+
+/// A caller's body, and what it says.
+pub(crate) struct Body {
+    bytes: Bytes,
+    language: Language,
+    call: Call,
+    pub(crate) stream: bool,
+    /// Id of the answer, where it is made here.
+    id: String,
+    /// The model as the caller knows it.
+    alias: String,
+}
+
+/// How a stream's pieces get to the caller.
+pub(crate) enum ChunkForm {
+    /// The provider's frames as they are.
+    Pass {
+        /// The caller asked for usage at the end.
+        keep_usage: bool,
+    },
+    Render(Rendering),
+}
+
+/// Makes a caller's pieces of a stream's events.
+pub(crate) enum Rendering {
+    Raw(Box<dyn StreamEncoder>),
+    Typed(typed::Deltas),
+}
+
+impl Rendering {
+    pub(crate) fn push(&mut self, event: &Event, pieces: &mut Vec<Piece>) {
+        match self {
+            Rendering::Raw(encoder) => {
+                let mut raw = Vec::new();
+                encoder.encode(event, &mut raw);
+                pieces.extend(raw.into_iter().map(Piece::Raw));
+            }
+            Rendering::Typed(deltas) => pieces.extend(deltas.encode(event).map(Piece::Delta)),
+        }
+    }
+
+    /// What stands after the last event.
+    pub(crate) fn finish(&mut self, pieces: &mut Vec<Piece>) {
+        if let Rendering::Raw(encoder) = self {
+            let mut raw = Vec::new();
+            encoder.finish(&mut raw);
+            pieces.extend(raw.into_iter().map(Piece::Raw));
+        }
+    }
+}
+
+impl Body {
+    pub(crate) fn read(envelope: &v1::Envelope, bytes: Bytes) -> Result<Body, Fault> {
+        let (language, mut call) = match envelope.dialect() {
+            v1::Dialect::Unspecified => {
+                let conversation = v1::Conversation::decode(bytes.clone())
+                    .map_err(|error| Fault::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))?;
+                (Language::Typed, typed::call(&envelope.model, &conversation, envelope.stream)?)
+            }
+            v1::Dialect::OpenaiChat => parse(DialectName::OpenAiChat, &bytes)?,
+            v1::Dialect::AnthropicMessages => parse(DialectName::AnthropicMessages, &bytes)?,
+        };
+        call.stream = envelope.stream;
+        call.extra.shift_remove("farebox");
+        Ok(Body {
+            bytes,
+            language,
+            call,
+            stream: envelope.stream,
+            id: format!("farebox-{}", envelope.request_id),
+            alias: envelope.model.clone(),
+        })
+    }
+
+    /// Whether the provider speaks the caller's dialect: its bytes go through untouched.
+    pub(crate) fn speaks(&self, provider: DialectName) -> bool {
+        matches!(self.language, Language::Raw(dialect) if dialect.name() == provider)
+    }
+
+    /// The request for a provider, and what the caller should know about it.
+    pub(crate) fn request(
+        &self,
+        dialect: &dyn ProviderDialect,
+        deployment: &v1::Deployment,
+    ) -> Result<(http::Request<Bytes>, Vec<String>), Fault> {
+        let mut target = Target::new(&deployment.model);
+        if deployment.default_max_tokens > 0 {
+            target.default_max_output_tokens = deployment.default_max_tokens;
+        }
+        if self.speaks(dialect.name()) {
+            let body = rewrite(&self.bytes, &self.edits(deployment))?;
+            return Ok((dialect.request(&target, body)?, Vec::new()));
+        }
+        let mut call = self.call.clone();
+        if call.sampling.temperature.is_none() {
+            call.sampling.temperature = deployment.default_temperature;
+        }
+        if call.max_output_tokens.is_none() && deployment.default_max_tokens > 0 {
+            call.max_output_tokens = Some(deployment.default_max_tokens);
+        }
+        let encoded = dialect.encode(&call, &target)?;
+        Ok((encoded.request, encoded.warnings.into_iter().map(|warning| warning.0).collect()))
+    }
+
+    /// The closed list of what changes in a body that goes through: model name, output limit and temperature from the
+    /// config where the caller gave none, the usage flag of a stream, and farebox's own member.
+    fn edits(&self, deployment: &v1::Deployment) -> Vec<Edit<'_>> {
+        let mut edits = vec![Edit::string("model", &deployment.model), Edit::remove("farebox")];
+        if deployment.default_max_tokens > 0 && self.call.max_output_tokens.is_none() {
+            edits.push(Edit::set("max_tokens", deployment.default_max_tokens.to_string()));
+        }
+        if let (Some(temperature), false) = (deployment.default_temperature, self.has_temperature()) {
+            edits.push(Edit::set("temperature", temperature.to_string()));
+        }
+        if self.stream {
+            edits.push(Edit::set("stream", "true"));
+            edits.push(Edit::set_in("stream_options", "include_usage", "true"));
+        }
+        edits
+    }
+
+    fn has_temperature(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Sampling {
+            temperature: Option<IgnoredAny>,
+        }
+        serde_json::from_slice::<Sampling>(&self.bytes).is_ok_and(|given| given.temperature.is_some())
+    }
+
+    fn stamp(&self, created: i64) -> Stamp {
+        Stamp { id: self.id.clone(), created, model: Some(self.alias.clone()) }
+    }
+
+    /// A whole answer as the caller reads it; `raw` where the provider's own bytes will do.
+    pub(crate) fn answer(&self, completion: &Completion, raw: Option<Bytes>, created: i64) -> Answer {
+        match self.language {
+            Language::Typed => Answer::Completion(typed::completion(completion)),
+            Language::Raw(dialect) => {
+                let bytes = raw.unwrap_or_else(|| dialect.render(&self.call, completion, &self.stamp(created)));
+                Answer::Raw(v1::RawBody { dialect: v1::Dialect::OpenaiChat.into(), bytes })
+            }
+        }
+    }
+
+    pub(crate) fn chunk_form(&self, provider: DialectName, created: i64) -> ChunkForm {
+        match self.language {
+            _ if self.speaks(provider) => ChunkForm::Pass { keep_usage: self.call.include_usage },
+            Language::Raw(dialect) => {
+                ChunkForm::Render(Rendering::Raw(dialect.renderer(&self.call, &self.stamp(created))))
+            }
+            Language::Typed => ChunkForm::Render(Rendering::Typed(typed::Deltas::new())),
+        }
+    }
+}
+
+fn parse(name: DialectName, bytes: &Bytes) -> Result<(Language, Call), Fault> {
+    let Some(dialect) = caller_dialect(name) else {
+        let message = format!("requests in the dialect {name} are not served: use openai-chat");
+        return Err(Fault::new(ErrorKind::Unsupported, message));
+    };
+    Ok((Language::Raw(dialect), dialect.parse(&http::HeaderMap::new(), bytes)?))
+}

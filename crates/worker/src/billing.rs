@@ -1,0 +1,80 @@
+//! What an attempt is billed: the provider's own usage where there is one, else an amount that errs high.
+
+use farebox_dialect::estimate_tokens;
+use farebox_pricing::{Rates, price};
+use farebox_types::{Money, Usage};
+
+/// What is known of an attempt's use when it ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Used {
+    /// Nothing that is billed: it never reached the provider, or the provider refused it.
+    Nothing,
+    /// The provider said so.
+    Reported(Usage),
+    /// A stream ended early: what it had reported until then, and the bytes sent and received.
+    Partly { reported: Usage, request_bytes: usize, output_bytes: usize },
+    /// It was sent, and nothing is known of the answer.
+    Unknown,
+}
+
+/// Usage and cost of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bill {
+    pub(crate) usage: Usage,
+    pub(crate) cost: Money,
+    /// Counted by farebox, not by the provider.
+    pub(crate) estimated: bool,
+}
+
+pub(crate) fn bill(used: Used, rates: &Rates, bound: Money) -> Bill {
+    match used {
+        Used::Nothing => Bill { usage: Usage::default(), cost: Money::ZERO, estimated: false },
+        Used::Reported(usage) => Bill { usage, cost: price(&usage, rates).total, estimated: false },
+        Used::Partly { reported, request_bytes, output_bytes } => {
+            let mut usage = reported;
+            if usage.total_input() == 0 {
+                usage.input = Some(estimate_tokens(request_bytes));
+            }
+            // Reported output of an unfinished stream is provisional.
+            let counted = estimate_tokens(output_bytes);
+            usage.output = Some(usage.output.unwrap_or_default().max(counted));
+            Bill { usage, cost: price(&usage, rates).total.min(bound), estimated: true }
+        }
+        Used::Unknown => Bill { usage: Usage::default(), cost: bound, estimated: true },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates() -> Rates {
+        // 1 and 2 dollars a million.
+        Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }
+    }
+
+    #[test]
+    fn a_cut_stream_is_billed_by_what_came_and_errs_high() {
+        let used = Used::Partly { reported: Usage::default(), request_bytes: 300, output_bytes: 30 };
+        let bill = bill(used, &rates(), Money::usd(1));
+        assert_eq!((bill.usage.input, bill.usage.output), (Some(100), Some(10)));
+        assert_eq!(bill.cost.to_string(), "0.00012");
+        assert!(bill.estimated);
+    }
+
+    #[test]
+    fn what_the_provider_said_before_the_cut_counts() {
+        let reported = Usage { input: Some(7), output: Some(1), ..Usage::default() };
+        let used = Used::Partly { reported, request_bytes: 300, output_bytes: 30 };
+        let bill = bill(used, &rates(), Money::usd(1));
+        assert_eq!((bill.usage.input, bill.usage.output), (Some(7), Some(10)));
+    }
+
+    #[test]
+    fn an_estimate_is_never_above_the_reservation_and_an_unknown_bill_is_all_of_it() {
+        let bound = "0.00001".parse().unwrap();
+        let used = Used::Partly { reported: Usage::default(), request_bytes: 3000, output_bytes: 3000 };
+        assert_eq!(bill(used, &rates(), bound).cost, bound);
+        assert_eq!(bill(Used::Unknown, &rates(), bound).cost, bound);
+    }
+}

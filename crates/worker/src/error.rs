@@ -1,0 +1,23 @@
+//! What can go wrong in the worker as a service.
+
+use farebox_bus::SubscribeError;
+use farebox_types::ErrorKind;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the worker cannot listen for work")]
+    Subscribe(#[from] SubscribeError),
+    #[error("the worker's HTTP client cannot be made")]
+    Client(#[from] reqwest::Error),
+    #[error("the connection to NATS was closed")]
+    Disconnected,
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Client(_) => ErrorKind::Internal,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Options of the worker.
+
+use farebox_types::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Capacity, timeouts and bounds of one worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Calls that run at the same time; more are refused and offered elsewhere.
+    pub max_in_flight: usize,
+    /// How often the guard hears from this worker. Well below the guard's lease.
+    pub heartbeat_interval: Span,
+    /// How long one message to the guard may take before it is sent again.
+    pub guard_timeout: Span,
+    /// How long the end of a call is sent again before the worker gives up and lets the lease run out.
+    pub settle_deadline: Span,
+    /// How long a connection to a provider may take to be made.
+    pub connect_timeout: Span,
+    /// How long a provider may take until the first byte of an answer.
+    pub first_token_timeout: Span,
+    /// How long a stream may be silent between two pieces. A slow stream that is alive is left alone.
+    pub idle_timeout: Span,
+    /// How long one attempt may take in all.
+    pub total_timeout: Span,
+    /// The largest answer that is accepted from a provider.
+    pub answer_max: ByteSize,
+    /// The largest single frame of a provider's stream.
+    pub frame_max: ByteSize,
+    /// Pause before the first retry; it doubles with each further one.
+    pub retry_pause: Span,
+    /// The longest pause before a retry, also where a provider asks for a longer one.
+    pub retry_pause_max: Span,
+    /// Unused connections to one provider that are kept open.
+    pub idle_connections: usize,
+    /// How long the end of a complete stream's connection is waited for, so that it can be used again.
+    pub connection_reuse_wait: Span,
+    /// How long running calls may take to end after the drain began.
+    pub drain_timeout: Span,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            max_in_flight: 1024,
+            heartbeat_interval: Span::from_secs(1),
+            guard_timeout: Span::from_secs(3),
+            settle_deadline: Span::from_secs(60),
+            connect_timeout: Span::from_secs(5),
+            first_token_timeout: Span::from_secs(60),
+            idle_timeout: Span::from_secs(30),
+            total_timeout: Span::from_secs(600),
+            answer_max: ByteSize(32 * 1024 * 1024),
+            frame_max: ByteSize(8 * 1024 * 1024),
+            retry_pause: Span::from_millis(250),
+            retry_pause_max: Span::from_secs(10),
+            idle_connections: 64,
+            connection_reuse_wait: Span::from_millis(50),
+            drain_timeout: Span::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A call from taking it to its settled end: attempts by plan, retries, fallbacks, the answer.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use farebox_bus::{Bus, ObjectRef};
+use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
+use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    attempt::{self, Body, Ended, Job},
+    guard::{Amended, Guard},
+    held::{Handle, Held, Stop},
+    options::Options,
+    reply::Reply,
+    reservation::Reservation,
+    upstream::Upstream,
+};
+
+/// What all calls of a worker share.
+pub(crate) struct Shared {
+    pub(crate) bus: Bus,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) held: Arc<Held>,
+    pub(crate) guard: Guard,
+    pub(crate) upstream: Upstream,
+}
+
+/// Work that this worker has taken.
+pub(crate) struct Taken {
+    work: v1::Work,
+    envelope: v1::Envelope,
+    project: Project,
+    request: RequestId,
+    reservation: Reservation,
+    handle: Handle,
+}
+
+impl Taken {
+    /// Checks work and puts it on this worker's list.
+    pub(crate) fn take(mut work: v1::Work, held: &Held) -> Result<Taken, InvalidMessage> {
+        let envelope = work.envelope.take().ok_or(InvalidMessage { field: "envelope" })?;
+        let (project, request) = (envelope.project()?, envelope.request_id()?);
+        let reservation = Reservation::admitted(&work)?;
+        let handle = held.take(reservation.id(), project.clone(), request.clone());
+        Ok(Taken { work, envelope, project, request, reservation, handle })
+    }
+}
+
+/// Where a call stands between two attempts.
+struct Progress {
+    /// Index into the plan.
+    at: usize,
+    /// Tries at this deployment so far.
+    tries: u32,
+    spent: Money,
+    warnings: Vec<String>,
+}
+
+/// Carries a call to its end. The end is recorded by the guard whether the caller is still there or not.
+pub(crate) async fn carry(shared: &Shared, taken: Taken) {
+    let (id, project, request) = (taken.reservation.id(), taken.project.clone(), taken.request.clone());
+    let received = taken.envelope.received_unix_ms;
+    let mut reply = reply_of(shared, &taken);
+    let last = attempts(shared, taken, &mut reply).await;
+    if let Some((ended, progress, deployment)) = last {
+        conclude(shared, id, ended, progress, &deployment, &mut reply, received).await;
+    }
+    shared.held.end(id, &project, &request);
+}
+
+fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
+    let envelope = &taken.envelope;
+    Reply {
+        bus: shared.bus.clone(),
+        tenancy: shared.tenancy,
+        held: shared.held.clone(),
+        handle: taken.handle.clone(),
+        project: taken.project.clone(),
+        request: taken.request.clone(),
+        to: envelope.reply_to.clone(),
+        json: envelope.json,
+        keep: envelope.keep_result,
+        job: envelope.job,
+        body_digest: envelope.body_digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        store_timeout: shared.options.guard_timeout.get(),
+        chunks: 0,
+    }
+}
+
+/// Tries the plan. The result is the last attempt, still to be recorded; none when the guard has ended the call.
+async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(Ended, Progress, v1::Deployment)> {
+    let Taken { work, envelope, mut reservation, handle, .. } = taken;
+    let now = shared.clock.now();
+    let deadline = Instant::now() + envelope.deadline().remaining(now);
+    let mut progress = Progress { at: 0, tries: 0, spent: Money::ZERO, warnings: envelope.warnings.clone() };
+    let body = match read_body(shared, &envelope).await {
+        Ok(body) => body,
+        Err(fault) => {
+            let ended = Ended::before_sending(reservation, fault);
+            return Some((ended, progress, work.plan[0].clone()));
+        }
+    };
+    loop {
+        let deployment = work.plan[progress.at].clone();
+        let job = Job {
+            options: &shared.options,
+            upstream: &shared.upstream,
+            body: &body,
+            deployment: &deployment,
+            deadline,
+            created: now.millis() / 1000,
+        };
+        progress.tries += 1;
+        let mut ended = attempt::make(&job, reservation, reply).await;
+        progress.warnings.append(&mut ended.warnings);
+        if handle.why() == Some(Stop::Closed) {
+            // The guard recorded its end and answered the caller.
+            return None;
+        }
+        let Some((next, pause)) = next_step(&shared.options, &work.plan, &progress, &ended) else {
+            return Some((ended, progress, deployment));
+        };
+        if !wait(pause, deadline, &handle).await {
+            return Some((ended, progress, deployment));
+        }
+        progress.spent += v1::Money::of(&ended.end.cost);
+        match amend(shared, &work.plan[next], ended).await {
+            Next::Covered(covered) => reservation = covered,
+            Next::Recorded(fault, call_id) => {
+                report_refused(reply, fault, call_id, &progress, &deployment).await;
+                return None;
+            }
+            Next::Closed => return None,
+        }
+        if next != progress.at {
+            progress = Progress { at: next, tries: 0, ..progress };
+        }
+    }
+}
+
+async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Body, Fault> {
+    let bytes = match &envelope.stored_body {
+        None => envelope.body.clone(),
+        Some(object) => fetch(shared, object).await?,
+    };
+    Body::read(envelope, bytes)
+}
+
+async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {
+    let object = ObjectRef {
+        bucket: object.bucket.clone(),
+        name: object.name.clone(),
+        size: object.size,
+        digest: object.digest.clone(),
+    };
+    shared.bus.get_object(&object).await.map_err(|error| {
+        Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
+    })
+}
+
+/// Which deployment is tried next and after what pause; none when this attempt was the last.
+fn next_step(
+    options: &Options,
+    plan: &[v1::Deployment],
+    progress: &Progress,
+    ended: &Ended,
+) -> Option<(usize, Duration)> {
+    let fault = ended.result.as_ref().err().filter(|_| ended.again)?;
+    let asked = fault.retry_after.unwrap_or_default();
+    let tries = progress.tries;
+    let backoff = options.retry_pause.get() * 2_u32.saturating_pow(tries.saturating_sub(1));
+    let pause = backoff.max(asked).min(options.retry_pause_max.get());
+    let has_other = progress.at + 1 < plan.len();
+    // Who asks for a long pause is not waited for while another deployment can serve.
+    let moves_on = has_other && (asked > options.retry_pause.get() || tries > plan[progress.at].retries);
+    if moves_on {
+        return Some((progress.at + 1, Duration::ZERO));
+    }
+    (tries <= plan[progress.at].retries).then_some((progress.at, pause))
+}
+
+/// `false`: the call was stopped, or its deadline comes first.
+async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
+    if pause.is_zero() {
+        return true;
+    }
+    if Instant::now() + pause >= deadline {
+        return false;
+    }
+    tokio::select! {
+        () = sleep(pause) => true,
+        () = sleep_until(deadline) => false,
+        () = handle.woken.cancelled() => false,
+    }
+}
+
+enum Next {
+    Covered(Reservation),
+    /// The guard recorded the attempt and covers no further one.
+    Recorded(Fault, String),
+    Closed,
+}
+
+async fn amend(shared: &Shared, next: &v1::Deployment, ended: Ended) -> Next {
+    let call = CallId::generate();
+    let attempt = v1::Attempt {
+        call_id: call.to_string(),
+        provider: next.provider.clone(),
+        upstream_model: next.model.clone(),
+        model: next.alias.clone(),
+        bound: next.bound,
+        price_version: next.price_version.clone(),
+    };
+    let Ended { attempt: open, end, result, .. } = ended;
+    let call_id = end.call_id.clone();
+    match shared.guard.amend(open.reservation, end, attempt).await {
+        Amended::Granted(granted) => Next::Covered(open.replaced_by(call, v1::Money::of(&next.bound), &granted)),
+        Amended::Closed => Next::Closed,
+        Amended::Refused(refusal) => {
+            let fault = match result {
+                Err(mut fault) => {
+                    fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
+                    fault
+                }
+                Ok(_) => refusal,
+            };
+            Next::Recorded(fault, call_id)
+        }
+    }
+}
+
+/// The answer of a call whose last attempt has been recorded already.
+async fn report_refused(
+    reply: &mut Reply,
+    fault: Fault,
+    call_id: String,
+    progress: &Progress,
+    deployment: &v1::Deployment,
+) {
+    let report = v1::CallReport {
+        call_id,
+        model: deployment.alias.clone(),
+        provider: deployment.provider.clone(),
+        cost: Some(progress.spent.into()),
+        outcome: v1::Outcome::from(Outcome::Error).into(),
+        warnings: progress.warnings.clone(),
+        ..Default::default()
+    };
+    // Silenced means that the caller has an answer.
+    let _ = reply.finish(v1::llm_response::Result::Error(fault.into()), report).await;
+}
+
+/// Answers the caller, then records the end: on one connection, so that an answer is followed by its end at once.
+async fn conclude(
+    shared: &Shared,
+    id: ReservationId,
+    ended: Ended,
+    progress: Progress,
+    deployment: &v1::Deployment,
+    reply: &mut Reply,
+    received_unix_ms: i64,
+) {
+    let Ended { attempt, end, result, .. } = ended;
+    let latency = shared.clock.now().millis() - received_unix_ms;
+    let report = v1::CallReport {
+        call_id: end.call_id.clone(),
+        model: deployment.alias.clone(),
+        provider: deployment.provider.clone(),
+        served_model: end.served_model.clone(),
+        usage: end.usage,
+        cost: Some((progress.spent + v1::Money::of(&end.cost)).into()),
+        latency_ms: u64::try_from(latency).unwrap_or_default(),
+        first_token_ms: end.first_token_ms,
+        cached: false,
+        attempts: attempt.number,
+        outcome: end.outcome,
+        warnings: progress.warnings,
+        estimated: end.estimated,
+    };
+    let result = result.unwrap_or_else(|fault| v1::llm_response::Result::Error(fault.into()));
+    if reply.finish(result, report).await.is_err() {
+        return;
+    }
+    shared.guard.settle(id, end).await;
+}
