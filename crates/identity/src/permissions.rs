@@ -54,7 +54,7 @@ impl Role {
 
     fn subscribes(self) -> &'static [&'static str] {
         match self {
-            Role::Intake => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*"],
+            Role::Intake => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.response.*"],
             Role::Guard => &[],
             Role::Worker => &["llm.*.cancel.*"],
             Role::Accounting => &["llm.*.usage", "llm.*.call.*"],

@@ -9,7 +9,7 @@ use crate::world::{LONG, World, project};
 
 /// Waits for one message of a caller, and answers it with its subject.
 async fn serve_one(bus: &Bus, requests: &mut Subscription) -> (Delivery, Caller) {
-    let asked = requests.next().await.unwrap();
+    let asked = tokio::time::timeout(LONG, requests.next()).await.unwrap().unwrap();
     let who = caller(&asked, Tenancy::Projects).unwrap();
     let reply = asked.reply.clone().unwrap();
     bus.publish(&reply, Headers::new(), Bytes::from(asked.subject.clone())).await.unwrap();
@@ -18,6 +18,11 @@ async fn serve_one(bus: &Bus, requests: &mut Subscription) -> (Delivery, Caller)
 
 async fn ask(agent: &Bus, subject: &str, headers: Headers) -> Result<Delivery, CallError> {
     agent.request(subject, headers, Bytes::from_static(b"hi"), LONG).await
+}
+
+/// The subject of the next message, which must come in time.
+async fn arrived(subscription: &mut Subscription) -> String {
+    tokio::time::timeout(LONG, subscription.next()).await.unwrap().unwrap().subject
 }
 
 #[tokio::test]
@@ -71,10 +76,10 @@ async fn a_project_made_at_run_time_connects_at_once_and_sees_only_its_own() {
             let subject = format!("llm.{project}.{name}.{id}");
             guard.publish(&subject, Headers::new(), Bytes::new()).await.unwrap();
         }
-        assert_eq!(mine.next().await.unwrap().subject, format!("llm.{name}.3"));
+        assert_eq!(arrived(&mut mine).await, format!("llm.{name}.3"));
         // Both ends of what the other project sees arrived: in between there was nothing.
-        assert_eq!(theirs.next().await.unwrap().subject, format!("llm.{name}.1"));
-        assert_eq!(theirs.next().await.unwrap().subject, format!("llm.{name}.4"));
+        assert_eq!(arrived(&mut theirs).await, format!("llm.{name}.1"));
+        assert_eq!(arrived(&mut theirs).await, format!("llm.{name}.4"));
         two.flush().await.unwrap();
         assert!(mine.try_next().is_none());
         let seen: Vec<String> = std::iter::from_fn(|| all.try_next()).map(|d| d.subject).collect();
