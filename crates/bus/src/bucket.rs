@@ -26,12 +26,7 @@ pub struct BucketSpec {
 
 impl BucketSpec {
     pub fn new(name: &str, max_bytes: u64) -> BucketSpec {
-        BucketSpec {
-            name: name.to_owned(),
-            max_bytes,
-            key_ttl: None,
-            replicas: 1,
-        }
+        BucketSpec { name: name.to_owned(), max_bytes, key_ttl: None, replicas: 1 }
     }
 
     /// The stream behind the bucket.
@@ -75,11 +70,7 @@ impl Bus {
 
     /// A bucket that exists already.
     pub fn bucket(&self, name: &str) -> Bucket {
-        Bucket {
-            bus: self.clone(),
-            name: name.to_owned(),
-            within: self.0.options.api_timeout.get(),
-        }
+        Bucket { bus: self.clone(), name: name.to_owned(), within: self.0.options.api_timeout.get() }
     }
 }
 
@@ -98,26 +89,17 @@ impl Bucket {
 
     /// The newest entry, also that of a deleted or expired key; `None` when there never was one.
     pub async fn entry(&self, key: &str) -> Result<Option<Entry>, StreamError> {
-        let newest = self
-            .bus
-            .last_by_subject(&self.stream(), &self.subject(key))
-            .await?;
+        let newest = self.bus.last_by_subject(&self.stream(), &self.subject(key)).await?;
         Ok(newest.map(|message| read_entry(key, message)))
     }
 
     pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, StoreError> {
-        Ok(self
-            .write(key, Headers::new(), Fence::none(), value)
-            .await?
-            .sequence)
+        Ok(self.write(key, Headers::new(), Fence::none(), value).await?.sequence)
     }
 
     /// Writes only if `revision` is still the newest of this key; 0: if there never was one.
     pub async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, StoreError> {
-        Ok(self
-            .write(key, Headers::new(), Fence::after_subject_seq(revision), value)
-            .await?
-            .sequence)
+        Ok(self.write(key, Headers::new(), Fence::after_subject_seq(revision), value).await?.sequence)
     }
 
     /// The same with a time to live, whole seconds from one on. The client's own way of writing one loses it when the
@@ -131,17 +113,12 @@ impl Bucket {
     ) -> Result<u64, StoreError> {
         let seconds = ttl.as_secs().max(1);
         let headers = Headers::new().with(headers::TTL, &format!("{seconds}s"));
-        Ok(self
-            .write(key, headers, Fence::after_subject_seq(revision), value)
-            .await?
-            .sequence)
+        Ok(self.write(key, headers, Fence::after_subject_seq(revision), value).await?.sequence)
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let headers = Headers::new().with(headers::KV_OPERATION, "DEL");
-        self.write(key, headers, Fence::none(), Bytes::new())
-            .await
-            .map(|_| ())
+        self.write(key, headers, Fence::none(), Bytes::new()).await.map(|_| ())
     }
 
     pub(crate) fn delete_message(&self, key: &str, revision: u64) -> (String, Headers) {
@@ -151,41 +128,23 @@ impl Bucket {
         (self.subject(key), headers)
     }
 
-    async fn write(
-        &self,
-        key: &str,
-        headers: Headers,
-        fence: Fence,
-        value: Bytes,
-    ) -> Result<Stored, StoreError> {
-        self.bus
-            .store(&self.subject(key), headers, fence, value, self.within)
-            .await
+    async fn write(&self, key: &str, headers: Headers, fence: Fence, value: Bytes) -> Result<Stored, StoreError> {
+        self.bus.store(&self.subject(key), headers, fence, value, self.within).await
     }
 
     /// Every key's present value, then every change, for as long as the connection lives.
     pub async fn watch(&self) -> Result<Watch, StreamError> {
-        let mut watch = Watch {
-            bucket: self.clone(),
-            inner: None,
-        };
+        let mut watch = Watch { bucket: self.clone(), inner: None };
         watch.open().await?;
         Ok(watch)
     }
 }
 
 fn read_entry(key: &str, message: StoredMessage) -> Entry {
-    let gone = message
-        .headers
-        .get(headers::KV_OPERATION)
-        .is_some_and(|op| op != "PUT")
+    let gone = message.headers.get(headers::KV_OPERATION).is_some_and(|op| op != "PUT")
         || message.headers.get(headers::MARKER_REASON).is_some();
     let value = if gone { None } else { Some(message.payload) };
-    Entry {
-        key: key.to_owned(),
-        value,
-        revision: message.sequence,
-    }
+    Entry { key: key.to_owned(), value, revision: message.sequence }
 }
 
 /// See [`Bucket::watch`].
@@ -197,22 +156,10 @@ pub struct Watch {
 impl Watch {
     async fn open(&mut self) -> Result<(), StreamError> {
         let stream = self.bucket.stream();
-        let failed = |reason: String| StreamError::Refused {
-            stream: stream.clone(),
-            code: 0,
-            reason,
-        };
+        let failed = |reason: String| StreamError::Refused { stream: stream.clone(), code: 0, reason };
         let context = async_nats::jetstream::new(self.bucket.bus.0.client.clone());
-        let store = context
-            .get_key_value(&self.bucket.name)
-            .await
-            .map_err(|e| failed(e.to_string()))?;
-        self.inner = Some(
-            store
-                .watch_with_history(">")
-                .await
-                .map_err(|e| failed(e.to_string()))?,
-        );
+        let store = context.get_key_value(&self.bucket.name).await.map_err(|e| failed(e.to_string()))?;
+        self.inner = Some(store.watch_with_history(">").await.map_err(|e| failed(e.to_string()))?);
         Ok(())
     }
 
@@ -227,11 +174,7 @@ impl Watch {
             if let Some(Ok(entry)) = next {
                 let gone = entry.operation != async_nats::jetstream::kv::Operation::Put;
                 let value = if gone { None } else { Some(entry.value) };
-                return Entry {
-                    key: entry.key,
-                    value,
-                    revision: entry.revision,
-                };
+                return Entry { key: entry.key, value, revision: entry.revision };
             }
             self.inner = None;
             if let Err(error) = self.open().await {

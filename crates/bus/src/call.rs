@@ -36,27 +36,18 @@ impl Bus {
             Ok(Err(_)) => Err(CallError::Disconnected { subject: subject() }),
             Err(_) => {
                 counters.timeouts.add_one();
-                Err(CallError::Timeout {
-                    subject: subject(),
-                    after: within,
-                })
+                Err(CallError::Timeout { subject: subject(), after: within })
             }
         }
     }
 
     /// Asks with one protobuf message and reads the answer as another.
-    pub async fn call<Req, Rep>(
-        &self,
-        subject: &str,
-        request: &Req,
-        within: Duration,
-    ) -> Result<Rep, CallError>
+    pub async fn call<Req, Rep>(&self, subject: &str, request: &Req, within: Duration) -> Result<Rep, CallError>
     where
         Req: prost::Message,
         Rep: prost::Message + Default,
     {
-        self.call_with_headers(subject, Headers::new(), request, within)
-            .await
+        self.call_with_headers(subject, Headers::new(), request, within).await
     }
 
     pub async fn call_with_headers<Req, Rep>(
@@ -70,26 +61,15 @@ impl Bus {
         Req: prost::Message,
         Rep: prost::Message + Default,
     {
-        self.request(subject, headers, request.encode_to_vec().into(), within)
-            .await?
-            .decode()
+        self.request(subject, headers, request.encode_to_vec().into(), within).await?.decode()
     }
 
     /// Hands work to whoever takes it and learns at once when nobody does. Who takes it answers nothing; who is asked
     /// and cannot, may answer with a refusal.
-    pub async fn offer(
-        &self,
-        subject: &str,
-        headers: Headers,
-        payload: Bytes,
-    ) -> Result<Offer, PublishError> {
+    pub async fn offer(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<Offer, PublishError> {
         let (slot, answer) = self.0.waiting.one(subject);
         self.send(subject, Some(slot.subject()), headers, payload).await?;
-        Ok(Offer {
-            _slot: slot,
-            answer,
-            bus: self.clone(),
-        })
+        Ok(Offer { _slot: slot, answer, bus: self.clone() })
     }
 }
 

@@ -36,9 +36,7 @@ pub fn caller(delivery: &Delivery, tenancy: Tenancy) -> Result<Caller, UnknownCa
     struct Info {
         user: Option<String>,
     }
-    let unknown = || UnknownCaller {
-        subject: delivery.subject.clone(),
-    };
+    let unknown = || UnknownCaller { subject: delivery.subject.clone() };
     let project = tenancy.project_in(&delivery.subject).ok_or_else(unknown)?;
     let key_id = match tenancy {
         Tenancy::Single => None,
@@ -62,27 +60,13 @@ mod tests {
     fn delivery(subject: &str, info: &str) -> Delivery {
         let headers = Headers::new().with(REQUEST_INFO, info);
         let payload = Bytes::new();
-        Delivery {
-            subject: subject.to_owned(),
-            reply: None,
-            headers,
-            payload,
-            status: None,
-            description: None,
-        }
+        Delivery { subject: subject.to_owned(), reply: None, headers, payload, status: None, description: None }
     }
 
     #[test]
     fn the_server_names_project_and_key() {
-        let found = caller(
-            &delivery("llm.acme.request", r#"{"acc":"AX","user":"key-1"}"#),
-            Tenancy::Projects,
-        )
-        .unwrap();
-        assert_eq!(
-            (found.project.as_str(), found.key_id.as_deref()),
-            ("acme", Some("key-1"))
-        );
+        let found = caller(&delivery("llm.acme.request", r#"{"acc":"AX","user":"key-1"}"#), Tenancy::Projects).unwrap();
+        assert_eq!((found.project.as_str(), found.key_id.as_deref()), ("acme", Some("key-1")));
     }
 
     #[test]

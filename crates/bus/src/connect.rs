@@ -64,11 +64,7 @@ impl Link {
 
     fn down_for(&self) -> Option<Duration> {
         let since = self.down_since.load(Relaxed).checked_sub(1)?;
-        Some(
-            self.started
-                .elapsed()
-                .saturating_sub(Duration::from_millis(since)),
-        )
+        Some(self.started.elapsed().saturating_sub(Duration::from_millis(since)))
     }
 
     fn handle(&self, event: Event) {
@@ -137,10 +133,7 @@ impl Bus {
         if options.url.contains('@') {
             // The client would silently ignore them. The address is not repeated: it holds a secret.
             let reason = "credentials do not belong into the address: set nats.credentials".to_owned();
-            return Err(ConnectError::BadUrl {
-                url: "nats://…@…".to_owned(),
-                reason,
-            });
+            return Err(ConnectError::BadUrl { url: "nats://…@…".to_owned(), reason });
         }
         let counters = Arc::new(Counters::default());
         let waiting = Waiting::new(format!("_INBOX.{}", random_token()), counters.clone());
@@ -154,14 +147,8 @@ impl Bus {
             url: options.url.clone(),
         });
         let client = connect_client(options, &login, &link).await?;
-        let gone = |reason: String| ConnectError::NoServer {
-            url: options.url.clone(),
-            reason,
-        };
-        let mut inbox = client
-            .subscribe(waiting.wildcard())
-            .await
-            .map_err(|e| gone(e.to_string()))?;
+        let gone = |reason: String| ConnectError::NoServer { url: options.url.clone(), reason };
+        let mut inbox = client.subscribe(waiting.wildcard()).await.map_err(|e| gone(e.to_string()))?;
         let mut tasks = JoinSet::new();
         let dispatch = waiting.clone();
         tasks.spawn(async move {
@@ -171,14 +158,7 @@ impl Bus {
             dispatch.close();
         });
         let store_permits = Semaphore::new(options.store_inflight.max(1));
-        let inner = Inner {
-            client,
-            waiting,
-            link,
-            options: options.clone(),
-            store_permits,
-            _tasks: tasks,
-        };
+        let inner = Inner { client, waiting, link, options: options.clone(), store_permits, _tasks: tasks };
         Ok(Bus(Arc::new(inner)))
     }
 
@@ -234,8 +214,7 @@ impl Bus {
         headers: Headers,
         message: &impl prost::Message,
     ) -> Result<(), PublishError> {
-        self.send(subject, None, headers, message.encode_to_vec().into())
-            .await
+        self.send(subject, None, headers, message.encode_to_vec().into()).await
     }
 
     pub(crate) async fn send(
@@ -248,17 +227,11 @@ impl Bus {
         let client = &self.0.client;
         let max = self.max_payload();
         if payload.len() > max {
-            return Err(PublishError::TooLarge {
-                subject: subject.to_owned(),
-                size: payload.len(),
-                max,
-            });
+            return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
         }
         let limit = self.0.options.publish_timeout.get();
         if self.down_for().is_some_and(|down| down > limit) {
-            return Err(PublishError::Disconnected {
-                subject: subject.to_owned(),
-            });
+            return Err(PublishError::Disconnected { subject: subject.to_owned() });
         }
         let sent = async {
             let to = subject.to_owned();
@@ -266,42 +239,36 @@ impl Bus {
                 (None, None) => client.publish(to, payload).await,
                 (None, Some(map)) => client.publish_with_headers(to, map, payload).await,
                 (Some(reply), None) => client.publish_with_reply(to, reply, payload).await,
-                (Some(reply), Some(map)) => {
-                    client
-                        .publish_with_reply_and_headers(to, reply, map, payload)
-                        .await
-                }
+                (Some(reply), Some(map)) => client.publish_with_reply_and_headers(to, reply, map, payload).await,
             }
         };
         match timeout(limit, sent).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(match error.kind() {
-                async_nats::PublishErrorKind::InvalidSubject => PublishError::BadSubject {
-                    subject: subject.to_owned(),
-                },
-                async_nats::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge {
-                    subject: subject.to_owned(),
-                    size: max,
-                    max,
-                },
-                async_nats::PublishErrorKind::Send => PublishError::Disconnected {
-                    subject: subject.to_owned(),
-                },
+                async_nats::PublishErrorKind::InvalidSubject => {
+                    PublishError::BadSubject { subject: subject.to_owned() }
+                }
+                async_nats::PublishErrorKind::MaxPayloadExceeded => {
+                    PublishError::TooLarge { subject: subject.to_owned(), size: max, max }
+                }
+                async_nats::PublishErrorKind::Send => PublishError::Disconnected { subject: subject.to_owned() },
             }),
-            Err(_) => Err(PublishError::Disconnected {
-                subject: subject.to_owned(),
-            }),
+            Err(_) => Err(PublishError::Disconnected { subject: subject.to_owned() }),
         }
     }
 
-    /// Waits until the server has read everything published and subscribed so far.
+    /// Waits until the server has handled everything published and subscribed so far. The client's own flush only
+    /// waits for its socket; here a message goes to the server and back.
     pub async fn flush(&self) -> Result<(), PublishError> {
-        let lost = || PublishError::Disconnected {
-            subject: "(flush)".to_owned(),
+        let lost = || PublishError::Disconnected { subject: "(flush)".to_owned() };
+        let (slot, echo) = self.0.waiting.one("");
+        let there_and_back = async {
+            self.send(&slot.subject(), None, Headers::new(), Bytes::new()).await?;
+            echo.await.map(|_| ()).map_err(|_| lost())
         };
-        match timeout(self.0.options.flush_timeout.get(), self.0.client.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(lost()),
+        match timeout(self.0.options.flush_timeout.get(), there_and_back).await {
+            Ok(done) => done,
+            Err(_) => Err(lost()),
         }
     }
 
@@ -320,32 +287,20 @@ pub(crate) fn random_token() -> String {
 }
 
 async fn read_credentials(reference: &Secret) -> Result<Login, ConnectError> {
-    let failed = |reason: String| ConnectError::Credentials {
-        reference: reference.to_string(),
-        reason,
-    };
+    let failed = |reason: String| ConnectError::Credentials { reference: reference.to_string(), reason };
     let text = match reference {
-        Secret::File(path) => tokio::fs::read_to_string(path)
-            .await
-            .map_err(|e| failed(e.to_string()))?,
+        Secret::File(path) => tokio::fs::read_to_string(path).await.map_err(|e| failed(e.to_string()))?,
         Secret::Env(name) => std::env::var(name).map_err(|e| failed(e.to_string()))?,
     };
     Ok(Login::from_secret(&text))
 }
 
-fn client_options(
-    options: &Options,
-    login: &Login,
-    link: &Arc<Link>,
-) -> Result<ConnectOptions, ConnectError> {
+fn client_options(options: &Options, login: &Login, link: &Arc<Link>) -> Result<ConnectOptions, ConnectError> {
     let base = ConnectOptions::new();
     let base = match login.clone() {
         Login::None => base,
         Login::Creds(text) => base.credentials(&text).map_err(|e| ConnectError::Credentials {
-            reference: options
-                .credentials
-                .as_ref()
-                .map_or("memory".to_owned(), Secret::to_string),
+            reference: options.credentials.as_ref().map_or("memory".to_owned(), Secret::to_string),
             reason: e.to_string(),
         })?,
         Login::Token(token) => base.token(token),
@@ -362,14 +317,8 @@ fn client_options(
         .subscription_capacity(options.subscription_capacity)
         .max_reconnects(None)
         .reconnect_delay_callback(move |attempts| {
-            let doubled = 1u64
-                .checked_shl(u32::try_from(attempts.min(20)).unwrap_or(20))
-                .unwrap_or(u64::MAX);
-            if attempts <= 1 {
-                Duration::ZERO
-            } else {
-                Duration::from_millis(doubled).min(pause_max)
-            }
+            let doubled = 1u64.checked_shl(u32::try_from(attempts.min(20)).unwrap_or(20)).unwrap_or(u64::MAX);
+            if attempts <= 1 { Duration::ZERO } else { Duration::from_millis(doubled).min(pause_max) }
         })
         .event_callback(move |event| {
             let link = link.clone();
@@ -388,10 +337,7 @@ async fn connect_client(
     let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
     let mut pause = Duration::from_millis(20);
     loop {
-        let error = match client_options(options, login, link)?
-            .connect(&addresses[..])
-            .await
-        {
+        let error = match client_options(options, login, link)?.connect(&addresses[..]).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
@@ -404,10 +350,9 @@ async fn connect_client(
             ConnectErrorKind::Tls => return Err(ConnectError::Tls { url: url(), reason }),
             kind if Instant::now() + pause >= until => {
                 return Err(match kind {
-                    ConnectErrorKind::TimedOut => ConnectError::Timeout {
-                        url: url(),
-                        after: options.start_timeout.get(),
-                    },
+                    ConnectErrorKind::TimedOut => {
+                        ConnectError::Timeout { url: url(), after: options.start_timeout.get() }
+                    }
                     _ => ConnectError::NoServer { url: url(), reason },
                 });
             }

@@ -96,20 +96,13 @@ struct InfoAnswer {
 
 impl Bus {
     /// Makes the durable consumer, or changes it to be as wanted, and returns what pulls from it.
-    pub async fn consumer(
-        &self,
-        stream: &str,
-        durable: &str,
-        spec: &ConsumerSpec,
-    ) -> Result<Puller, StreamError> {
+    pub async fn consumer(&self, stream: &str, durable: &str, spec: &ConsumerSpec) -> Result<Puller, StreamError> {
         self.ensure_consumer(stream, durable, spec).await?;
         let prefix = format!("_INBOX.{}", random_token());
         let subscribed = self.subscribe(&format!("{prefix}.*"), None).await;
         let deliveries = subscribed.map_err(|_| StreamError::Call {
             stream: stream.to_owned(),
-            source: CallError::Disconnected {
-                subject: prefix.clone(),
-            },
+            source: CallError::Disconnected { subject: prefix.clone() },
         })?;
         Ok(Puller {
             prefix,
@@ -128,30 +121,16 @@ impl Bus {
     pub async fn delete_consumer(&self, stream: &str, durable: &str) -> Result<(), StreamError> {
         let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{durable}");
         match self.api::<_, Value>(stream, &subject, &json!({})).await {
-            Ok(_)
-            | Err(StreamError::Refused {
-                code: code::CONSUMER_NOT_FOUND,
-                ..
-            }) => Ok(()),
+            Ok(_) | Err(StreamError::Refused { code: code::CONSUMER_NOT_FOUND, .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     async fn consumer_answer(&self, stream: &str, durable: &str) -> Result<InfoAnswer, StreamError> {
-        self.api(
-            stream,
-            &format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"),
-            &json!({}),
-        )
-        .await
+        self.api(stream, &format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"), &json!({})).await
     }
 
-    async fn ensure_consumer(
-        &self,
-        stream: &str,
-        durable: &str,
-        spec: &ConsumerSpec,
-    ) -> Result<(), StreamError> {
+    async fn ensure_consumer(&self, stream: &str, durable: &str, spec: &ConsumerSpec) -> Result<(), StreamError> {
         let mut config = config_of(durable, spec);
         match self.consumer_answer(stream, durable).await {
             Ok(present) => {
@@ -167,10 +146,7 @@ impl Bus {
                     map.retain(|_, value| !value.is_null());
                 }
             }
-            Err(StreamError::Refused {
-                code: code::CONSUMER_NOT_FOUND,
-                ..
-            }) => {}
+            Err(StreamError::Refused { code: code::CONSUMER_NOT_FOUND, .. }) => {}
             Err(error) => return Err(error),
         }
         let mut subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{durable}");
@@ -179,10 +155,9 @@ impl Bus {
         }
         let request = json!({ "stream_name": stream, "config": config, "action": "" });
         match self.api::<_, Value>(stream, &subject, &request).await {
-            Err(StreamError::Refused { reason, .. }) => Err(StreamError::Incompatible {
-                stream: format!("{stream}, consumer {durable}"),
-                reason,
-            }),
+            Err(StreamError::Refused { reason, .. }) => {
+                Err(StreamError::Incompatible { stream: format!("{stream}, consumer {durable}"), reason })
+            }
             other => other.map(|_| ()),
         }
     }
@@ -250,19 +225,13 @@ enum Step {
 
 impl Puller {
     /// Waits until `max_messages` are here or `expires` has passed, whichever comes first. Empty when nothing came.
-    pub async fn batch(
-        &mut self,
-        max_messages: usize,
-        max_bytes: usize,
-        expires: Duration,
-    ) -> Vec<JobDelivery> {
+    pub async fn batch(&mut self, max_messages: usize, max_bytes: usize, expires: Duration) -> Vec<JobDelivery> {
         let until = Instant::now() + expires;
         let mut pause = Duration::from_millis(10);
         let mut max_bytes = max_bytes;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if self.pull.is_none() && (left.is_zero() || !self.send_pull(max_messages, max_bytes, left).await)
-            {
+            if self.pull.is_none() && (left.is_zero() || !self.send_pull(max_messages, max_bytes, left).await) {
                 if left.is_zero() {
                     return Vec::new();
                 }
@@ -281,10 +250,7 @@ impl Puller {
                 Step::Repair(reason) => {
                     self.bus.0.link.counters.consumer_repairs.add_one();
                     tracing::warn!(stream = %self.stream, consumer = %self.durable, reason, "making a consumer again");
-                    let repaired = self
-                        .bus
-                        .ensure_consumer(&self.stream, &self.durable, &self.spec)
-                        .await;
+                    let repaired = self.bus.ensure_consumer(&self.stream, &self.durable, &self.spec).await;
                     if let Err(error) = repaired {
                         tracing::debug!(stream = %self.stream, consumer = %self.durable, %error, "not yet");
                         sleep_until((Instant::now() + pause).min(until)).await;
@@ -329,17 +295,9 @@ impl Puller {
         let reply = format!("{}.{}", self.prefix, self.pulls);
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.durable);
         let body = Bytes::from(request.to_string());
-        let sent = self
-            .bus
-            .send(&subject, Some(reply.clone()), Headers::new(), body)
-            .await;
+        let sent = self.bus.send(&subject, Some(reply.clone()), Headers::new(), body).await;
         if sent.is_ok() {
-            self.pull = Some(Pull {
-                subject: reply,
-                got: VecDeque::new(),
-                wanted,
-                heartbeat,
-            });
+            self.pull = Some(Pull { subject: reply, got: VecDeque::new(), wanted, heartbeat });
         }
         sent.is_ok()
     }
@@ -408,11 +366,7 @@ pub struct JobDelivery {
 impl std::fmt::Debug for JobDelivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without the payload, which may be a prompt.
-        write!(
-            f,
-            "JobDelivery({} #{}, delivery {})",
-            self.subject, self.sequence, self.delivered
-        )
+        write!(f, "JobDelivery({} #{}, delivery {})", self.subject, self.sequence, self.delivered)
     }
 }
 
@@ -449,20 +403,13 @@ impl JobDelivery {
 
     /// Says that it is done, and waits until the server knows.
     pub async fn double_ack(&self, within: Duration) -> Result<(), ConsumeError> {
-        let said = self
-            .bus
-            .request(&self.ack, Headers::new(), Bytes::from_static(b"+ACK"), within)
-            .await;
-        said.map(|_| ()).map_err(|source| ConsumeError::Ack {
-            sequence: self.sequence,
-            source,
-        })
+        let said = self.bus.request(&self.ack, Headers::new(), Bytes::from_static(b"+ACK"), within).await;
+        said.map(|_| ()).map_err(|source| ConsumeError::Ack { sequence: self.sequence, source })
     }
 
     /// Gives it back, to be delivered again after `delay`.
     pub async fn nak(&self, delay: Duration) -> Result<(), ConsumeError> {
-        self.say(Bytes::from(format!("-NAK {}", json!({ "delay": nanos(delay) }))))
-            .await
+        self.say(Bytes::from(format!("-NAK {}", json!({ "delay": nanos(delay) })))).await
     }
 
     /// Says that it is still being worked on: its time begins anew.
@@ -477,9 +424,6 @@ impl JobDelivery {
 
     async fn say(&self, what: Bytes) -> Result<(), ConsumeError> {
         let sent = self.bus.publish(&self.ack, Headers::new(), what).await;
-        sent.map_err(|source| ConsumeError::Send {
-            sequence: self.sequence,
-            source,
-        })
+        sent.map_err(|source| ConsumeError::Send { sequence: self.sequence, source })
     }
 }

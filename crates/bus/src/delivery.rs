@@ -34,10 +34,8 @@ impl Delivery {
 
     /// The payload as a protobuf message.
     pub fn decode<M: prost::Message + Default>(&self) -> Result<M, CallError> {
-        M::decode(self.payload.clone()).map_err(|source| CallError::Decode {
-            subject: self.subject.clone(),
-            reason: source.to_string(),
-        })
+        M::decode(self.payload.clone())
+            .map_err(|source| CallError::Decode { subject: self.subject.clone(), reason: source.to_string() })
     }
 
     pub(crate) fn header_u64(&self, name: &str) -> Option<u64> {

@@ -35,11 +35,7 @@ pub enum PublishError {
     #[error(
         "a message of {size} bytes for `{subject}` is above the server's max_payload of {max}: use the object store"
     )]
-    TooLarge {
-        subject: String,
-        size: usize,
-        max: usize,
-    },
+    TooLarge { subject: String, size: usize, max: usize },
     #[error("`{subject}` is not a subject that can be published to")]
     BadSubject { subject: String },
     #[error("the connection to NATS is down or too slow: nothing could be sent to `{subject}`")]
@@ -111,18 +107,12 @@ pub enum StreamError {
          move its messages away and delete it, or name another one"
     )]
     Incompatible { stream: String, reason: String },
-    #[error(
-        "the NATS server has no room for stream `{stream}` ({reason}): lower its max_bytes or give JetStream more"
-    )]
+    #[error("the NATS server has no room for stream `{stream}` ({reason}): lower its max_bytes or give JetStream more")]
     NoRoom { stream: String, reason: String },
     #[error("JetStream is not enabled on this NATS server or for this account: enable it")]
     NoJetStream,
     #[error("JetStream refuses a request for stream `{stream}`: {reason} (code {code})")]
-    Refused {
-        stream: String,
-        code: u64,
-        reason: String,
-    },
+    Refused { stream: String, code: u64, reason: String },
     #[error("JetStream did not answer for stream `{stream}`")]
     Call { stream: String, source: CallError },
 }
@@ -151,11 +141,7 @@ pub enum StoreError {
     #[error("no acknowledgement for `{subject}` within {after:?}: it may or may not be stored")]
     Timeout { subject: String, after: Duration },
     #[error("the stream behind `{subject}` refuses the message: {reason} (code {code})")]
-    Refused {
-        subject: String,
-        code: u64,
-        reason: String,
-    },
+    Refused { subject: String, code: u64, reason: String },
     #[error("the answer of the stream behind `{subject}` cannot be understood: {reason}")]
     BadAnswer { subject: String, reason: String },
     #[error("the connection to NATS closed while waiting for `{subject}`: it may or may not be stored")]
@@ -182,10 +168,7 @@ impl StoreError {
 
     /// Whether the message may have been stored although this error came back: repeat it with the same id.
     pub fn is_unclear(&self) -> bool {
-        matches!(
-            self,
-            StoreError::Timeout { .. } | StoreError::Disconnected { .. } | StoreError::BadAnswer { .. }
-        )
+        matches!(self, StoreError::Timeout { .. } | StoreError::Disconnected { .. } | StoreError::BadAnswer { .. })
     }
 }
 

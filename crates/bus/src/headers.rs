@@ -37,18 +37,14 @@ impl Headers {
         let Ok(name) = name.parse::<HeaderName>() else {
             return;
         };
-        let value = value
-            .parse::<HeaderValue>()
-            .or_else(|_| value.replace(['\r', '\n'], " ").parse());
+        let value = value.parse::<HeaderValue>().or_else(|_| value.replace(['\r', '\n'], " ").parse());
         if let Ok(value) = value {
             self.0.insert(name, value);
         }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(name.parse::<HeaderName>().ok()?)
-            .map(HeaderValue::as_str)
+        self.0.get(name.parse::<HeaderName>().ok()?).map(HeaderValue::as_str)
     }
 
     pub fn traceparent(&self) -> Option<&str> {
@@ -80,9 +76,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_break_out_of_its_line() {
-        let headers = Headers::new()
-            .with("X", "a\r\nNats-Msg-Id: forged")
-            .with("bad name", "v");
+        let headers = Headers::new().with("X", "a\r\nNats-Msg-Id: forged").with("bad name", "v");
         assert_eq!(headers.get("X"), Some("a  Nats-Msg-Id: forged"));
         assert_eq!(headers.get("Nats-Msg-Id"), None);
         assert_eq!(headers.get("bad name"), None);

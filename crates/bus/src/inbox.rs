@@ -22,14 +22,8 @@ pub(crate) struct Forbidden;
 pub(crate) type Answer = Result<Delivery, Forbidden>;
 
 enum Entry {
-    One {
-        subject: String,
-        to: oneshot::Sender<Answer>,
-    },
-    Many {
-        to: mpsc::Sender<Delivery>,
-        overflowed: Arc<AtomicBool>,
-    },
+    One { subject: String, to: oneshot::Sender<Answer> },
+    Many { to: mpsc::Sender<Delivery>, overflowed: Arc<AtomicBool> },
 }
 
 /// Everybody who waits on this connection.
@@ -42,12 +36,7 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn new(prefix: String, counters: Arc<Counters>) -> Arc<Waiting> {
-        Arc::new(Waiting {
-            prefix,
-            next: AtomicU64::new(1),
-            entries: Mutex::default(),
-            counters,
-        })
+        Arc::new(Waiting { prefix, next: AtomicU64::new(1), entries: Mutex::default(), counters })
     }
 
     /// The subject that the dispatcher subscribes to.
@@ -62,45 +51,26 @@ impl Waiting {
     /// A place for one answer to a publish on `subject`.
     pub(crate) fn one(self: &Arc<Self>, subject: &str) -> (Slot, oneshot::Receiver<Answer>) {
         let (to, from) = oneshot::channel();
-        (
-            self.add(Entry::One {
-                subject: subject.to_owned(),
-                to,
-            }),
-            from,
-        )
+        (self.add(Entry::One { subject: subject.to_owned(), to }), from)
     }
 
     /// A place for many messages.
     pub(crate) fn many(self: &Arc<Self>, capacity: usize) -> Inbox {
         let (to, from) = mpsc::channel(capacity.max(1));
         let overflowed = Arc::new(AtomicBool::new(false));
-        let slot = self.add(Entry::Many {
-            to,
-            overflowed: overflowed.clone(),
-        });
-        Inbox {
-            slot,
-            from,
-            overflowed,
-        }
+        let slot = self.add(Entry::Many { to, overflowed: overflowed.clone() });
+        Inbox { slot, from, overflowed }
     }
 
     fn add(self: &Arc<Self>, entry: Entry) -> Slot {
         let token = self.next.fetch_add(1, Relaxed);
         self.lock().insert(token, entry);
-        Slot {
-            waiting: self.clone(),
-            token,
-        }
+        Slot { waiting: self.clone(), token }
     }
 
     /// Hands a message to whoever waits for it.
     pub(crate) fn deliver(&self, message: Delivery) {
-        let token = message
-            .subject
-            .get(self.prefix.len() + 1..)
-            .and_then(|t| u64::from_str_radix(t, 16).ok());
+        let token = message.subject.get(self.prefix.len() + 1..).and_then(|t| u64::from_str_radix(t, 16).ok());
         let mut entries = self.lock();
         let Some(token) = token else { return };
         match entries.get(&token) {

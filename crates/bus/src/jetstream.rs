@@ -45,57 +45,35 @@ impl ApiError {
         match self.err_code {
             code::STREAM_NOT_FOUND => StreamError::NotFound { stream },
             code::INSUFFICIENT_RESOURCES | code::MEMORY_EXCEEDED | code::STORAGE_EXCEEDED => {
-                StreamError::NoRoom {
-                    stream,
-                    reason: self.description,
-                }
+                StreamError::NoRoom { stream, reason: self.description }
             }
             code::NOT_ENABLED | code::NOT_ENABLED_FOR_ACCOUNT => StreamError::NoJetStream,
-            code => StreamError::Refused {
-                stream,
-                code,
-                reason: self.description,
-            },
+            code => StreamError::Refused { stream, code, reason: self.description },
         }
     }
 }
 
 impl Bus {
     /// One request of the API about `stream`.
-    pub(crate) async fn api<Req, Rep>(
-        &self,
-        stream: &str,
-        subject: &str,
-        request: &Req,
-    ) -> Result<Rep, StreamError>
+    pub(crate) async fn api<Req, Rep>(&self, stream: &str, subject: &str, request: &Req) -> Result<Rep, StreamError>
     where
         Req: Serialize,
         Rep: DeserializeOwned,
     {
         let undecodable = |reason: String| StreamError::Call {
             stream: stream.to_owned(),
-            source: CallError::Decode {
-                subject: subject.to_owned(),
-                reason,
-            },
+            source: CallError::Decode { subject: subject.to_owned(), reason },
         };
         let body = serde_json::to_vec(request).map_err(|e| undecodable(e.to_string()))?;
         let within = self.0.options.api_timeout.get();
-        let answer = match self
-            .request(subject, Headers::new(), Bytes::from(body), within)
-            .await
-        {
+        let answer = match self.request(subject, Headers::new(), Bytes::from(body), within).await {
             Ok(answer) => answer,
             Err(CallError::NoResponders { .. }) => return Err(StreamError::NoJetStream),
             Err(source) => {
-                return Err(StreamError::Call {
-                    stream: stream.to_owned(),
-                    source,
-                });
+                return Err(StreamError::Call { stream: stream.to_owned(), source });
             }
         };
-        let envelope: Envelope =
-            serde_json::from_slice(&answer.payload).map_err(|e| undecodable(e.to_string()))?;
+        let envelope: Envelope = serde_json::from_slice(&answer.payload).map_err(|e| undecodable(e.to_string()))?;
         if let Some(error) = envelope.error {
             return Err(error.into_stream_error(stream));
         }

@@ -27,10 +27,7 @@ pub struct LeaseOptions {
 
 impl Default for LeaseOptions {
     fn default() -> LeaseOptions {
-        LeaseOptions {
-            ttl: Duration::from_secs(2),
-            poll: Duration::from_millis(150),
-        }
+        LeaseOptions { ttl: Duration::from_secs(2), poll: Duration::from_millis(150) }
     }
 }
 
@@ -68,13 +65,7 @@ impl Bucket {
             renewed: began,
         };
         renewal.spawn(renewer.run(tell));
-        Lease {
-            bucket: self.clone(),
-            key: key.to_owned(),
-            bus: self.bus.clone(),
-            held,
-            _renewal: renewal,
-        }
+        Lease { bucket: self.clone(), key: key.to_owned(), bus: self.bus.clone(), held, _renewal: renewal }
     }
 
     /// `None`: somebody else holds it.
@@ -86,10 +77,7 @@ impl Bucket {
             Some(entry) if entry.value.as_ref().is_none_or(|v| v == holder.as_bytes()) => entry.revision,
             Some(_) => return Ok(None),
         };
-        match self
-            .update_with_ttl(key, Bytes::from(holder.to_owned()), revision, ttl)
-            .await
-        {
+        match self.update_with_ttl(key, Bytes::from(holder.to_owned()), revision, ttl).await {
             Ok(revision) => Ok(Some(revision)),
             Err(StoreError::WrongLastSequence { .. }) => Ok(None),
             Err(error) => Err(error.to_string()),
@@ -134,11 +122,7 @@ impl Renewer {
     /// `Err(true)`: lost for certain.
     async fn renew(&mut self) -> Result<u64, bool> {
         let value = Bytes::from(self.holder.clone());
-        match self
-            .bucket
-            .update_with_ttl(&self.key, value, self.revision, self.ttl)
-            .await
-        {
+        match self.bucket.update_with_ttl(&self.key, value, self.revision, self.ttl).await {
             Ok(revision) => Ok(revision),
             Err(StoreError::WrongLastSequence { .. }) => match self.bucket.entry(&self.key).await {
                 // A renewal whose receipt was lost: ours all the same.

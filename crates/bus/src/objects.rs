@@ -51,34 +51,17 @@ impl Bus {
         let options = &self.0.options;
         let max = self.object_max();
         if body.len() > max {
-            return Err(ObjectError::TooLarge {
-                size: body.len(),
-                max,
-            });
+            return Err(ObjectError::TooLarge { size: body.len(), max });
         }
         let name = data_encoding::BASE32_NOPAD.encode(&rand::random::<[u8; 16]>());
         let subject = format!("$O.{bucket}.C.{name}");
-        let part = usize::try_from(options.object_chunk.0)
-            .unwrap_or(usize::MAX)
-            .clamp(1, self.max_payload().max(1));
+        let part = usize::try_from(options.object_chunk.0).unwrap_or(usize::MAX).clamp(1, self.max_payload().max(1));
         let mut rest = body.clone();
         while !rest.is_empty() {
             let chunk = rest.split_to(part.min(rest.len()));
-            self.store(
-                &subject,
-                Headers::new(),
-                Fence::none(),
-                chunk,
-                options.api_timeout.get(),
-            )
-            .await?;
+            self.store(&subject, Headers::new(), Fence::none(), chunk, options.api_timeout.get()).await?;
         }
-        Ok(ObjectRef {
-            bucket: bucket.to_owned(),
-            name,
-            size: body.len() as u64,
-            digest: digest_of(&body),
-        })
+        Ok(ObjectRef { bucket: bucket.to_owned(), name, size: body.len() as u64, digest: digest_of(&body) })
     }
 
     /// Fetches a stored body and checks that it is the one that was stored.
@@ -89,12 +72,8 @@ impl Bus {
             return Err(ObjectError::TooLarge { size, max });
         }
         let subject = format!("$O.{}.C.{}", object.bucket, object.name);
-        let gone = || ObjectError::Gone {
-            name: object.name.clone(),
-        };
-        let corrupt = || ObjectError::Corrupt {
-            name: object.name.clone(),
-        };
+        let gone = || ObjectError::Gone { name: object.name.clone() };
+        let corrupt = || ObjectError::Corrupt { name: object.name.clone() };
         let mut parts = match self.read_from(&stream_name(&object.bucket), &subject, 1).await {
             Err(StreamError::NotFound { .. }) => return Err(gone()),
             other => other?,
@@ -118,8 +97,7 @@ impl Bus {
     /// Removes a stored body before its time.
     pub async fn delete_object(&self, object: &ObjectRef) -> Result<(), ObjectError> {
         let subject = format!("$O.{}.C.{}", object.bucket, object.name);
-        self.purge_up_to(&stream_name(&object.bucket), &subject, u64::MAX - 1)
-            .await?;
+        self.purge_up_to(&stream_name(&object.bucket), &subject, u64::MAX - 1).await?;
         Ok(())
     }
 }

@@ -45,11 +45,14 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Address of the server, or several with commas between them.
+    /// Address of the server, or several with commas between them. Set by the process, like the next two.
+    #[serde(skip)]
     pub url: String,
     /// `file:/path` or `os.environ/NAME`: a `.creds` text, a token or `user:password`. Absent: none.
+    #[serde(skip)]
     pub credentials: Option<Secret>,
     /// Name under which the server shows this connection.
+    #[serde(skip)]
     pub name: String,
     /// How long one attempt to connect may take.
     pub connect_timeout: Span,

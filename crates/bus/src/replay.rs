@@ -49,10 +49,7 @@ impl Replay {
         if self.ready.is_empty() {
             self.fill().await?;
         }
-        Ok(self
-            .ready
-            .pop_front()
-            .inspect(|message| self.last = message.sequence))
+        Ok(self.ready.pop_front().inspect(|message| self.last = message.sequence))
     }
 
     /// The next messages, as many as one batch brings; empty at the end.
@@ -111,23 +108,12 @@ impl Replay {
         let options = &self.bus.0.options;
         let batch = options.replay_batch.max(1);
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
-        let failed = |source: CallError| StreamError::Call {
-            stream: self.stream.clone(),
-            source,
-        };
-        let late = || {
-            failed(CallError::Timeout {
-                subject: subject.clone(),
-                after: options.api_timeout.get(),
-            })
-        };
+        let failed = |source: CallError| StreamError::Call { stream: self.stream.clone(), source };
+        let late = || failed(CallError::Timeout { subject: subject.clone(), after: options.api_timeout.get() });
         let mut inbox = self.bus.inbox_for(batch + 2);
         let request = json!({ "seq": self.next, "next_by_subj": self.subject, "batch": batch });
         let body = Bytes::from(request.to_string());
-        let sent = self
-            .bus
-            .send(&subject, Some(inbox.subject()), Headers::new(), body)
-            .await;
+        let sent = self.bus.send(&subject, Some(inbox.subject()), Headers::new(), body).await;
         sent.map_err(|e| failed(CallError::Publish(e)))?;
         let mut got = VecDeque::new();
         loop {
@@ -141,17 +127,11 @@ impl Replay {
             match delivery.status {
                 Some(Status::END_OF_BATCH | Status::NOT_FOUND) => break,
                 Some(Status::NO_RESPONDERS) => {
-                    return Err(StreamError::NotFound {
-                        stream: self.stream.clone(),
-                    });
+                    return Err(StreamError::NotFound { stream: self.stream.clone() });
                 }
                 Some(Status(code)) => {
                     let reason = delivery.description.unwrap_or_default();
-                    return Err(StreamError::Refused {
-                        stream: self.stream.clone(),
-                        code: u64::from(code),
-                        reason,
-                    });
+                    return Err(StreamError::Refused { stream: self.stream.clone(), code: u64::from(code), reason });
                 }
                 None => {}
             }

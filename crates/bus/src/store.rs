@@ -29,17 +29,11 @@ impl Fence {
     }
 
     pub fn id(id: impl Into<String>) -> Fence {
-        Fence {
-            msg_id: Some(id.into()),
-            ..Fence::default()
-        }
+        Fence { msg_id: Some(id.into()), ..Fence::default() }
     }
 
     pub fn after_subject_seq(sequence: u64) -> Fence {
-        Fence {
-            expected_last_subject_seq: Some(sequence),
-            ..Fence::default()
-        }
+        Fence { expected_last_subject_seq: Some(sequence), ..Fence::default() }
     }
 
     #[must_use]
@@ -93,20 +87,14 @@ impl Bus {
         payload: Bytes,
         within: Duration,
     ) -> Result<Stored, StoreError> {
-        let late = || StoreError::Timeout {
-            subject: subject.to_owned(),
-            after: within,
-        };
+        let late = || StoreError::Timeout { subject: subject.to_owned(), after: within };
         let until = tokio::time::Instant::now() + within;
         let permit = tokio::time::timeout(within, self.0.store_permits.acquire()).await;
         let _permit = match permit {
             Ok(Ok(permit)) => permit,
             // Nothing was sent, so this is not an unclear one.
             Ok(Err(_)) | Err(_) => {
-                return Err(PublishError::Disconnected {
-                    subject: subject.to_owned(),
-                }
-                .into());
+                return Err(PublishError::Disconnected { subject: subject.to_owned() }.into());
             }
         };
         let left = until.saturating_duration_since(tokio::time::Instant::now());
@@ -130,37 +118,18 @@ impl Bus {
 
 fn read_ack(subject: &str, payload: &[u8]) -> Result<Stored, StoreError> {
     let subject = || subject.to_owned();
-    let ack: PubAck = serde_json::from_slice(payload).map_err(|e| StoreError::BadAnswer {
-        subject: subject(),
-        reason: e.to_string(),
-    })?;
-    let Some(ApiError {
-        err_code,
-        description: reason,
-    }) = ack.error
-    else {
-        return Ok(Stored {
-            stream: ack.stream,
-            sequence: ack.seq,
-            duplicate: ack.duplicate,
-        });
+    let ack: PubAck = serde_json::from_slice(payload)
+        .map_err(|e| StoreError::BadAnswer { subject: subject(), reason: e.to_string() })?;
+    let Some(ApiError { err_code, description: reason }) = ack.error else {
+        return Ok(Stored { stream: ack.stream, sequence: ack.seq, duplicate: ack.duplicate });
     };
     Err(match err_code {
-        code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT => StoreError::WrongLastSequence {
-            subject: subject(),
-            reason,
-        },
-        code::STORE_FAILED
-        | code::INSUFFICIENT_RESOURCES
-        | code::STORAGE_EXCEEDED
-        | code::MEMORY_EXCEEDED => StoreError::Full {
-            subject: subject(),
-            reason,
-        },
-        code => StoreError::Refused {
-            subject: subject(),
-            code,
-            reason,
-        },
+        code::WRONG_LAST_SEQUENCE | code::WRONG_LAST_SEQUENCE_CONSTANT => {
+            StoreError::WrongLastSequence { subject: subject(), reason }
+        }
+        code::STORE_FAILED | code::INSUFFICIENT_RESOURCES | code::STORAGE_EXCEEDED | code::MEMORY_EXCEEDED => {
+            StoreError::Full { subject: subject(), reason }
+        }
+        code => StoreError::Refused { subject: subject(), code, reason },
     })
 }

@@ -85,11 +85,8 @@ impl StreamSpec {
         let limit = |limit: Option<u64>| limit.map_or(json!(-1), |l| json!(l));
         let max_age = self.max_age.map_or(0, nanos);
         // The server refuses a window longer than the age.
-        let window = if max_age == 0 {
-            nanos(self.duplicate_window)
-        } else {
-            nanos(self.duplicate_window).min(max_age)
-        };
+        let window =
+            if max_age == 0 { nanos(self.duplicate_window) } else { nanos(self.duplicate_window).min(max_age) };
         let mut config = json!({
             "name": self.name,
             "subjects": self.subjects,
@@ -148,18 +145,8 @@ impl StoredMessage {
     pub(crate) fn from_direct(delivery: Delivery) -> Option<StoredMessage> {
         let sequence = delivery.header_u64(headers::SEQUENCE)?;
         let subject = delivery.headers.get(headers::SUBJECT)?.to_owned();
-        let time = delivery
-            .headers
-            .get(headers::TIME_STAMP)
-            .and_then(parse_time)
-            .unwrap_or_default();
-        Some(StoredMessage {
-            subject,
-            sequence,
-            time,
-            headers: delivery.headers,
-            payload: delivery.payload,
-        })
+        let time = delivery.headers.get(headers::TIME_STAMP).and_then(parse_time).unwrap_or_default();
+        Some(StoredMessage { subject, sequence, time, headers: delivery.headers, payload: delivery.payload })
     }
 }
 
@@ -197,15 +184,10 @@ impl Bus {
             Err(StreamError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let created = self
-            .api::<_, Value>(name, &format!("$JS.API.STREAM.CREATE.{name}"), &wanted)
-            .await;
+        let created = self.api::<_, Value>(name, &format!("$JS.API.STREAM.CREATE.{name}"), &wanted).await;
         match created {
             // Somebody else made it at the same moment, perhaps with other settings.
-            Err(StreamError::Refused {
-                code: code::NAME_IN_USE,
-                ..
-            }) => {
+            Err(StreamError::Refused { code: code::NAME_IN_USE, .. }) => {
                 let info = self.raw_info(name).await?;
                 self.update_stream(name, &info.config, wanted).await
             }
@@ -214,16 +196,10 @@ impl Bus {
     }
 
     async fn update_stream(&self, name: &str, present: &Value, wanted: Value) -> Result<(), StreamError> {
-        let incompatible = |reason: String| StreamError::Incompatible {
-            stream: name.to_owned(),
-            reason,
-        };
+        let incompatible = |reason: String| StreamError::Incompatible { stream: name.to_owned(), reason };
         for key in ["retention", "storage"] {
             if present[key] != wanted[key] {
-                return Err(incompatible(format!(
-                    "{key} is {}, wanted {}",
-                    present[key], wanted[key]
-                )));
+                return Err(incompatible(format!("{key} is {}, wanted {}", present[key], wanted[key])));
             }
         }
         let Value::Object(wanted) = wanted else {
@@ -242,9 +218,7 @@ impl Bus {
         if let Some(map) = merged.as_object_mut() {
             map.extend(wanted);
         }
-        let updated = self
-            .api::<_, Value>(name, &format!("$JS.API.STREAM.UPDATE.{name}"), &merged)
-            .await;
+        let updated = self.api::<_, Value>(name, &format!("$JS.API.STREAM.UPDATE.{name}"), &merged).await;
         match updated {
             Err(StreamError::Refused { reason, .. }) => Err(incompatible(reason)),
             other => other.map(|_| ()),
@@ -252,22 +226,15 @@ impl Bus {
     }
 
     async fn raw_info(&self, stream: &str) -> Result<InfoAnswer, StreamError> {
-        self.api(stream, &format!("$JS.API.STREAM.INFO.{stream}"), &Empty {})
-            .await
+        self.api(stream, &format!("$JS.API.STREAM.INFO.{stream}"), &Empty {}).await
     }
 
     pub async fn stream_info(&self, stream: &str) -> Result<StreamInfo, StreamError> {
         let info = self.raw_info(stream).await?;
-        let created = info
-            .created
-            .parse::<jiff::Timestamp>()
-            .map_err(|e| StreamError::Call {
-                stream: stream.to_owned(),
-                source: CallError::Decode {
-                    subject: "created".to_owned(),
-                    reason: e.to_string(),
-                },
-            })?;
+        let created = info.created.parse::<jiff::Timestamp>().map_err(|e| StreamError::Call {
+            stream: stream.to_owned(),
+            source: CallError::Decode { subject: "created".to_owned(), reason: e.to_string() },
+        })?;
         Ok(StreamInfo {
             first_sequence: info.state.first_seq,
             last_sequence: info.state.last_seq,
@@ -278,11 +245,7 @@ impl Bus {
     }
 
     /// The newest message on a subject, which may hold wildcards.
-    pub async fn last_by_subject(
-        &self,
-        stream: &str,
-        subject: &str,
-    ) -> Result<Option<StoredMessage>, StreamError> {
+    pub async fn last_by_subject(&self, stream: &str, subject: &str) -> Result<Option<StoredMessage>, StreamError> {
         self.direct_get(stream, &json!({ "last_by_subj": subject })).await
     }
 
@@ -293,18 +256,13 @@ impl Bus {
 
     async fn direct_get(&self, stream: &str, request: &Value) -> Result<Option<StoredMessage>, StreamError> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
-        let failed = |source: CallError| StreamError::Call {
-            stream: stream.to_owned(),
-            source,
-        };
+        let failed = |source: CallError| StreamError::Call { stream: stream.to_owned(), source };
         let within = self.0.options.api_timeout.get();
         let body = Bytes::from(request.to_string());
         let answer = match self.request(&subject, Headers::new(), body, within).await {
             // Nobody serves direct reads of a stream that is not there.
             Err(CallError::NoResponders { .. }) => {
-                return Err(StreamError::NotFound {
-                    stream: stream.to_owned(),
-                });
+                return Err(StreamError::NotFound { stream: stream.to_owned() });
             }
             other => other.map_err(failed)?,
         };
@@ -316,10 +274,7 @@ impl Bus {
                 reason: answer.description.unwrap_or_default(),
             }),
             None => StoredMessage::from_direct(answer).map(Some).ok_or_else(|| {
-                failed(CallError::Decode {
-                    subject,
-                    reason: "the answer names no sequence".to_owned(),
-                })
+                failed(CallError::Decode { subject, reason: "the answer names no sequence".to_owned() })
             }),
         }
     }
@@ -331,32 +286,23 @@ impl Bus {
             purged: u64,
         }
         let request = json!({ "filter": subject, "seq": sequence.saturating_add(1) });
-        let purged: Purged = self
-            .api(stream, &format!("$JS.API.STREAM.PURGE.{stream}"), &request)
-            .await?;
+        let purged: Purged = self.api(stream, &format!("$JS.API.STREAM.PURGE.{stream}"), &request).await?;
         Ok(purged.purged)
     }
 
     /// Removes one message. `false` when it was not there.
     pub async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, StreamError> {
         let request = json!({ "seq": sequence, "no_erase": true });
-        let deleted = self
-            .api::<_, Value>(stream, &format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &request)
-            .await;
+        let deleted = self.api::<_, Value>(stream, &format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &request).await;
         match deleted {
             Ok(_) => Ok(true),
-            Err(StreamError::Refused {
-                code: code::SEQUENCE_NOT_FOUND | code::MESSAGE_NOT_FOUND,
-                ..
-            }) => Ok(false),
+            Err(StreamError::Refused { code: code::SEQUENCE_NOT_FOUND | code::MESSAGE_NOT_FOUND, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Removes a stream and everything in it.
     pub async fn delete_stream(&self, stream: &str) -> Result<(), StreamError> {
-        self.api::<_, Value>(stream, &format!("$JS.API.STREAM.DELETE.{stream}"), &Empty {})
-            .await
-            .map(|_| ())
+        self.api::<_, Value>(stream, &format!("$JS.API.STREAM.DELETE.{stream}"), &Empty {}).await.map(|_| ())
     }
 }

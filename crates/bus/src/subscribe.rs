@@ -12,11 +12,7 @@ use crate::{connect::Bus, delivery::Delivery, error::SubscribeError};
 impl Bus {
     /// Subscribes; with a group, each message goes to one member of it. [`Bus::flush`] afterwards makes sure that the
     /// server knows before anything else is done.
-    pub async fn subscribe(
-        &self,
-        subject: &str,
-        group: Option<&str>,
-    ) -> Result<Subscription, SubscribeError> {
+    pub async fn subscribe(&self, subject: &str, group: Option<&str>) -> Result<Subscription, SubscribeError> {
         let client = &self.0.client;
         let to = subject.to_owned();
         let subscribed = match group {
@@ -24,12 +20,10 @@ impl Bus {
             Some(group) => client.queue_subscribe(to, group.to_owned()).await,
         };
         let inner = subscribed.map_err(|error| match error.kind() {
-            async_nats::client::SubscribeErrorKind::Other => SubscribeError::Disconnected {
-                subject: subject.to_owned(),
-            },
-            _ => SubscribeError::BadSubject {
-                subject: subject.to_owned(),
-            },
+            async_nats::client::SubscribeErrorKind::Other => {
+                SubscribeError::Disconnected { subject: subject.to_owned() }
+            }
+            _ => SubscribeError::BadSubject { subject: subject.to_owned() },
         })?;
         Ok(Subscription { inner })
     }
@@ -78,8 +72,6 @@ impl Stream for Subscription {
     type Item = Delivery;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
-        self.inner
-            .poll_next_unpin(cx)
-            .map(|message| message.map(Delivery::from))
+        self.inner.poll_next_unpin(cx).map(|message| message.map(Delivery::from))
     }
 }

@@ -81,10 +81,7 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
         ..StreamSpec::new(name, &[subject], max_bytes)
     };
     vec![
-        StreamSpec {
-            discard: Discard::New,
-            ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes.0)
-        },
+        StreamSpec { discard: Discard::New, ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes.0) },
         StreamSpec {
             max_age: Some(options.calls_max_age.get()),
             ..base(CALLS, &tenancy.calls(), options.calls_max_bytes.0)
@@ -100,12 +97,7 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
             max_msgs_per_subject: Some(1),
             ..base(RESULTS, &tenancy.responses(), options.results_max_bytes.0)
         },
-        objects::bodies_spec(
-            BODIES,
-            options.bodies_max_bytes.0,
-            options.bodies_max_age.get(),
-            options.replicas,
-        ),
+        objects::bodies_spec(BODIES, options.bodies_max_bytes.0, options.bodies_max_age.get(), options.replicas),
     ]
 }
 
@@ -120,11 +112,7 @@ pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
 }
 
 /// Makes everything that is missing and changes what differs. Safe to run by every role at every start.
-pub async fn ensure_topology(
-    bus: &Bus,
-    tenancy: Tenancy,
-    options: &StorageOptions,
-) -> Result<(), StreamError> {
+pub async fn ensure_topology(bus: &Bus, tenancy: Tenancy, options: &StorageOptions) -> Result<(), StreamError> {
     for spec in streams(tenancy, options) {
         bus.ensure_stream(&spec).await?;
     }

@@ -41,8 +41,7 @@ impl ServerConf {
 
     /// The text of `nats-server.conf`.
     pub fn render(&self, accounts: &Accounts) -> Result<String, IdentityError> {
-        let preload: Vec<String> =
-            accounts.base()?.iter().map(|(key, token)| format!("  {key}: {token}\n")).collect();
+        let preload: Vec<String> = accounts.base()?.iter().map(|(key, token)| format!("  {key}: {token}\n")).collect();
         // -1 is what the server calls any free port.
         let port = if self.listen.port() == 0 { "-1".to_owned() } else { self.listen.port().to_string() };
         let sync = match self.durability {

@@ -43,7 +43,10 @@ impl Identity {
         let callout = connect("callout", accounts.callout_credentials()?).await?;
         let system = connect("system", accounts.system_credentials()?).await?;
         let questions = callout.subscribe(QUESTIONS, Some(GROUP)).await?;
-        callout.flush().await.map_err(|_| farebox_bus::SubscribeError::Disconnected { subject: QUESTIONS.to_owned() })?;
+        callout
+            .flush()
+            .await
+            .map_err(|_| farebox_bus::SubscribeError::Disconnected { subject: QUESTIONS.to_owned() })?;
         Ok(Identity { deps, callout, system, questions })
     }
 
@@ -81,8 +84,7 @@ impl Identity {
         let Some(reply) = &question.reply else { return };
         let text = String::from_utf8_lossy(&question.payload);
         let deps = &self.deps;
-        let verdict =
-            callout::answer(&text, &deps.keyring, deps.directory.as_ref(), &deps.options, deps.clock.now());
+        let verdict = callout::answer(&text, &deps.keyring, deps.directory.as_ref(), &deps.options, deps.clock.now());
         match verdict {
             Ok(verdict) => {
                 if let Err(error) = self.callout.publish(reply, Headers::new(), verdict.into()).await {

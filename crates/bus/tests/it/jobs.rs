@@ -12,23 +12,12 @@ const ANY: usize = usize::MAX;
 async fn fill(bus: &Bus, count: usize) {
     for i in 0..count {
         let subject = format!("job.{i}");
-        bus.store(
-            &subject,
-            Headers::new(),
-            Fence::none(),
-            Bytes::from(i.to_string()),
-            LONG,
-        )
-        .await
-        .unwrap();
+        bus.store(&subject, Headers::new(), Fence::none(), Bytes::from(i.to_string()), LONG).await.unwrap();
     }
 }
 
 async fn queue(bus: &Bus) {
-    let spec = StreamSpec {
-        retention: Retention::WorkQueue,
-        ..StreamSpec::new("JOBS", &["job.>"], 64 * MIB)
-    };
+    let spec = StreamSpec { retention: Retention::WorkQueue, ..StreamSpec::new("JOBS", &["job.>"], 64 * MIB) };
     bus.ensure_stream(&spec).await.unwrap();
 }
 
@@ -38,16 +27,10 @@ async fn a_job_that_is_not_acknowledged_comes_again() {
     let bus = server.bus().await;
     queue(&bus).await;
     fill(&bus, 1).await;
-    let spec = ConsumerSpec {
-        ack_wait: Duration::from_millis(500),
-        ..ConsumerSpec::default()
-    };
+    let spec = ConsumerSpec { ack_wait: Duration::from_millis(500), ..ConsumerSpec::default() };
     let mut puller = bus.consumer("JOBS", "workers", &spec).await.unwrap();
     let first = puller.next(LONG).await.unwrap();
-    assert_eq!(
-        (first.delivered, first.sequence, first.subject.as_str()),
-        (1, 1, "job.0")
-    );
+    assert_eq!((first.delivered, first.sequence, first.subject.as_str()), (1, 1, "job.0"));
     let second = puller.next(LONG).await.unwrap();
     assert_eq!((second.delivered, second.sequence), (2, 1));
     second.nak(Duration::from_millis(10)).await.unwrap();
@@ -68,10 +51,7 @@ async fn a_batch_waits_for_its_time_and_no_longer() {
     let server = Server::start();
     let bus = server.bus().await;
     queue(&bus).await;
-    let mut puller = bus
-        .consumer("JOBS", "workers", &ConsumerSpec::default())
-        .await
-        .unwrap();
+    let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
     let began = Instant::now();
     assert!(puller.batch(10, ANY, Duration::from_millis(300)).await.is_empty());
     assert!(began.elapsed() >= Duration::from_millis(290) && began.elapsed() < Duration::from_secs(5));
@@ -89,19 +69,8 @@ async fn a_message_above_the_byte_limit_of_a_batch_is_delivered_all_the_same() {
     let server = Server::start();
     let bus = server.bus().await;
     queue(&bus).await;
-    bus.store(
-        "job.big",
-        Headers::new(),
-        Fence::none(),
-        Bytes::from(vec![0; 10_000]),
-        LONG,
-    )
-    .await
-    .unwrap();
-    let mut puller = bus
-        .consumer("JOBS", "workers", &ConsumerSpec::default())
-        .await
-        .unwrap();
+    bus.store("job.big", Headers::new(), Fence::none(), Bytes::from(vec![0; 10_000]), LONG).await.unwrap();
+    let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
     let got = puller.batch(10, 1_000, Duration::from_secs(2)).await;
     assert_eq!(got.iter().map(|j| j.payload.len()).collect::<Vec<_>>(), [10_000]);
 }
@@ -111,60 +80,32 @@ async fn a_batch_that_is_given_up_loses_nothing() {
     let server = Server::start();
     let bus = server.bus().await;
     queue(&bus).await;
-    let mut puller = bus
-        .consumer("JOBS", "workers", &ConsumerSpec::default())
-        .await
-        .unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), puller.batch(3, ANY, LONG))
-            .await
-            .is_err()
-    );
+    let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(50), puller.batch(3, ANY, LONG)).await.is_err());
     fill(&bus, 2).await;
-    assert!(
-        tokio::time::timeout(Duration::from_millis(200), puller.batch(3, ANY, LONG))
-            .await
-            .is_err()
-    );
-    bus.store("job.last", Headers::new(), Fence::none(), Bytes::new(), LONG)
-        .await
-        .unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(200), puller.batch(3, ANY, LONG)).await.is_err());
+    bus.store("job.last", Headers::new(), Fence::none(), Bytes::new(), LONG).await.unwrap();
     let got = puller.batch(3, ANY, LONG).await;
-    assert_eq!(
-        got.iter().map(|j| (j.sequence, j.delivered)).collect::<Vec<_>>(),
-        [(1, 1), (2, 1), (3, 1)]
-    );
+    assert_eq!(got.iter().map(|j| (j.sequence, j.delivered)).collect::<Vec<_>>(), [(1, 1), (2, 1), (3, 1)]);
 }
 
 #[tokio::test]
 async fn one_acknowledgement_stands_for_all_before_it() {
     let server = Server::start();
     let bus = server.bus().await;
-    bus.ensure_stream(&StreamSpec::new("CALLS", &["job.>"], 64 * MIB))
-        .await
-        .unwrap();
+    bus.ensure_stream(&StreamSpec::new("CALLS", &["job.>"], 64 * MIB)).await.unwrap();
     fill(&bus, 100).await;
-    let spec = ConsumerSpec {
-        ack: AckMode::All,
-        max_ack_pending: 20_000,
-        ..ConsumerSpec::default()
-    };
+    let spec = ConsumerSpec { ack: AckMode::All, max_ack_pending: 20_000, ..ConsumerSpec::default() };
     let mut puller = bus.consumer("CALLS", "accounting", &spec).await.unwrap();
     let got = puller.batch(60, ANY, LONG).await;
     got.last().unwrap().double_ack(LONG).await.unwrap();
     let info = puller.info().await.unwrap();
     assert_eq!((info.ack_floor, info.ack_pending, info.pending), (60, 0, 40));
     // A consumer can be put elsewhere: the sink holds the offset.
-    let moved = ConsumerSpec {
-        start: StartAt::Sequence(91),
-        ..spec.clone()
-    };
+    let moved = ConsumerSpec { start: StartAt::Sequence(91), ..spec.clone() };
     let mut puller = bus.consumer("CALLS", "accounting", &moved).await.unwrap();
     let got = puller.batch(100, ANY, Duration::from_millis(300)).await;
-    assert_eq!(
-        got.iter().map(|j| j.sequence).collect::<Vec<_>>(),
-        (91..=100).collect::<Vec<_>>()
-    );
+    assert_eq!(got.iter().map(|j| j.sequence).collect::<Vec<_>>(), (91..=100).collect::<Vec<_>>());
     // Asked for from the start again, it stays where it is.
     got.last().unwrap().double_ack(LONG).await.unwrap();
     let mut puller = bus.consumer("CALLS", "accounting", &spec).await.unwrap();
@@ -177,10 +118,7 @@ async fn a_consumer_outlives_a_killed_server_and_its_own_deletion() {
     let bus = server.bus().await;
     queue(&bus).await;
     fill(&bus, 1).await;
-    let mut puller = bus
-        .consumer("JOBS", "workers", &ConsumerSpec::default())
-        .await
-        .unwrap();
+    let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
     puller.next(LONG).await.unwrap().double_ack(LONG).await.unwrap();
 
     let waiting = puller.next(Duration::from_secs(60));
@@ -188,15 +126,7 @@ async fn a_consumer_outlives_a_killed_server_and_its_own_deletion() {
         server.kill();
         server.restart();
         loop {
-            let stored = bus
-                .store(
-                    "job.x",
-                    Headers::new(),
-                    Fence::id("x"),
-                    Bytes::new(),
-                    Duration::from_secs(1),
-                )
-                .await;
+            let stored = bus.store("job.x", Headers::new(), Fence::id("x"), Bytes::new(), Duration::from_secs(1)).await;
             if stored.is_ok() {
                 break;
             }

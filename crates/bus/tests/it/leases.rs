@@ -6,18 +6,12 @@ use farebox_bus::{Bucket, BucketSpec, Bus, LeaseOptions, StoreError};
 use crate::server::Server;
 
 async fn bucket(bus: &Bus) -> Bucket {
-    let spec = BucketSpec {
-        key_ttl: Some(Duration::from_secs(60)),
-        ..BucketSpec::new("b", 1024 * 1024)
-    };
+    let spec = BucketSpec { key_ttl: Some(Duration::from_secs(60)), ..BucketSpec::new("b", 1024 * 1024) };
     bus.ensure_bucket(&spec).await.unwrap()
 }
 
 fn options() -> LeaseOptions {
-    LeaseOptions {
-        ttl: Duration::from_secs(1),
-        poll: Duration::from_millis(50),
-    }
+    LeaseOptions { ttl: Duration::from_secs(1), poll: Duration::from_millis(50) }
 }
 
 #[tokio::test]
@@ -28,18 +22,12 @@ async fn a_bucket_keeps_the_newest_value_and_refuses_stale_writers() {
     assert_eq!(bucket.get("k").await.unwrap(), None);
     let first = bucket.put("k", Bytes::from_static(b"1")).await.unwrap();
     let second = bucket.update("k", Bytes::from_static(b"2"), first).await.unwrap();
-    let stale = bucket
-        .update("k", Bytes::from_static(b"3"), first)
-        .await
-        .unwrap_err();
+    let stale = bucket.update("k", Bytes::from_static(b"3"), first).await.unwrap_err();
     assert!(matches!(stale, StoreError::WrongLastSequence { .. }));
     assert_eq!(bucket.get("k").await.unwrap().unwrap(), "2");
     let mut watch = bucket.watch().await.unwrap();
     let seen = watch.next().await;
-    assert_eq!(
-        (seen.key.as_str(), seen.value.unwrap().as_ref(), seen.revision),
-        ("k", b"2".as_slice(), second)
-    );
+    assert_eq!((seen.key.as_str(), seen.value.unwrap().as_ref(), seen.revision), ("k", b"2".as_slice(), second));
     bucket.delete("k").await.unwrap();
     assert_eq!(watch.next().await.value, None);
     assert_eq!(bucket.get("k").await.unwrap(), None);
@@ -55,20 +43,12 @@ async fn a_lease_is_kept_and_handed_over_when_released() {
     // Longer than its time: it is renewed, and the other one gets nothing.
     let wanted = options();
     let mut waiting = std::pin::pin!(bucket_two.acquire("guard", "two", &wanted));
-    assert!(
-        tokio::time::timeout(Duration::from_millis(2_500), &mut waiting)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(2_500), &mut waiting).await.is_err());
     assert!(lease.is_held());
     lease.release().await;
     let began = Instant::now();
     let second = waiting.await;
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "released, not expired: {:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_millis(900), "released, not expired: {:?}", began.elapsed());
     assert!(second.is_held());
     assert_eq!(bucket_one.get("guard").await.unwrap().unwrap(), "two");
 }
@@ -82,10 +62,7 @@ async fn a_lease_whose_holder_vanished_is_taken_over_again_and_again() {
     for round in 0..3 {
         let (server_options, holder) = (server.options(), format!("gone-{round}"));
         let process = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let bus = Bus::connect(&server_options).await.unwrap();
                 let lease = bus.bucket("b").acquire("guard", &holder, &options()).await;
@@ -95,9 +72,7 @@ async fn a_lease_whose_holder_vanished_is_taken_over_again_and_again() {
         });
         process.join().unwrap();
         let began = Instant::now();
-        let lease = bucket
-            .acquire("guard", &format!("next-{round}"), &options())
-            .await;
+        let lease = bucket.acquire("guard", &format!("next-{round}"), &options()).await;
         assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         std::mem::drop(lease);
     }
@@ -110,17 +85,11 @@ async fn a_lease_that_another_took_is_lost() {
     let bucket = bucket(&bus).await;
     let lease = bucket.acquire("guard", "one", &options()).await;
     bucket.put("guard", Bytes::from_static(b"two")).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(5), lease.lost())
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), lease.lost()).await.unwrap();
     assert!(!lease.is_held());
     drop(lease);
     bus.flush().await.unwrap();
-    assert_eq!(
-        bucket.get("guard").await.unwrap().unwrap(),
-        "two",
-        "a lost lease is not given back"
-    );
+    assert_eq!(bucket.get("guard").await.unwrap().unwrap(), "two", "a lost lease is not given back");
 }
 
 #[tokio::test]
@@ -131,8 +100,6 @@ async fn a_lease_is_lost_by_our_own_clock_when_the_server_is_gone() {
     let lease = bucket.acquire("guard", "one", &options()).await;
     server.kill();
     let began = Instant::now();
-    tokio::time::timeout(Duration::from_secs(10), lease.lost())
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), lease.lost()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

@@ -29,13 +29,7 @@ fn start(dir: &Path, port: u16, extra: &str) -> Child {
     );
     std::fs::write(&conf, text).unwrap();
     let log = std::fs::File::create(dir.join("nats.log")).unwrap();
-    Command::new(binary())
-        .arg("-c")
-        .arg(conf)
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    Command::new(binary()).arg("-c").arg(conf).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 impl Server {
@@ -45,17 +39,8 @@ impl Server {
 
     pub(crate) fn with(extra: &str) -> Server {
         let dir = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        Server {
-            child: start(dir.path(), port, extra),
-            port,
-            dir,
-            extra: extra.to_owned(),
-        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Server { child: start(dir.path(), port, extra), port, dir, extra: extra.to_owned() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -63,11 +48,7 @@ impl Server {
     }
 
     pub(crate) fn options(&self) -> Options {
-        Options {
-            url: self.url(),
-            start_timeout: Span::from_secs(20),
-            ..Options::default()
-        }
+        Options { url: self.url(), start_timeout: Span::from_secs(20), ..Options::default() }
     }
 
     pub(crate) async fn bus(&self) -> Bus {

@@ -59,8 +59,7 @@ async fn a_project_made_at_run_time_connects_at_once_and_sees_only_its_own() {
     let guard = world.role(Role::Guard).await;
     let mut requests = intake.subscribe("llm.*.request", Some("intake")).await.unwrap();
     intake.flush().await.unwrap();
-    let (answer, (_, who)) =
-        tokio::join!(ask(&two, "llm.request", Headers::new()), serve_one(&intake, &mut requests));
+    let (answer, (_, who)) = tokio::join!(ask(&two, "llm.request", Headers::new()), serve_one(&intake, &mut requests));
     assert_eq!(answer.unwrap().payload, "llm.acme.request");
     assert_eq!((who.project.as_str(), who.key_id.as_deref()), ("acme", Some("key-1")));
 
@@ -82,8 +81,9 @@ async fn a_project_made_at_run_time_connects_at_once_and_sees_only_its_own() {
         assert_eq!(arrived(&mut theirs).await, format!("llm.{name}.4"));
         two.flush().await.unwrap();
         assert!(mine.try_next().is_none());
-        let seen: Vec<String> = std::iter::from_fn(|| all.try_next()).map(|d| d.subject).collect();
-        assert!(seen.iter().all(|s| *s == format!("llm.{name}.3")), "{seen:?}");
+        let seen = std::iter::from_fn(|| all.try_next()).map(|d| d.subject);
+        let facts: Vec<String> = seen.filter(|subject| subject.starts_with("llm.")).collect();
+        assert!(facts.iter().all(|s| *s == format!("llm.{name}.3")), "{facts:?}");
         for subscription in [&mut mine, &mut theirs, &mut all] {
             subscription.stop().await;
         }
@@ -154,8 +154,7 @@ async fn everything_that_a_caller_may_ask_arrives_with_its_project() {
     let mut requests = up.subscribe("llm.>", None).await.unwrap();
     up.flush().await.unwrap();
     for (subject, arrives) in asked {
-        let (answer, (_, who)) =
-            tokio::join!(ask(&agent, subject, Headers::new()), serve_one(&up, &mut requests));
+        let (answer, (_, who)) = tokio::join!(ask(&agent, subject, Headers::new()), serve_one(&up, &mut requests));
         assert_eq!(answer.unwrap().payload, arrives);
         assert_eq!((who.project.as_str(), who.key_id), ("default", None));
     }
