@@ -27,7 +27,7 @@ async fn double(bus: Bus, subject: &'static str) {
 
 #[tokio::test]
 async fn typed_calls_are_answered_and_leave_nothing_behind() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let serving = double(server.bus().await, "double");
     let calls = async {
@@ -51,7 +51,7 @@ async fn typed_calls_are_answered_and_leave_nothing_behind() {
 
 #[tokio::test]
 async fn a_call_that_nobody_serves_fails_at_once() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let began = Instant::now();
     let error = bus.call::<_, Number>("nobody", &Number::default(), LONG).await.unwrap_err();
@@ -62,7 +62,7 @@ async fn a_call_that_nobody_serves_fails_at_once() {
 
 #[tokio::test]
 async fn a_call_without_an_answer_times_out_and_leaves_nothing_behind() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let mut silent = bus.subscribe("silent", None).await.unwrap();
     let error = bus.request("silent", Headers::new(), Bytes::new(), Duration::from_millis(50)).await.unwrap_err();
@@ -85,7 +85,8 @@ async fn a_call_without_an_answer_times_out_and_leaves_nothing_behind() {
 async fn a_forbidden_call_is_not_a_timeout() {
     let server = Server::with(
         r#"authorization { users: [ { user: u, password: p, permissions: { publish: { deny: "secret.>" } } } ] }"#,
-    );
+    )
+    .await;
     let login = farebox_bus::Login::UserPassword("u".to_owned(), "p".to_owned());
     let bus = Bus::connect_as(&server.options(), login).await.unwrap();
     let began = Instant::now();
@@ -97,7 +98,7 @@ async fn a_forbidden_call_is_not_a_timeout() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_what_was_asked_for_is_an_error() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let mut served = bus.subscribe("garbage", None).await.unwrap();
     let (answer, ()) = tokio::join!(bus.call::<_, Number>("garbage", &Number { value: 1 }, LONG), async {
@@ -109,7 +110,7 @@ async fn an_answer_that_is_not_what_was_asked_for_is_an_error() {
 
 #[tokio::test]
 async fn an_offer_that_nobody_takes_is_refused_at_once() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let began = Instant::now();
     let mut offer = bus.offer("work", Headers::new(), Bytes::new()).await.unwrap();
@@ -131,7 +132,7 @@ async fn an_offer_that_nobody_takes_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_stream_of_chunks_arrives_whole_and_in_order() {
-    let server = Server::start();
+    let server = Server::start().await;
     let (agent, worker) = (server.bus().await, server.bus().await);
     let mut inbox = agent.inbox();
     for i in 0..1_000u64 {
@@ -148,7 +149,7 @@ async fn a_stream_of_chunks_arrives_whole_and_in_order() {
 
 #[tokio::test]
 async fn an_inbox_that_overflows_ends_and_says_so() {
-    let server = Server::start();
+    let server = Server::start().await;
     let agent = Bus::connect(&Options { inbox_capacity: 5, ..server.options() }).await.unwrap();
     let worker = server.bus().await;
     let mut inbox = agent.inbox();
@@ -168,7 +169,7 @@ async fn an_inbox_that_overflows_ends_and_says_so() {
 
 #[tokio::test]
 async fn a_message_above_max_payload_is_refused_here() {
-    let server = Server::with("max_payload: 1000");
+    let server = Server::with("max_payload: 1000").await;
     let bus = server.bus().await;
     assert_eq!(bus.max_payload(), 1_000);
     let error = bus.publish("x", Headers::new(), Bytes::from(vec![0; 1_001])).await.unwrap_err();

@@ -20,7 +20,7 @@ async fn no_server_is_said_clearly_and_in_time() {
 
 #[tokio::test]
 async fn refused_credentials_are_said_at_once() {
-    let server = Server::with("authorization { token: right }");
+    let server = Server::with("authorization { token: right }").await;
     let bus = Bus::connect_as(&server.options(), Login::Token("right".to_owned())).await.unwrap();
     assert!(bus.is_connected());
     let began = Instant::now();
@@ -42,12 +42,12 @@ async fn credentials_in_the_address_are_refused_and_not_repeated() {
 
 #[tokio::test]
 async fn a_killed_server_that_comes_back_is_connected_to_again() {
-    let mut server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let mut echo = bus.subscribe("echo", None).await.unwrap();
     bus.flush().await.unwrap();
-    server.kill();
-    server.restart();
+    server.kill().await;
+    server.restart().await;
     let answering = bus.clone();
     let answers = async move {
         while let Some(asked) = echo.next().await {
@@ -73,10 +73,10 @@ async fn a_killed_server_that_comes_back_is_connected_to_again() {
 
 #[tokio::test]
 async fn a_connection_that_is_down_refuses_instead_of_piling_up() {
-    let mut server = Server::start();
+    let server = Server::start().await;
     let options = Options { publish_timeout: Span::from_millis(200), ..server.options() };
     let bus = Bus::connect(&options).await.unwrap();
-    server.kill();
+    server.kill().await;
     let error = loop {
         match bus.publish("x", Headers::new(), Bytes::new()).await {
             Ok(()) => tokio::task::yield_now().await,
@@ -90,7 +90,7 @@ async fn a_connection_that_is_down_refuses_instead_of_piling_up() {
 
 #[tokio::test]
 async fn a_slow_subscription_is_counted_and_the_rest_goes_on() {
-    let server = Server::start();
+    let server = Server::start().await;
     let slow = Bus::connect(&Options { subscription_capacity: 10, ..server.options() }).await.unwrap();
     let fast = server.bus().await;
     let mut subscription = slow.subscribe("flood", None).await.unwrap();
@@ -107,7 +107,7 @@ async fn a_slow_subscription_is_counted_and_the_rest_goes_on() {
 
 #[tokio::test]
 async fn a_stopped_subscription_still_yields_what_came_before() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let mut subscription = bus.subscribe("x", Some("group")).await.unwrap();
     for i in 0..10 {

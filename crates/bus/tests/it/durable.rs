@@ -19,7 +19,7 @@ async fn put(bus: &Bus, subject: &str, fence: Fence, text: &str) -> Result<u64, 
 
 #[tokio::test]
 async fn the_second_writer_behind_a_fence_is_refused() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     bus.ensure_stream(&StreamSpec::new("S", &["s.>"], MIB)).await.unwrap();
     let first = put(&bus, "s.a", Fence::after_subject_seq(0), "1").await.unwrap();
@@ -39,7 +39,7 @@ async fn the_second_writer_behind_a_fence_is_refused() {
 
 #[tokio::test]
 async fn a_repeated_id_is_stored_once() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     bus.ensure_stream(&StreamSpec::new("S", &["s.>"], MIB)).await.unwrap();
     let first = bus.store("s.a", Headers::new(), Fence::id("call-1"), Bytes::new(), LONG).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_repeated_id_is_stored_once() {
 
 #[tokio::test]
 async fn errors_of_streams_are_told_apart() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let error = put(&bus, "nowhere", Fence::none(), "x").await.unwrap_err();
     assert_eq!(error, StoreError::NoStream { subject: "nowhere".to_owned() });
@@ -71,7 +71,7 @@ async fn errors_of_streams_are_told_apart() {
 
 #[tokio::test]
 async fn a_stream_is_changed_where_it_can_be_and_refused_where_not() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let spec = StreamSpec::new("S", &["s.>"], MIB);
     bus.ensure_stream(&spec).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_stream_is_changed_where_it_can_be_and_refused_where_not() {
 
 #[tokio::test]
 async fn a_stream_is_read_back_whole_in_order_and_filtered() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = Bus::connect(&Options { replay_batch: 100, ..server.options() }).await.unwrap();
     bus.ensure_stream(&StreamSpec::new("S", &["s.>"], 64 * MIB)).await.unwrap();
     for i in 0..1_050 {
@@ -127,15 +127,15 @@ async fn a_stream_is_read_back_whole_in_order_and_filtered() {
 
 #[tokio::test]
 async fn what_was_stored_outlives_a_killed_server() {
-    let mut server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     bus.ensure_stream(&StreamSpec::new("S", &["s.>"], MIB)).await.unwrap();
     for i in 0..100 {
         put(&bus, "s.a", Fence::after_subject_seq(i), &i.to_string()).await.unwrap();
     }
     let before = bus.stream_info("S").await.unwrap();
-    server.kill();
-    server.restart();
+    server.kill().await;
+    server.restart().await;
     let sequence = loop {
         let fence = Fence::after_subject_seq(100).with_id("the one");
         match bus.store("s.a", Headers::new(), fence, Bytes::new(), Duration::from_secs(1)).await {
@@ -151,7 +151,7 @@ async fn what_was_stored_outlives_a_killed_server() {
 
 #[tokio::test]
 async fn a_large_body_goes_through_the_object_store() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     ensure_topology(&bus, Tenancy::Single, &StorageOptions::default()).await.unwrap();
     let body: Bytes = (0..5_000_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
@@ -170,7 +170,7 @@ async fn a_large_body_goes_through_the_object_store() {
 
 #[tokio::test]
 async fn the_topology_is_made_once_and_found_again() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let options = StorageOptions::default();
     for tenancy in [Tenancy::Single, Tenancy::Projects, Tenancy::Projects] {

@@ -23,7 +23,7 @@ async fn queue(bus: &Bus) {
 
 #[tokio::test]
 async fn a_job_that_is_not_acknowledged_comes_again() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     queue(&bus).await;
     fill(&bus, 1).await;
@@ -48,7 +48,7 @@ async fn a_job_that_is_not_acknowledged_comes_again() {
 
 #[tokio::test]
 async fn a_batch_waits_for_its_time_and_no_longer() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     queue(&bus).await;
     let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_batch_waits_for_its_time_and_no_longer() {
 
 #[tokio::test]
 async fn a_message_above_the_byte_limit_of_a_batch_is_delivered_all_the_same() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     queue(&bus).await;
     bus.store("job.big", Headers::new(), Fence::none(), Bytes::from(vec![0; 10_000]), LONG).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_message_above_the_byte_limit_of_a_batch_is_delivered_all_the_same() {
 
 #[tokio::test]
 async fn a_batch_that_is_given_up_loses_nothing() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     queue(&bus).await;
     let mut puller = bus.consumer("JOBS", "workers", &ConsumerSpec::default()).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_batch_that_is_given_up_loses_nothing() {
 
 #[tokio::test]
 async fn one_acknowledgement_stands_for_all_before_it() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     bus.ensure_stream(&StreamSpec::new("CALLS", &["job.>"], 64 * MIB)).await.unwrap();
     fill(&bus, 100).await;
@@ -114,7 +114,7 @@ async fn one_acknowledgement_stands_for_all_before_it() {
 
 #[tokio::test]
 async fn a_consumer_outlives_a_killed_server_and_its_own_deletion() {
-    let mut server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     queue(&bus).await;
     fill(&bus, 1).await;
@@ -123,8 +123,8 @@ async fn a_consumer_outlives_a_killed_server_and_its_own_deletion() {
 
     let waiting = puller.next(Duration::from_secs(60));
     let restarting = async {
-        server.kill();
-        server.restart();
+        server.kill().await;
+        server.restart().await;
         loop {
             let stored = bus.store("job.x", Headers::new(), Fence::id("x"), Bytes::new(), Duration::from_secs(1)).await;
             if stored.is_ok() {

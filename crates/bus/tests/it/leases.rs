@@ -16,7 +16,7 @@ fn options() -> LeaseOptions {
 
 #[tokio::test]
 async fn a_bucket_keeps_the_newest_value_and_refuses_stale_writers() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let bucket = bucket(&bus).await;
     assert_eq!(bucket.get("k").await.unwrap(), None);
@@ -36,7 +36,7 @@ async fn a_bucket_keeps_the_newest_value_and_refuses_stale_writers() {
 
 #[tokio::test]
 async fn a_lease_is_kept_and_handed_over_when_released() {
-    let server = Server::start();
+    let server = Server::start().await;
     let (one, two) = (server.bus().await, server.bus().await);
     let (bucket_one, bucket_two) = (bucket(&one).await, bucket(&two).await);
     let lease = bucket_one.acquire("guard", "one", &options()).await;
@@ -55,7 +55,7 @@ async fn a_lease_is_kept_and_handed_over_when_released() {
 
 #[tokio::test]
 async fn a_lease_whose_holder_vanished_is_taken_over_again_and_again() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let bucket = bucket(&bus).await;
     // Three in a row: the time to live must hold also for a key that had expired before.
@@ -80,7 +80,7 @@ async fn a_lease_whose_holder_vanished_is_taken_over_again_and_again() {
 
 #[tokio::test]
 async fn a_lease_that_another_took_is_lost() {
-    let server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let bucket = bucket(&bus).await;
     let lease = bucket.acquire("guard", "one", &options()).await;
@@ -94,11 +94,11 @@ async fn a_lease_that_another_took_is_lost() {
 
 #[tokio::test]
 async fn a_lease_is_lost_by_our_own_clock_when_the_server_is_gone() {
-    let mut server = Server::start();
+    let server = Server::start().await;
     let bus = server.bus().await;
     let bucket = bucket(&bus).await;
     let lease = bucket.acquire("guard", "one", &options()).await;
-    server.kill();
+    server.kill().await;
     let began = Instant::now();
     tokio::time::timeout(Duration::from_secs(10), lease.lost()).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
