@@ -1,0 +1,48 @@
+//! Options of accounting.
+
+use farebox_types::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Batches, waits and bounds of accounting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The most ledger messages that are written together.
+    pub batch_messages: usize,
+    /// The most bytes of ledger messages that are written together: what is held in memory while ClickHouse is away.
+    pub batch_bytes: ByteSize,
+    /// How long a row may wait for others before it is written.
+    pub flush_interval: Span,
+    /// How long the lead lasts when the accountant that holds it dies.
+    pub lead_ttl: Span,
+    /// How long a ledger message may be worked on before the bus delivers it again, as after a crash.
+    pub ack_wait: Span,
+    /// How long to wait before ClickHouse is tried again after a failure, at first.
+    pub retry_min: Span,
+    /// The longest such wait.
+    pub retry_max: Span,
+    /// The most questions that are answered at a time; more wait.
+    pub questions_max: usize,
+    /// The most groups in one answer; the most expensive ones come first.
+    pub groups_max: u32,
+    /// The most single calls in one answer.
+    pub recent_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            batch_messages: 2_000,
+            batch_bytes: ByteSize(8 * 1024 * 1024),
+            flush_interval: Span::from_millis(500),
+            lead_ttl: Span::from_secs(4),
+            ack_wait: Span::from_secs(15),
+            retry_min: Span::from_millis(200),
+            retry_max: Span::from_secs(5),
+            questions_max: 4,
+            groups_max: 1_000,
+            recent_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod clickhouse;
+mod crashes;
+mod usage;
+mod world;
