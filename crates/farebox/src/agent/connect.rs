@@ -1,0 +1,197 @@
+//! Which farebox to talk to.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use farebox_bus::{ConnectError, Login, Options};
+use farebox_client::{Client, Error};
+use farebox_types::Span;
+use serde::Deserialize;
+
+use super::failure::Failure;
+
+/// The file in the data directory in which a running `farebox up` says where it listens.
+pub(crate) const DISCOVERY_FILE: &str = "farebox.json";
+
+/// How long to try: a person waits, and a server that runs answers at once.
+const PATIENCE: Span = Span::from_secs(3);
+
+/// Where farebox is: the one that runs here, or the server that is named.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ConnectArgs {
+    /// NATS server to talk to; without it, the farebox that runs here
+    #[arg(long, value_name = "URL", env = "FAREBOX_NATS", help_heading = "Connection")]
+    nats: Option<String>,
+    /// File with credentials for NATS: a .creds file, a token or user:password
+    #[arg(long, value_name = "FILE", env = "FAREBOX_CREDS", help_heading = "Connection")]
+    creds: Option<PathBuf>,
+    /// Data directory of the farebox that runs here [default: ~/.local/share/farebox]
+    #[arg(long, value_name = "DIR", env = "FAREBOX_DATA", help_heading = "Connection")]
+    data: Option<PathBuf>,
+}
+
+/// A connection, and where it goes.
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) url: String,
+}
+
+/// What of the discovery file matters here.
+#[derive(Deserialize)]
+struct Discovered {
+    nats: String,
+}
+
+impl ConnectArgs {
+    pub(crate) async fn connect(&self) -> Result<Link, Failure> {
+        let login = self.login()?;
+        let (url, found_in) = match &self.nats {
+            Some(url) => (url.clone(), None),
+            None => {
+                let file = self.discovery_file()?;
+                (discover(&file)?, Some(file))
+            }
+        };
+        let options = Options {
+            url: url.clone(),
+            name: "farebox-cli".to_owned(),
+            connect_timeout: PATIENCE,
+            start_timeout: PATIENCE,
+            ..Options::default()
+        };
+        let client = Client::connect(&options, login).await.map_err(|error| explain(error, found_in.as_deref()))?;
+        Ok(Link { client, url })
+    }
+
+    fn login(&self) -> Result<Login, Failure> {
+        let Some(file) = &self.creds else { return Ok(Login::None) };
+        let secret = fs::read_to_string(file)
+            .map_err(|error| Failure::Usage(format!("the credentials in {} cannot be read: {error}", file.display())))?;
+        Ok(Login::from_secret(&secret))
+    }
+
+    fn discovery_file(&self) -> Result<PathBuf, Failure> {
+        let dir = self.data.clone().or_else(default_data_dir).ok_or_else(|| {
+            Failure::Usage("neither XDG_DATA_HOME nor HOME is set: name a server with --nats or a directory with --data".into())
+        })?;
+        Ok(dir.join(DISCOVERY_FILE))
+    }
+}
+
+/// `$XDG_DATA_HOME/farebox`, or `~/.local/share/farebox`; `None` where the environment knows neither.
+pub(crate) fn default_data_dir() -> Option<PathBuf> {
+    data_dir(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"))
+}
+
+/// A relative XDG_DATA_HOME is to be ignored: <https://specifications.freedesktop.org/basedir-spec/latest/>.
+fn data_dir(xdg_data_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    let absolute = |dir: Option<OsString>| dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let base = absolute(xdg_data_home).or_else(|| Some(absolute(home)?.join(".local/share")))?;
+    Some(base.join("farebox"))
+}
+
+fn discover(file: &Path) -> Result<String, Failure> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::Connect(format!(
+            "no farebox is running here ({shown} is not there): start `farebox up`, or name a server with --nats"
+        )),
+        _ => Failure::Connect(format!("{shown} cannot be read ({error}): name a server with --nats")),
+    })?;
+    let found: Discovered = serde_json::from_str(&text).map_err(|error| {
+        let remedy = "start `farebox up` again, or name a server with --nats";
+        Failure::Connect(format!("{shown} does not say where farebox listens ({error}): {remedy}"))
+    })?;
+    Ok(found.nats)
+}
+
+/// In the words of the command line: it has no config.
+fn explain(error: Error, found_in: Option<&Path>) -> Failure {
+    let error = match error {
+        Error::Connect(error) => error,
+        other => return other.into(),
+    };
+    let message = match (&error, found_in) {
+        (ConnectError::NoServer { url, .. } | ConnectError::Timeout { url, .. }, Some(file)) => format!(
+            "the farebox that {} names does not answer at {url}: it has ended; start `farebox up`, or name a server with --nats",
+            file.display()
+        ),
+        (ConnectError::NoServer { url, reason }, None) => {
+            format!("no NATS server answers at {url} ({reason}): start `farebox up`, or check --nats")
+        }
+        (ConnectError::Refused { url, reason }, _) => {
+            format!("the NATS server at {url} refuses these credentials ({reason}): check --creds")
+        }
+        (ConnectError::BadUrl { url, reason }, _) => {
+            format!("`{url}` is not the address of a NATS server ({reason}): write --nats like nats://host:4222")
+        }
+        _ => error.to_string(),
+    };
+    Failure::Connect(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(data: &Path) -> ConnectArgs {
+        ConnectArgs { data: Some(data.to_owned()), ..ConnectArgs::default() }
+    }
+
+    async fn refused(args: &ConnectArgs) -> String {
+        match args.connect().await {
+            Err(Failure::Connect(message)) => message,
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => panic!("connected"),
+        }
+    }
+
+    #[tokio::test]
+    async fn says_that_nothing_runs_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = refused(&args(dir.path())).await;
+        let file = dir.path().join("farebox.json");
+        let expected = format!(
+            "no farebox is running here ({} is not there): start `farebox up`, or name a server with --nats",
+            file.display()
+        );
+        assert_eq!(message, expected);
+    }
+
+    #[tokio::test]
+    async fn says_that_it_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let found = format!("{{\"nats\":\"nats://127.0.0.1:{port}\",\"http\":\"http://127.0.0.1:1\"}}\n");
+        fs::write(dir.path().join("farebox.json"), found).unwrap();
+        let message = refused(&args(dir.path())).await;
+        assert!(message.contains(&format!("does not answer at nats://127.0.0.1:{port}: it has ended")), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_says_nothing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("farebox.json"), "{").unwrap();
+        let message = refused(&args(dir.path())).await;
+        assert!(message.contains("farebox.json does not say where farebox listens"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn missing_credentials_are_a_wrong_use() {
+        let args = ConnectArgs { creds: Some("/nowhere/a.creds".into()), ..ConnectArgs::default() };
+        let failure = args.connect().await.err().unwrap();
+        assert!(matches!(&failure, Failure::Usage(text) if text.contains("/nowhere/a.creds")), "{failure:?}");
+    }
+
+    #[test]
+    fn the_data_directory_is_where_the_desktop_says() {
+        let text = |given: &str| Some(OsString::from(given));
+        assert_eq!(data_dir(text("/x"), text("/h")), Some("/x/farebox".into()));
+        assert_eq!(data_dir(text("relative"), text("/h")), Some("/h/.local/share/farebox".into()));
+        assert_eq!(data_dir(None, None), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! The command line as an agent: it speaks the contract over the bus like any other caller and has no other way in.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 used wrongly, 3 no connection. What was asked for goes to standard output,
+//! everything said about it to standard error.
+
+mod answer;
+mod call;
+mod connect;
+mod failure;
+mod fact;
+mod output;
+mod period;
+mod progress;
+mod recent;
+mod request;
+mod table;
+mod usage;
+mod watch;
+
+pub(crate) use call::CallArgs;
+pub(crate) use connect::{DISCOVERY_FILE, default_data_dir};
+pub(crate) use output::Output;
+pub(crate) use recent::RecentArgs;
+pub(crate) use usage::UsageArgs;
+pub(crate) use watch::WatchArgs;

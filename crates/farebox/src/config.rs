@@ -1,0 +1,164 @@
+//! The whole config: the sum of what each part of farebox can be told.
+
+use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path};
+
+use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Sources};
+use farebox_identity::Durability;
+use farebox_pricing::{PriceBook, PriceRow};
+use farebox_providers::{Catalog, Model, ProviderOptions, RoutingOptions};
+use farebox_types::{ByteSize, Secret, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The url of a part that farebox starts itself.
+pub(crate) const EMBEDDED: &str = "embedded";
+
+/// `farebox.yaml`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    pub(crate) nats: Nats,
+    pub(crate) clickhouse: ClickHouse,
+    /// Where models are served: the name is the kind where it is a known one.
+    pub(crate) providers: BTreeMap<String, ProviderOptions>,
+    /// What callers ask for.
+    pub(crate) models: BTreeMap<String, Model>,
+    /// Which model serves a task type, an agent role, or a request that names nothing.
+    pub(crate) routing: RoutingOptions,
+    /// Prices of your own: they replace the built-in ones of the same model.
+    pub(crate) prices: Vec<PriceRow>,
+    pub(crate) intake: farebox_intake::Options,
+    pub(crate) guard: farebox_guard::Options,
+    pub(crate) worker: farebox_worker::Options,
+    pub(crate) accounting: farebox_accounting::Options,
+    pub(crate) identity: farebox_identity::Options,
+    pub(crate) logs: farebox_telemetry::Options,
+    pub(crate) process: Process,
+}
+
+/// The message bus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Nats {
+    /// `embedded`: farebox starts a nats-server itself. Else `nats://…`.
+    pub(crate) url: String,
+    /// Of a server elsewhere: a `.creds` text, a token or `user:password`, as `file:/path` or `os.environ/NAME`.
+    pub(crate) credentials: Option<Secret>,
+    /// Of a server elsewhere: whether it has farebox's accounts (one per project). Without them there is one tenant.
+    pub(crate) accounts: bool,
+    /// Where the embedded server listens; port 0: any free one.
+    pub(crate) listen: SocketAddr,
+    /// What the embedded server's stored messages outlive.
+    pub(crate) durability: Durability,
+    /// The largest message of the embedded server.
+    pub(crate) max_payload: ByteSize,
+    pub(crate) connection: farebox_bus::Options,
+    pub(crate) storage: farebox_bus::topology::StorageOptions,
+}
+
+impl Default for Nats {
+    fn default() -> Nats {
+        Nats {
+            url: EMBEDDED.to_owned(),
+            credentials: None,
+            accounts: true,
+            listen: SocketAddr::from(([127, 0, 0, 1], 4222)),
+            durability: Durability::default(),
+            max_payload: ByteSize(8 * 1024 * 1024),
+            connection: farebox_bus::Options::default(),
+            storage: farebox_bus::topology::StorageOptions::default(),
+        }
+    }
+}
+
+/// The ledger's home.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClickHouse {
+    /// `embedded`: farebox starts a ClickHouse itself. Else `http://…`.
+    pub(crate) url: String,
+    /// Where the embedded server's HTTP interface listens; port 0: any free one.
+    pub(crate) listen: SocketAddr,
+    pub(crate) connection: farebox_clickhouse::Options,
+}
+
+impl Default for ClickHouse {
+    fn default() -> ClickHouse {
+        ClickHouse {
+            url: EMBEDDED.to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8123)),
+            connection: farebox_clickhouse::Options::default(),
+        }
+    }
+}
+
+/// This process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Process {
+    /// Threads that run it. One has the lowest latency on a small machine.
+    pub(crate) threads: usize,
+    /// How long everything may take to end after Ctrl-C.
+    pub(crate) drain_timeout: Span,
+    /// How long everything may take to answer at start.
+    pub(crate) start_timeout: Span,
+}
+
+impl Default for Process {
+    fn default() -> Process {
+        Process { threads: 1, drain_timeout: Span::from_secs(40), start_timeout: Span::from_secs(60) }
+    }
+}
+
+/// Variables with farebox's prefix that are flags, not config.
+const RESERVED: [&str; 6] = ["CONFIG", "DATA", "NATS", "CREDS", "READY_FILE", "LOG"];
+
+/// The environment of this process, as far as it is text.
+pub(crate) fn environment() -> Env {
+    let text = |value: &OsStr| value.to_str().map(str::to_owned);
+    std::env::vars_os().filter_map(|(name, value)| Some((text(&name)?, text(&value)?))).collect()
+}
+
+/// Loads the config: defaults, then the file, then the environment, then flags.
+pub(crate) fn load(path: Option<&Path>, flags: Vec<(String, String)>) -> Result<Loaded<Config>, ConfigError> {
+    let default = Path::new("farebox.yaml");
+    let path = path.or_else(|| default.exists().then_some(default));
+    let sources = Sources {
+        file: path.map(FileSource::read).transpose()?,
+        env: environment(),
+        reserved_env: RESERVED.iter().map(|name| (*name).to_owned()).collect(),
+        flags,
+    };
+    farebox_config::load(&sources, validate)
+}
+
+/// What is wrong with a config that can be read.
+fn validate(config: &Config) -> Vec<ConfigFault> {
+    let mut faults: Vec<ConfigFault> = Catalog::check(&config.providers, &config.models, &config.routing)
+        .into_iter()
+        .map(|fault| ConfigFault::new(&fault.path, fault.message))
+        .collect();
+    if let Err(error) = PriceBook::with_overrides(&config.prices) {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        faults.push(ConfigFault::new("prices", format!("{error}{cause}")));
+    }
+    if config.nats.url != EMBEDDED && !config.nats.url.contains("://") {
+        let message = format!("`{}` is no address: write `embedded` or nats://host:port", config.nats.url);
+        faults.push(ConfigFault::new("nats.url", message));
+    }
+    if config.clickhouse.url != EMBEDDED && !config.clickhouse.url.starts_with("http") {
+        let message = format!("`{}` is no address: write `embedded` or http://host:8123", config.clickhouse.url);
+        faults.push(ConfigFault::new("clickhouse.url", message));
+    }
+    if config.worker.heartbeat_interval.get() * 3 > config.guard.lease.get() {
+        let message = format!(
+            "{} is too long for a lease of {} (guard.lease): three heartbeats must fit into it",
+            config.worker.heartbeat_interval, config.guard.lease
+        );
+        faults.push(ConfigFault::new("worker.heartbeat_interval", message));
+    }
+    if config.process.threads == 0 {
+        faults.push(ConfigFault::new("process.threads", "at least one thread is needed".to_owned()));
+    }
+    faults
+}

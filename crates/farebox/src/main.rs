@@ -1,0 +1,121 @@
+//! `farebox`: the command line, `farebox up`, and the wiring of the roles. No logic that a role lacks lives here.
+
+mod agent;
+mod config;
+mod config_cmd;
+mod output;
+mod process;
+mod roles;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{output::say, process::Place, roles::Role};
+
+/// The LLM gateway that lives on the message bus.
+#[derive(Parser)]
+#[command(name = "farebox", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything in one process: NATS, ClickHouse and all roles
+    Up(up::UpArgs),
+    /// Asks a model, as an agent would
+    Call(agent::CallArgs),
+    /// Shows calls as they happen, one line each
+    Watch(agent::WatchArgs),
+    /// Shows what was spent
+    Usage(agent::UsageArgs),
+    /// Shows the newest calls
+    Recent(agent::RecentArgs),
+    /// Checks, shows or describes the config
+    Config(config_cmd::ConfigArgs),
+    /// Runs the role that turns keys into accounts when somebody connects
+    Identity(Place),
+    /// Runs the role that reserves money and records how calls end
+    Guard(Place),
+    /// Runs the role that writes rows to ClickHouse and answers usage queries
+    Accounting(Place),
+    /// Runs the role that calls providers
+    Worker(Place),
+    /// Runs the role that takes requests
+    Intake(Place),
+    #[command(hide = true)]
+    InternalClickhouse(InternalClickhouse),
+}
+
+/// ClickHouse from its library, in a process of its own.
+#[derive(clap::Args)]
+struct InternalClickhouse {
+    #[arg(long)]
+    lib: PathBuf,
+    #[arg(long)]
+    path: PathBuf,
+    #[arg(long)]
+    http_port: u16,
+    #[arg(long)]
+    tcp_port: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {}", sentence(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let role = |place: Place, role| {
+        let threads = place.load()?.value.process.threads;
+        process::block_on(threads, process::run_role(&place, role)).map(|()| ExitCode::SUCCESS)
+    };
+    match command {
+        Command::Up(args) => {
+            let threads = args.place.load()?.value.process.threads;
+            process::block_on(threads, Box::pin(up::run(args))).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Identity(place) => role(place, Role::Identity),
+        Command::Guard(place) => role(place, Role::Guard),
+        Command::Accounting(place) => role(place, Role::Accounting),
+        Command::Worker(place) => role(place, Role::Worker),
+        Command::Intake(place) => role(place, Role::Intake),
+        Command::Call(args) => process::block_on(1, args.run()),
+        Command::Watch(args) => process::block_on(1, args.run()),
+        Command::Usage(args) => process::block_on(1, args.run()),
+        Command::Recent(args) => process::block_on(1, args.run()),
+        Command::Config(args) => args.run(),
+        Command::InternalClickhouse(args) => {
+            farebox_parts::serve_chdb(&farebox_parts::ServeOptions {
+                lib: args.lib,
+                data_dir: args.path,
+                http_port: args.http_port,
+                tcp_port: args.tcp_port,
+                args: Vec::new(),
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// An error and its causes as one sentence. A cause that its effect has said already is left out.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

@@ -1,0 +1,206 @@
+//! The roles of farebox, put together from config and a connection. `up` and `farebox <role>` run the same ones.
+
+use std::{collections::BTreeSet, path::Path, str::FromStr, sync::Arc};
+
+use anyhow::{Context, Result};
+use farebox_bus::{Bus, Login};
+use farebox_config::{ConfigFault, Loaded};
+use farebox_identity::{Accounts, Keyring};
+use farebox_pricing::PriceBook;
+use farebox_proto::subjects::Tenancy;
+use farebox_providers::Catalog;
+use farebox_runtime::{Drain, Tasks};
+use farebox_types::{Clock, SystemClock};
+use tokio::sync::oneshot;
+
+use crate::config::{Config, environment};
+
+/// A part of farebox that can run by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// Turns keys into accounts when somebody connects.
+    Identity,
+    /// Admits and records: the one writer of budgets.
+    Guard,
+    /// Writes rows to ClickHouse and answers usage queries.
+    Accounting,
+    /// Calls providers.
+    Worker,
+    /// Takes requests.
+    Intake,
+}
+
+impl Role {
+    /// In the order in which they start; they stop in the opposite one.
+    pub(crate) const ALL: [Role; 5] = [Role::Identity, Role::Accounting, Role::Guard, Role::Worker, Role::Intake];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Identity => "identity",
+            Role::Guard => "guard",
+            Role::Accounting => "accounting",
+            Role::Worker => "worker",
+            Role::Intake => "intake",
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Role, String> {
+        let known = || Role::ALL.map(Role::name).join(", ");
+        Role::ALL.into_iter().find(|role| role.name() == given).ok_or_else(|| format!("`{given}` is no role; there are: {}", known()))
+    }
+}
+
+/// What roles are made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Loaded<Config>,
+    pub(crate) bus: Bus,
+    pub(crate) tenancy: Tenancy,
+    pub(crate) tasks: Tasks,
+    /// With the accounts of farebox: the keys that sign them.
+    pub(crate) keyring: Option<Keyring>,
+    pub(crate) clickhouse_url: String,
+}
+
+/// Roles that run, and how they are stopped in order.
+pub(crate) struct Running {
+    stages: Vec<(farebox_runtime::DrainTrigger, oneshot::Receiver<()>)>,
+}
+
+impl Running {
+    /// Drains one role after the other, the last one started first: who needs another is gone before it.
+    pub(crate) async fn stop(self) {
+        for (trigger, ended) in self.stages.into_iter().rev() {
+            trigger.drain();
+            // It closes when the role has ended, however it ended.
+            let _ = ended.await;
+        }
+    }
+}
+
+/// Starts roles in their order.
+pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<Running> {
+    let mut stages = Vec::new();
+    for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
+        let (trigger, drain) = farebox_runtime::drain();
+        let (alive, ended) = oneshot::channel();
+        spawn(parts, role, drain, alive).await.with_context(|| format!("the role `{}` cannot start", role.name()))?;
+        stages.push((trigger, ended));
+    }
+    Ok(Running { stages })
+}
+
+async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Sender<()>) -> Result<()> {
+    let Parts { config, bus, tenancy, tasks, .. } = parts;
+    let (options, bus, tenancy) = (&config.value, bus.clone(), *tenancy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let id = format!("{}-{}", role.name(), uuid::Uuid::now_v7().simple());
+    match role {
+        Role::Identity => {
+            let Some(keyring) = parts.keyring.clone() else { return Ok(()) };
+            let deps = farebox_identity::Deps {
+                options: options.identity.clone(),
+                bus: bus.options().clone(),
+                keyring,
+                directory: Arc::new(farebox_identity::NoKeys),
+                clock,
+            };
+            let service = farebox_identity::Identity::create(deps).await?;
+            tasks.spawn(role.name(), finishing(service.run(drain), alive));
+        }
+        Role::Guard => {
+            let deps = farebox_guard::Deps { bus, tenancy, clock, guard_id: id };
+            let service = farebox_guard::Service::create(options.guard.clone(), deps);
+            tasks.spawn(role.name(), finishing(service.run(drain), alive));
+        }
+        Role::Accounting => {
+            let mut clickhouse = options.clickhouse.connection.clone();
+            clickhouse.url.clone_from(&parts.clickhouse_url);
+            let clickhouse = farebox_clickhouse::Client::new(&clickhouse, &environment())?;
+            let deps = farebox_accounting::Deps { bus, tenancy, clock, clickhouse, accountant_id: id };
+            let service = farebox_accounting::Service::create(options.accounting.clone(), deps);
+            tasks.spawn(role.name(), finishing(service.run(drain), alive));
+        }
+        Role::Worker => {
+            let deps = farebox_worker::Deps {
+                bus,
+                tenancy,
+                clock,
+                tasks: tasks.clone(),
+                worker_id: id,
+                providers: connections(config)?,
+            };
+            let service = farebox_worker::Service::create(options.worker.clone(), deps)?;
+            tasks.spawn(role.name(), finishing(service.run(drain), alive));
+        }
+        Role::Intake => {
+            let prices = PriceBook::with_overrides(&options.prices)?;
+            let deps = farebox_intake::Deps {
+                bus,
+                tenancy,
+                clock,
+                tasks: tasks.clone(),
+                catalog: Arc::new(catalog(config)?),
+                prices: Arc::new(prices),
+            };
+            let service = farebox_intake::Service::create(options.intake.clone(), deps);
+            tasks.spawn(role.name(), finishing(service.run(drain), alive));
+        }
+    }
+    Ok(())
+}
+
+/// Lives as long as the role does.
+async fn finishing<E>(
+    running: impl Future<Output = Result<(), E>> + Send,
+    alive: oneshot::Sender<()>,
+) -> Result<(), E> {
+    let ended = running.await;
+    drop(alive);
+    ended
+}
+
+fn catalog(config: &Loaded<Config>) -> Result<Catalog> {
+    let Config { providers, models, routing, .. } = &config.value;
+    Catalog::new(providers, models, routing).map_err(|faults| {
+        placed(config, faults.into_iter().map(|fault| ConfigFault::new(&fault.path, fault.message)).collect())
+    })
+}
+
+/// All providers with their keys. A key that is not there is a fault of the config.
+fn connections(config: &Loaded<Config>) -> Result<Vec<farebox_worker::Connection>> {
+    let env = environment();
+    let mut faults = Vec::new();
+    let mut connections = Vec::new();
+    for provider in catalog(config)?.providers() {
+        let path = format!("providers.{}.api_key", provider.name);
+        let key = provider.api_key.as_ref().map(|secret| farebox_config::resolve(secret, &path, &env)).transpose();
+        match key {
+            Ok(key) => connections.push(farebox_worker::Connection { provider: provider.clone(), key }),
+            Err(fault) => faults.push(fault.into_config_fault()),
+        }
+    }
+    if faults.is_empty() { Ok(connections) } else { Err(placed(config, faults)) }
+}
+
+/// Faults with their place in the config file.
+fn placed(config: &Loaded<Config>, faults: Vec<ConfigFault>) -> anyhow::Error {
+    match config.place(faults) {
+        Some(error) => error.into(),
+        None => anyhow::anyhow!("the config is not usable"),
+    }
+}
+
+/// The credentials of a role (or of all together) in farebox's own account.
+pub(crate) fn login(keyring: &Keyring, role: farebox_identity::Role) -> Result<Login> {
+    let accounts = Accounts::new(keyring.clone(), SystemClock.now());
+    Ok(Login::Creds(accounts.role_credentials(role)?))
+}
+
+/// Where the keys of a data directory are.
+pub(crate) fn keyring(data: &Path) -> Result<Keyring> {
+    Ok(Keyring::load_or_create(&data.join("nats").join("keys"))?)
+}
