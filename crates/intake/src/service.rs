@@ -78,6 +78,7 @@ impl Service {
         let submissions = self.serve(&tenancy.jobs(), submit, &drain).await?;
         let requests = self.serve(&tenancy.requests(), live, &drain).await?;
         let running = self.run_jobs(jobs, &drain);
+        self.shared.bus.flush().await?;
         tracing::info!("taking requests");
         tokio::try_join!(requests, submissions, results, cancels, running)?;
         while self.in_flight.count.load(Ordering::Acquire) > 0 {

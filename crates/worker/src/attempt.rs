@@ -125,10 +125,15 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     Ended { attempt, end, result, warnings: course.warnings, again }
 }
 
-/// A provider's refusal of the request itself is the answer; everything that may pass is tried again.
+/// A provider's refusal of the request, or of farebox's own key, is the answer; what may pass is tried again.
 fn worth_another_try(fault: &Fault) -> bool {
-    matches!(fault.kind, ErrorKind::RateLimited | ErrorKind::Upstream | ErrorKind::Truncated)
-        || (fault.kind == ErrorKind::DeadlineExceeded && fault.provider_status.is_none())
+    match fault.kind {
+        ErrorKind::RateLimited | ErrorKind::Truncated => true,
+        ErrorKind::Upstream => !matches!(fault.provider_status, Some(401..=403)),
+        // A timeout of ours: the caller's own deadline is looked at by who asks.
+        ErrorKind::DeadlineExceeded => true,
+        _ => false,
+    }
 }
 
 async fn run(
@@ -262,18 +267,7 @@ impl Opening<'_> {
         let head = answering.head.clone();
         let body = self.read(answering, reply, course).await.unwrap_or_default();
         let refusal = self.dialect.decode_error(&head, &body);
-        course.result = Err(self.explain(refusal.into()).into());
-    }
-
-    /// A provider that does not know farebox's own key is not the caller's fault.
-    fn explain(&self, mut fault: Fault) -> Fault {
-        if matches!(fault.kind, ErrorKind::Unauthenticated | ErrorKind::Forbidden) {
-            let provider = &self.job.deployment.provider;
-            fault.message =
-                format!("provider `{provider}` refused farebox's key (check its api_key): {}", fault.message);
-            fault.kind = ErrorKind::Internal;
-        }
-        fault
+        course.result = Err(Fault::from(refusal).into());
     }
 
     async fn whole(&self, answering: Answering, reply: &Reply, course: &mut Course) {
@@ -291,7 +285,7 @@ impl Opening<'_> {
                 if matches!(error, farebox_dialect::DecodeError::Refused(_)) {
                     course.used = Used::Nothing;
                 }
-                course.result = Err(self.explain(error.into()).into());
+                course.result = Err(Fault::from(error).into());
             }
         }
     }

@@ -72,6 +72,7 @@ impl Service {
         });
         let mut cancels = self.shared.bus.subscribe(&self.shared.tenancy.cancels(), None).await?;
         let mut work = self.shared.bus.subscribe(subjects::WORK, Some(subjects::WORK_QUEUE)).await?;
+        self.shared.bus.flush().await?;
         tracing::info!(worker = self.worker_id, "taking work");
         loop {
             tokio::select! {

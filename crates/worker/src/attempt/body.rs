@@ -10,6 +10,9 @@ use farebox_types::{ErrorKind, Fault};
 use prost::Message;
 use serde::{Deserialize, de::IgnoredAny};
 
+/// Service tiers with the standard prices, the only ones that are known.
+const STANDARD_TIERS: [&str; 4] = ["auto", "default", "standard", "standard_only"];
+
 /// How the caller speaks.
 #[derive(Clone, Copy)]
 enum Language {
@@ -81,6 +84,12 @@ impl Body {
         };
         call.stream = envelope.stream;
         call.extra.shift_remove("farebox");
+        if let Some(tier) = call.service_tier.as_deref().filter(|tier| !STANDARD_TIERS.contains(tier)) {
+            let message = format!(
+                "service_tier `{tier}` has other prices than those the call is reserved with: leave it out"
+            );
+            return Err(Fault::new(ErrorKind::Unsupported, message));
+        }
         Ok(Body {
             bytes,
             language,

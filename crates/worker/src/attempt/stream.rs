@@ -86,7 +86,7 @@ impl Reading<'_> {
                 answering.let_go(opening.job.options.connection_reuse_wait.get()).await;
                 Ok(())
             }
-            Ok(Ending::Refused(refusal)) => Err(opening.explain(refusal.into()).into()),
+            Ok(Ending::Refused(refusal)) => Err(Fault::from(refusal).into()),
             Err(truncated) => {
                 let message = format!("provider `{provider}` ended its stream before the end of the answer: {truncated}");
                 Err(Fault::new(ErrorKind::Truncated, message).into())
