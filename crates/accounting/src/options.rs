@@ -22,6 +22,8 @@ pub struct Options {
     pub retry_min: Span,
     /// The longest such wait.
     pub retry_max: Span,
+    /// How long an insert under way may still take at the end of the process; then it is left to the next accountant.
+    pub drain_grace: Span,
     /// The most questions that are answered at a time; more wait.
     pub questions_max: usize,
     /// The most groups in one answer; the most expensive ones come first.
@@ -34,12 +36,13 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             batch_messages: 2_000,
-            batch_bytes: ByteSize(8 * 1024 * 1024),
+            batch_bytes: ByteSize(4 * 1024 * 1024),
             flush_interval: Span::from_millis(500),
             lead_ttl: Span::from_secs(4),
             ack_wait: Span::from_secs(15),
             retry_min: Span::from_millis(200),
             retry_max: Span::from_secs(5),
+            drain_grace: Span::from_secs(3),
             questions_max: 4,
             groups_max: 1_000,
             recent_max: 1_000,

@@ -75,7 +75,12 @@ impl<'a> Writer<'a> {
 
     async fn terms(&mut self, drain: &Drain, lease: &Lease) -> Result<End, Error> {
         loop {
-            let ended = match self.begin().await {
+            let begun = tokio::select! {
+                begun = self.begin() => begun,
+                () = drain.signaled() => return Ok(End::Drained),
+                () = lease.lost() => return Ok(End::SteppedDown),
+            };
+            let ended = match begun {
                 Ok(ground) => self.write(ground, drain, lease).await,
                 Err(error) => Err(error),
             };
@@ -126,7 +131,11 @@ impl<'a> Writer<'a> {
             if self.held.is_empty() {
                 continue;
             }
-            self.store(&mut ground).await?;
+            tokio::select! {
+                stored = self.store(&mut ground) => stored?,
+                // What becomes of the insert is looked up by the next accountant.
+                () = long_after(drain, self.options.drain_grace.get()) => return Ok(End::Drained),
+            }
             self.works();
             for delivery in self.held.drain(..) {
                 // A lost one means another delivery, whose rows are found to be there.
@@ -196,4 +205,9 @@ impl<'a> Writer<'a> {
             _ => tracing::warn!(%error, cause, "calls are not written now; they wait in the ledger, nothing is lost"),
         }
     }
+}
+
+async fn long_after(drain: &Drain, grace: Duration) {
+    drain.signaled().await;
+    sleep(grace).await;
 }

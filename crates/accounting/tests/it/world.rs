@@ -148,6 +148,12 @@ impl World {
         calls
     }
 
+    /// How many terms there have been.
+    pub(crate) async fn terms(&self) -> u64 {
+        let answer = self.clickhouse.query("SELECT count() FROM farebox.accounting_terms").await;
+        answer.unwrap().trim().parse().unwrap()
+    }
+
     pub(crate) async fn count(&self) -> String {
         let answer = self.clickhouse.query("SELECT count() FROM farebox.calls").await;
         answer.map_or_else(|error| error.to_string(), |text| text.trim().to_owned())
