@@ -290,6 +290,25 @@ impl Bus {
         Ok(purged.purged)
     }
 
+    /// The sequence up to which every durable consumer of a stream has acknowledged; `None` when it has no consumer.
+    pub async fn acknowledged(&self, stream: &str) -> Result<Option<u64>, StreamError> {
+        #[derive(Deserialize)]
+        struct Floor {
+            stream_seq: u64,
+        }
+        #[derive(Deserialize)]
+        struct Consumer {
+            ack_floor: Floor,
+        }
+        #[derive(Deserialize)]
+        struct List {
+            #[serde(default)]
+            consumers: Vec<Consumer>,
+        }
+        let list: List = self.api(stream, &format!("$JS.API.CONSUMER.LIST.{stream}"), &json!({})).await?;
+        Ok(list.consumers.iter().map(|consumer| consumer.ack_floor.stream_seq).min())
+    }
+
     /// Removes one message. `false` when it was not there.
     pub async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, StreamError> {
         let request = json!({ "seq": sequence, "no_erase": true });

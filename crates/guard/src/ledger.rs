@@ -7,6 +7,7 @@
 //! Invariants: settled plus reserved money of a window exceeds its limit only when a bill came out above its bound; an
 //! attempt ends once; a reservation has one open attempt.
 
+mod snapshot;
 mod state;
 
 use std::{collections::HashMap, time::Duration};
@@ -15,6 +16,7 @@ use farebox_proto::v1::{self, ledger_entry::Entry};
 use farebox_types::{CallId, ErrorKind, Fault, Money, Outcome, ReservationId, Timestamp};
 
 use crate::budget::{Budget, Window};
+pub(crate) use snapshot::newest;
 pub(crate) use state::Retention;
 use state::{Closed, Closings, Open, Requests, Spend};
 
@@ -352,9 +354,7 @@ impl Ledger {
         let Some(open) = Open::from_reserved(reserved) else {
             return;
         };
-        for hold in &open.holds {
-            self.windows.entry(hold.into()).or_default().reserved += v1::Money::of(&hold.amount);
-        }
+        take_holds(&mut self.windows, &open.holds, open.started);
         self.requests.open(&open.request, open.id, open.started);
         self.open.insert(open.id, open);
     }
@@ -366,19 +366,15 @@ impl Ledger {
         let (Some(open), Some(next)) = (self.open.get_mut(&id), &amended.next) else {
             return;
         };
-        let cost = amended
-            .fact
-            .as_ref()
-            .map(|fact| v1::Money::of(&fact.cost))
-            .unwrap_or_default();
+        let fact = amended.fact.as_ref();
+        let cost = fact.map(|fact| v1::Money::of(&fact.cost)).unwrap_or_default();
+        let at = fact.map(|fact| Timestamp(fact.ended_unix_ms)).unwrap_or_default();
         let before = std::mem::replace(&mut open.holds, amended.holds.clone());
         open.attempt = next.clone();
         open.attempts += 1;
         open.spent += cost;
-        settle_holds(&mut self.windows, &before, cost);
-        for hold in &amended.holds {
-            self.windows.entry(hold.into()).or_default().reserved += v1::Money::of(&hold.amount);
-        }
+        settle_holds(&mut self.windows, &before, cost, at);
+        take_holds(&mut self.windows, &amended.holds, at);
     }
 
     fn apply_ended(&mut self, ended: &v1::Ended) {
@@ -388,8 +384,8 @@ impl Ledger {
         let (Some(open), Some(fact)) = (self.open.remove(&id), &ended.fact) else {
             return;
         };
-        settle_holds(&mut self.windows, &open.holds, v1::Money::of(&fact.cost));
         let ended_at = Timestamp(fact.ended_unix_ms);
+        settle_holds(&mut self.windows, &open.holds, v1::Money::of(&fact.cost), ended_at);
         let closed = Closed {
             call_id: fact.call_id.clone(),
             outcome: fact.outcome().known().unwrap_or(Outcome::Error),
@@ -405,7 +401,7 @@ impl Ledger {
             return;
         };
         let Some(open) = self.open.remove(&id) else { return };
-        settle_holds(&mut self.windows, &open.holds, Money::ZERO);
+        settle_holds(&mut self.windows, &open.holds, Money::ZERO, open.started);
         self.requests.remove(&open.request);
     }
 
@@ -477,11 +473,20 @@ impl Ledger {
     }
 }
 
-fn settle_holds(windows: &mut HashMap<Window, Spend>, holds: &[v1::Hold], cost: Money) {
+fn take_holds(windows: &mut HashMap<Window, Spend>, holds: &[v1::Hold], at: Timestamp) {
+    for hold in holds {
+        let spend = windows.entry(hold.into()).or_default();
+        spend.reserved += v1::Money::of(&hold.amount);
+        spend.touch(at);
+    }
+}
+
+fn settle_holds(windows: &mut HashMap<Window, Spend>, holds: &[v1::Hold], cost: Money, at: Timestamp) {
     for hold in holds {
         let spend = windows.entry(hold.into()).or_default();
         spend.reserved -= v1::Money::of(&hold.amount);
         spend.settled += cost;
+        spend.touch(at);
     }
 }
 

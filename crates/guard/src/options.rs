@@ -1,7 +1,6 @@
 //! Options of the guard.
 
-use farebox_types::Money;
-use farebox_types::Span;
+use farebox_types::{ByteSize, Money, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +33,13 @@ pub struct Options {
     pub request_memory: Span,
     /// The most of them that are remembered.
     pub request_memory_max: usize,
+    /// How long a task's spend is remembered after its last call.
+    pub task_memory: Span,
+    /// After so much was written to the ledger, its state is stored and what lies before it is removed, once accounting
+    /// has it.
+    pub snapshot_every: ByteSize,
+    /// The largest single message of such a snapshot.
+    pub snapshot_part: ByteSize,
     /// Whether each call fact is also published as JSON on `llm.event.<call id>`.
     pub json_events: bool,
 }
@@ -52,7 +58,10 @@ impl Default for Options {
             closed_memory: Span::from_secs(60),
             closed_memory_max: 100_000,
             request_memory: Span::from_secs(24 * 60 * 60),
-            request_memory_max: 1_000_000,
+            request_memory_max: 200_000,
+            task_memory: Span::from_secs(30 * 24 * 60 * 60),
+            snapshot_every: ByteSize(32 * 1024 * 1024),
+            snapshot_part: ByteSize(512 * 1024),
             json_events: true,
         }
     }

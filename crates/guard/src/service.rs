@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     handler::{Batch, Now, Orphan, State, facts},
     leases::Leases,
-    ledger::{Ledger, Retention},
+    ledger::{Ledger, Retention, newest},
     options::Options,
 };
 
@@ -103,6 +103,8 @@ struct Leading<'a> {
     last_sequence: u64,
     began: Instant,
     batches: u64,
+    /// Bytes written to the ledger since its state was last stored.
+    since_snapshot: usize,
 }
 
 impl<'a> Leading<'a> {
@@ -137,32 +139,40 @@ impl<'a> Leading<'a> {
             last_sequence: 0,
             began: Instant::now(),
             batches: 0,
+            since_snapshot: 0,
         };
         leading.replay().await?;
         Ok(leading)
     }
 
     async fn replay(&mut self) -> Result<(), Error> {
-        let subject = subjects::ledger(SHARD);
-        let mut replay = self.deps.bus.read_from(topology::LEDGER, &subject, 1).await?;
-        let mut newest = None;
+        let parts = self.deps.bus.read_from(topology::LEDGER, &subjects::ledger_snapshot(SHARD), 1).await?.collect().await?;
+        let parts = parts.into_iter().filter_map(|stored| v1::SnapshotPart::decode(stored.payload).ok()).collect();
+        let through = match newest(parts) {
+            Some((through, parts)) => {
+                self.state.ledger.restore(parts);
+                through
+            }
+            None => 0,
+        };
+        self.last_sequence = through;
+        let mut replay = self.deps.bus.read_from(topology::LEDGER, &subjects::ledger(SHARD), through + 1).await?;
+        let mut newest_batch = None;
         let mut entries = 0;
         while let Some(message) = replay.next().await? {
-            let batch = v1::LedgerBatch::decode(message.payload).map_err(|error| Error::Damaged {
+            let batch = v1::LedgerBatch::decode(message.payload.clone()).map_err(|error| Error::Damaged {
                 sequence: message.sequence,
                 reason: error.to_string(),
             })?;
-            batch
-                .entries
-                .iter()
-                .for_each(|entry| self.state.ledger.apply(entry));
+            batch.entries.iter().for_each(|entry| self.state.ledger.apply(entry));
             entries += batch.entries.len();
             self.last_sequence = message.sequence;
-            newest = Some(batch);
+            self.since_snapshot += message.payload.len();
+            newest_batch = Some(batch);
         }
         // Facts of one batch are sent before the next batch is, on the same connection: only those of the newest
         // batch can be missing. Receivers know a fact by its call id.
-        if let Some(batch) = newest {
+        if let Some(batch) = newest_batch {
             for fact in facts(&batch.entries) {
                 self.announcer.fact(fact).await;
             }
@@ -171,11 +181,46 @@ impl<'a> Leading<'a> {
             self.state.leases.grant(id, self.began.elapsed());
         }
         tracing::info!(
+            snapshot = through,
             entries,
             open = self.state.ledger.open_count(),
             sequence = self.last_sequence,
             "leading the ledger"
         );
+        Ok(())
+    }
+
+    /// Stores the state once enough was written since the last time, and removes what lies before it.
+    async fn snapshot(&mut self) {
+        if self.since_snapshot < self.options.snapshot_every.len() {
+            return;
+        }
+        self.since_snapshot = 0;
+        self.state.ledger.forget_windows(self.deps.clock.now(), self.options.task_memory.into());
+        let parts = self.state.ledger.snapshot(self.last_sequence, self.options.snapshot_part.len());
+        if let Err(error) = self.store_snapshot(parts).await {
+            // The ledger itself is whole: the next try comes after as much again.
+            tracing::warn!(%error, "the ledger was not trimmed");
+        }
+    }
+
+    async fn store_snapshot(&self, parts: Vec<v1::SnapshotPart>) -> Result<(), Error> {
+        let bus = &self.deps.bus;
+        let subject = subjects::ledger_snapshot(SHARD);
+        let mut first = None;
+        for part in parts {
+            let payload = part.encode_to_vec().into();
+            let within = self.options.store_timeout.into();
+            let stored = bus.store(&subject, Headers::new(), Fence::none(), payload, within).await?;
+            first.get_or_insert(stored.sequence);
+        }
+        let Some(first) = first else { return Ok(()) };
+        bus.purge_up_to(topology::LEDGER, &subject, first - 1).await?;
+        // What accounting has not made rows of yet stays. The newest batch stays in any case: its sequence is the fence.
+        let Some(floor) = bus.acknowledged(topology::LEDGER).await? else { return Ok(()) };
+        let up_to = floor.min(self.last_sequence.saturating_sub(1));
+        let removed = bus.purge_up_to(topology::LEDGER, &subjects::ledger(SHARD), up_to).await?;
+        tracing::info!(through = self.last_sequence, removed, "the ledger was trimmed");
         Ok(())
     }
 
@@ -252,7 +297,9 @@ impl<'a> Leading<'a> {
             guard_id: self.deps.guard_id.clone(),
         };
         if !record.entries.is_empty() {
-            self.store(record.encode_to_vec().into()).await?;
+            let payload: Bytes = record.encode_to_vec().into();
+            self.since_snapshot += payload.len();
+            self.store(payload).await?;
         }
         for (to, reply) in batch.replies {
             // Who asked asks again when no reply comes, and gets the recorded one.
@@ -266,6 +313,7 @@ impl<'a> Leading<'a> {
         for orphan in &orphans {
             self.announcer.orphan(orphan).await;
         }
+        self.snapshot().await;
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use farebox_types::{Disposition, ErrorKind, Money, Outcome, ReservationId, Times
 pub(crate) struct Spend {
     pub(crate) settled: Money,
     pub(crate) reserved: Money,
+    /// When something was last reserved or settled here.
+    pub(crate) last: Timestamp,
 }
 
 /// A reservation whose attempt has not ended.
@@ -171,7 +173,8 @@ impl Requests {
         }
         let known = Known {
             reservation,
-            digest: request.body_digest.clone(),
+            // A copy: the field itself keeps the whole message in memory.
+            digest: prost::bytes::Bytes::copy_from_slice(&request.body_digest),
             closed: None,
         };
         self.by_id.insert(key(request), known);
@@ -187,6 +190,33 @@ impl Requests {
         {
             known.closed = Some(closed.clone());
         }
+    }
+
+    pub(super) fn to_messages(&self) -> impl Iterator<Item = v1::KnownRequest> {
+        self.order.iter().filter_map(|(at, key)| {
+            let known = self.by_id.get(key)?;
+            let closed = known.closed.as_ref();
+            Some(v1::KnownRequest {
+                project: key.0.clone(),
+                request_id: key.1.clone(),
+                reservation_id: known.reservation.to_string(),
+                body_digest: known.digest.clone(),
+                admitted_unix_ms: at.millis(),
+                outcome: closed.map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into()).into(),
+                error_kind: closed
+                    .and_then(|closed| closed.error_kind)
+                    .map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from)
+                    .into(),
+                call_id: closed.map(|closed| closed.call_id.clone()).unwrap_or_default(),
+            })
+        })
+    }
+
+    pub(super) fn restore(&mut self, message: v1::KnownRequest) {
+        let Some(known) = Known::from_message(&message) else { return };
+        let key = (message.project, message.request_id);
+        self.order.push_back((Timestamp(message.admitted_unix_ms), key.clone()));
+        self.by_id.insert(key, known);
     }
 
     pub(crate) fn remove(&mut self, request: &v1::ReserveRequest) {

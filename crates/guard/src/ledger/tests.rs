@@ -403,5 +403,60 @@ proptest! {
         entries.iter().for_each(|entry| replayed.apply(entry));
         prop_assert_eq!(&replayed.windows, &ledger.windows);
         prop_assert_eq!(replayed.open.len(), ledger.open.len());
+
+        // A snapshot, in however many parts, says the same as all entries before it.
+        let (through, parts) = newest(ledger.snapshot(7, 300)).expect("a snapshot has at least one part");
+        prop_assert_eq!(through, 7);
+        let mut restored = super::tests::ledger("20");
+        restored.restore(parts);
+        prop_assert_eq!(&restored.windows, &ledger.windows);
+        for (id, open) in &ledger.open {
+            let other = &restored.open[id];
+            prop_assert_eq!((&open.attempt, &open.holds, open.attempts), (&other.attempt, &other.holds, other.attempts));
+        }
     }
+}
+
+#[test]
+fn a_request_id_is_known_after_a_snapshot() {
+    let mut ledger = ledger("10");
+    let call = v1::ReserveRequest {
+        body_digest: prost::bytes::Bytes::from_static(b"a"),
+        ..request(Money::usd(1), "")
+    };
+    ledger.reserve(call.clone(), LEASE, NOW);
+    settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
+    let mut restored = super::tests::ledger("10");
+    restored.restore(ledger.snapshot(1, 1_000_000));
+    assert_eq!(restored.lookup("acme", "r"), ledger.lookup("acme", "r"));
+}
+
+#[test]
+fn half_a_snapshot_is_none() {
+    let mut ledger = ledger("1000");
+    for task in 0..40 {
+        ledger.reserve(request(Money::usd(1), &format!("t{task}")), LEASE, NOW);
+    }
+    let old = ledger.snapshot(5, 1_000_000);
+    let mut half = ledger.snapshot(9, 500);
+    assert!(half.len() > 2);
+    half.pop();
+    half.extend(old);
+    assert_eq!(newest(half).map(|(through, parts)| (through, parts.len())), Some((5, 1)));
+}
+
+#[test]
+fn days_that_are_over_are_forgotten_and_running_budgets_are_not() {
+    let mut ledger = ledger("1000");
+    let call = request(Money::usd(1), "t1");
+    ledger.reserve(call.clone(), LEASE, NOW);
+    let month = Duration::from_secs(30 * 24 * 60 * 60);
+    let later = NOW.after(month * 2);
+    ledger.forget_windows(later, month);
+    assert_eq!(ledger.status().len(), 2, "money is reserved in both");
+    settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
+    ledger.forget_windows(NOW.after(Duration::from_secs(60)), month);
+    assert_eq!(ledger.status().len(), 2);
+    ledger.forget_windows(later, month);
+    assert_eq!(ledger.status().len(), 0);
 }

@@ -1,0 +1,144 @@
+//! The ledger's state as messages, so that a restart need not replay everything and the stream can be trimmed.
+//!
+//! Ended reservations are not in it: they are remembered for a minute, against repeats of a message, and a repeat of an
+//! end that is no longer known changes nothing.
+
+use std::time::Duration;
+
+use farebox_proto::v1;
+use farebox_types::{ReservationId, Timestamp};
+use prost::Message;
+
+use super::{
+    Ledger,
+    state::{Closed, Known, Open, Spend},
+};
+use crate::budget::Window;
+
+impl Ledger {
+    /// The state, in parts of about `part_bytes`.
+    pub(crate) fn snapshot(&self, through_sequence: u64, part_bytes: usize) -> Vec<v1::SnapshotPart> {
+        let mut parts = Parts { part_bytes, bytes: 0, done: Vec::new(), filling: v1::SnapshotPart::default() };
+        for open in self.open.values() {
+            let open = open.to_message();
+            parts.add(open.encoded_len(), |part| part.open.push(open));
+        }
+        for (window, spend) in &self.windows {
+            let spent = v1::SpentWindow {
+                budget: window.budget.clone(),
+                subject: window.subject.clone(),
+                window: window.window.clone(),
+                settled: Some(spend.settled.into()),
+                last_unix_ms: spend.last.millis(),
+            };
+            parts.add(spent.encoded_len(), |part| part.spent.push(spent));
+        }
+        for known in self.requests.to_messages() {
+            parts.add(known.encoded_len(), |part| part.requests.push(known));
+        }
+        parts.finish(through_sequence)
+    }
+
+    /// Takes over the state of all parts of a snapshot.
+    pub(crate) fn restore(&mut self, parts: Vec<v1::SnapshotPart>) {
+        for part in parts {
+            for spent in part.spent {
+                let window = Window { budget: spent.budget, subject: spent.subject, window: spent.window };
+                let spend = self.windows.entry(window).or_default();
+                spend.settled += v1::Money::of(&spent.settled);
+                spend.last = spend.last.max(Timestamp(spent.last_unix_ms));
+            }
+            for open in part.open.iter().filter_map(Open::from_message) {
+                for hold in &open.holds {
+                    self.windows.entry(hold.into()).or_default().reserved += v1::Money::of(&hold.amount);
+                }
+                self.open.insert(open.id, open);
+            }
+            part.requests.into_iter().for_each(|known| self.requests.restore(known));
+        }
+    }
+
+    /// Forgets windows that nothing was spent in for so long that nothing will be: days that are over, and what belongs
+    /// to tasks that have been idle for `task_memory`.
+    pub(crate) fn forget_windows(&mut self, now: Timestamp, task_memory: Duration) {
+        const DAYS: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+        self.windows.retain(|window, spend| {
+            let memory = if window.window.is_empty() { task_memory } else { DAYS };
+            let lasting = window.window.is_empty() && window.subject.is_empty();
+            lasting || !spend.reserved.is_zero() || spend.last.after(memory) > now
+        });
+    }
+}
+
+/// Parts being filled.
+struct Parts {
+    part_bytes: usize,
+    bytes: usize,
+    done: Vec<v1::SnapshotPart>,
+    filling: v1::SnapshotPart,
+}
+
+impl Parts {
+    fn add(&mut self, bytes: usize, add: impl FnOnce(&mut v1::SnapshotPart)) {
+        if self.bytes + bytes > self.part_bytes && self.bytes > 0 {
+            self.done.push(std::mem::take(&mut self.filling));
+            self.bytes = 0;
+        }
+        // Room for the field's own tag and length.
+        self.bytes += bytes + 8;
+        add(&mut self.filling);
+    }
+
+    fn finish(mut self, through_sequence: u64) -> Vec<v1::SnapshotPart> {
+        self.done.push(self.filling);
+        let parts = u32::try_from(self.done.len()).unwrap_or(u32::MAX);
+        for (at, part) in (0..).zip(&mut self.done) {
+            (part.through_sequence, part.part, part.parts) = (through_sequence, at, parts);
+        }
+        self.done
+    }
+}
+
+/// The newest snapshot of which all parts are there.
+pub(crate) fn newest(mut parts: Vec<v1::SnapshotPart>) -> Option<(u64, Vec<v1::SnapshotPart>)> {
+    parts.sort_by_key(|part| (std::cmp::Reverse(part.through_sequence), part.part));
+    parts.dedup_by_key(|part| (part.through_sequence, part.part));
+    let complete = parts.chunk_by(|a, b| a.through_sequence == b.through_sequence).find(|chunk| {
+        let wanted = chunk.first().map_or(0, |first| first.parts);
+        u32::try_from(chunk.len()) == Ok(wanted)
+    })?;
+    Some((complete.first()?.through_sequence, complete.to_vec()))
+}
+
+impl Open {
+    fn to_message(&self) -> v1::OpenReservation {
+        let request = v1::ReserveRequest { attempt: Some(self.attempt.clone()), ..self.request.clone() };
+        let reserved =
+            v1::Reserved { request: Some(request), holds: self.holds.clone(), at_unix_ms: self.started.millis() };
+        v1::OpenReservation { reserved: Some(reserved), attempts: self.attempts, spent: Some(self.spent.into()) }
+    }
+
+    fn from_message(message: &v1::OpenReservation) -> Option<Open> {
+        let open = Open::from_reserved(message.reserved.as_ref()?)?;
+        Some(Open { attempts: message.attempts, spent: v1::Money::of(&message.spent), ..open })
+    }
+}
+
+impl Known {
+    pub(super) fn from_message(message: &v1::KnownRequest) -> Option<Known> {
+        let closed = message.outcome().known().map(|outcome| Closed {
+            call_id: message.call_id.clone(),
+            outcome,
+            error_kind: message.error_kind().known(),
+        });
+        let reservation: ReservationId = message.reservation_id.parse().ok()?;
+        let digest = prost::bytes::Bytes::copy_from_slice(&message.body_digest);
+        Some(Known { reservation, digest, closed })
+    }
+}
+
+impl Spend {
+    pub(super) fn touch(&mut self, at: Timestamp) {
+        self.last = self.last.max(at);
+    }
+}
