@@ -1,4 +1,147 @@
-//! stub, replaced by its owner
-use std::process::ExitCode;
-#[derive(clap::Args)] pub(crate) struct ConfigArgs {}
-impl ConfigArgs { pub(crate) fn run(self) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) } }
+//! `farebox config`: checks, shows and describes the config.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    agent::Output,
+    config::{self, Config},
+};
+
+/// Checks, shows or describes the config
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: Command,
+    /// Config file [default: farebox.yaml, if it is there]
+    #[arg(long, value_name = "FILE", env = "FAREBOX_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// A value that overrides file and environment, such as listen.http=127.0.0.1:0; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment, global = true)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Says everything that is wrong with the config
+    Check,
+    /// Prints the whole effective config and where each value came from; secrets stay references
+    Show,
+    /// Prints the JSON schema of the config, for editors
+    Schema,
+}
+
+fn assignment(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
+        _ => Err(format!("`{given}` sets nothing: write PATH=VALUE")),
+    }
+}
+
+impl ConfigArgs {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_on(&mut Output::standard())
+    }
+
+    fn run_on(self, output: &mut Output) -> anyhow::Result<ExitCode> {
+        if let Command::Schema = self.command {
+            let schema = serde_json::to_string_pretty(&farebox_config::schema::<Config>())?;
+            output.line(&schema)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let file = self.config.as_deref();
+        let printed = config::load(file, self.set).and_then(|loaded| match self.command {
+            Command::Show => loaded.show(),
+            _ => Ok(format!("ok: {}\n", checked(file))),
+        });
+        match printed {
+            Ok(text) => {
+                output.write(&text)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(error) => {
+                output.note(&format!("error: {error}"));
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+/// What was checked, as [`config::load`] chooses it.
+fn checked(file: Option<&Path>) -> String {
+    let default = Path::new("farebox.yaml");
+    match file.or_else(|| default.exists().then_some(default)) {
+        Some(file) => file.display().to_string(),
+        None => "no config file, only defaults, environment and flags".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::agent::captured;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ConfigArgs,
+    }
+
+    /// The code, standard output and standard error of a line about a file with this text.
+    fn run(text: &str, line: &[&str]) -> (ExitCode, String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("farebox.yaml");
+        std::fs::write(&file, text).unwrap();
+        let name = file.display().to_string();
+        let words = [&["config"], line, &["--config", &name]].concat();
+        let args = Line::try_parse_from(words).unwrap().args;
+        let (mut output, out, err) = captured::output();
+        let code = args.run_on(&mut output).unwrap();
+        (code, out.text().replace(&name, "FILE"), err.text().replace(&name, "FILE"))
+    }
+
+    #[test]
+    fn a_good_config_is_ok() {
+        let text = "process: { threads: 2 }\n";
+        assert_eq!(run(text, &["check"]), (ExitCode::SUCCESS, "ok: FILE\n".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn all_faults_are_said_with_their_lines() {
+        let (code, out, err) = run("process:\n  thread: 2\nnats: { url: nowhere }\n", &["check"]);
+        assert_eq!((code, out.as_str()), (ExitCode::FAILURE, ""));
+        assert!(err.starts_with("error: the config cannot be used, it has 2 faults:\n"), "{err}");
+        assert!(err.contains("FILE:2:3") && err.contains("thread"), "{err}");
+        assert!(err.contains("FILE:3:") && err.contains("nats.url"), "{err}");
+    }
+
+    #[test]
+    fn shows_where_a_value_came_from() {
+        let (code, out, err) = run("process: { threads: 2 }\n", &["show", "--set", "process.drain_timeout=3s"]);
+        assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+        assert!(out.contains("threads: 2  # FILE:1:"), "{out}");
+        assert!(out.contains("drain_timeout: 3s  # flag "), "{out}");
+        assert!(out.contains("start_timeout: 60s  # default") || out.contains("start_timeout: 1m  # default"), "{out}");
+    }
+
+    #[test]
+    fn the_schema_needs_no_config() {
+        let (code, out, _) = run("not: [a config", &["schema"]);
+        let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert!(schema["properties"]["models"].is_object(), "{out}");
+    }
+
+    #[test]
+    fn an_assignment_has_a_path() {
+        assert_eq!(assignment("a.b=c=d"), Ok(("a.b".to_owned(), "c=d".to_owned())));
+        assert!(assignment("=1").unwrap_err().contains("PATH=VALUE"));
+        assert!(assignment("a").is_err());
+    }
+}

@@ -17,7 +17,9 @@ pub(crate) fn text(completion: &v1::Completion) -> String {
         match &part.kind {
             Some(part::Kind::Text(given)) => begin(&mut text).push_str(given),
             Some(part::Kind::Refusal(given)) => begin(&mut text).push_str(given),
-            Some(part::Kind::ToolCall(call)) => begin(&mut text).push_str(&tool_call(&call.name, &call.id, &call.arguments_json)),
+            Some(part::Kind::ToolCall(call)) => {
+                begin(&mut text).push_str(&tool_call(&call.name, &call.id, &call.arguments_json))
+            }
             Some(part::Kind::Image(media)) => begin(&mut text).push_str(&medium("image", media)),
             Some(part::Kind::Audio(media)) => begin(&mut text).push_str(&medium("audio", media)),
             Some(part::Kind::Document(media)) => begin(&mut text).push_str(&medium("document", media)),
@@ -153,7 +155,9 @@ pub(crate) fn completion(response: &v1::LlmResponse) -> Result<&v1::Completion, 
             let message = "the answer to this request id was asked for as JSON: ask with --json";
             Err(refused(farebox_types::ErrorKind::Conflict, message))
         }
-        None => Err(refused(farebox_types::ErrorKind::Internal, "the answer is of a kind that this farebox does not know")),
+        None => {
+            Err(refused(farebox_types::ErrorKind::Internal, "the answer is of a kind that this farebox does not know"))
+        }
     }
 }
 
@@ -306,7 +310,9 @@ mod tests {
         }));
         assert_eq!(
             super::report(&response),
-            ["gpt-4 via openai · 12 in / 34 out tokens · $0.000123 (estimated) · 12.3 s · 3 attempts · cut at the token limit"]
+            [
+                "gpt-4 via openai · 12 in / 34 out tokens · $0.000123 (estimated) · 12.3 s · 3 attempts · cut at the token limit"
+            ]
         );
     }
 

@@ -58,7 +58,11 @@ struct Session<'a> {
 }
 
 impl CallArgs {
-    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_on(&mut Output::standard()).await
+    }
+
+    async fn run_on(self, output: &mut Output) -> anyhow::Result<ExitCode> {
         let ended = Box::pin(self.attempt(output)).await;
         failure::finish(ended, output)
     }
@@ -69,8 +73,7 @@ impl CallArgs {
         let call = self.request.prepare(form, self.stream, &SystemClock)?;
         let link = self.connect.connect().await?;
         let signals = Signals::listen().map_err(Failure::Output)?;
-        let mut session =
-            Session { link: &link, call: &call, json: self.json, signals, since: Instant::now(), output };
+        let mut session = Session { link: &link, call: &call, json: self.json, signals, since: Instant::now(), output };
         if self.job {
             return session.job(self.detach, within).await;
         }
@@ -208,12 +211,12 @@ impl Session<'_> {
                 self.output.note(&format!("`{id}` was not running any more: nothing was cancelled"));
                 Ok(())
             }
-            Waited::Done(Err(error)) => Err(Failure::Stopped(format!(
-                "`{id}` could not be cancelled ({error}): it goes on until its deadline"
-            ))),
-            Waited::Interrupted => {
-                Err(Failure::Stopped(format!("stopped while `{id}` was being cancelled: it may go on until its deadline")))
+            Waited::Done(Err(error)) => {
+                Err(Failure::Stopped(format!("`{id}` could not be cancelled ({error}): it goes on until its deadline")))
             }
+            Waited::Interrupted => Err(Failure::Stopped(format!(
+                "stopped while `{id}` was being cancelled: it may go on until its deadline"
+            ))),
         }
     }
 
@@ -286,7 +289,7 @@ mod tests {
         let (mut output, out, err) = super::super::output::captured::output();
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().display().to_string();
-        let code = parse(&["hi", "--data", &data]).unwrap().run(&mut output).await.unwrap();
+        let code = parse(&["hi", "--data", &data]).unwrap().run_on(&mut output).await.unwrap();
         assert_eq!(code, ExitCode::from(3));
         assert_eq!(out.text(), "");
         assert!(err.text().starts_with("error: no farebox is running here ("), "{}", err.text());

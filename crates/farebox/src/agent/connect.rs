@@ -1,7 +1,6 @@
 //! Which farebox to talk to.
 
 use std::{
-    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,9 +12,10 @@ use farebox_types::Span;
 use serde::Deserialize;
 
 use super::failure::Failure;
+use crate::process::data_dir;
 
 /// The file in the data directory in which a running `farebox up` says where it listens.
-pub(crate) const DISCOVERY_FILE: &str = "farebox.json";
+const DISCOVERY_FILE: &str = "farebox.json";
 
 /// How long to try: a person waits, and a server that runs answers at once.
 const PATIENCE: Span = Span::from_secs(3);
@@ -29,7 +29,7 @@ pub(crate) struct ConnectArgs {
     /// File with credentials for NATS: a .creds file, a token or user:password
     #[arg(long, value_name = "FILE", env = "FAREBOX_CREDS", help_heading = "Connection")]
     creds: Option<PathBuf>,
-    /// Data directory of the farebox that runs here [default: ~/.local/share/farebox]
+    /// Data directory of the farebox that runs here [default: $XDG_DATA_HOME/farebox]
     #[arg(long, value_name = "DIR", env = "FAREBOX_DATA", help_heading = "Connection")]
     data: Option<PathBuf>,
 }
@@ -69,29 +69,16 @@ impl ConnectArgs {
 
     fn login(&self) -> Result<Login, Failure> {
         let Some(file) = &self.creds else { return Ok(Login::None) };
-        let secret = fs::read_to_string(file)
-            .map_err(|error| Failure::Usage(format!("the credentials in {} cannot be read: {error}", file.display())))?;
+        let secret = fs::read_to_string(file).map_err(|error| {
+            Failure::Usage(format!("the credentials in {} cannot be read: {error}", file.display()))
+        })?;
         Ok(Login::from_secret(&secret))
     }
 
     fn discovery_file(&self) -> Result<PathBuf, Failure> {
-        let dir = self.data.clone().or_else(default_data_dir).ok_or_else(|| {
-            Failure::Usage("neither XDG_DATA_HOME nor HOME is set: name a server with --nats or a directory with --data".into())
-        })?;
+        let dir = data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(dir.join(DISCOVERY_FILE))
     }
-}
-
-/// `$XDG_DATA_HOME/farebox`, or `~/.local/share/farebox`; `None` where the environment knows neither.
-pub(crate) fn default_data_dir() -> Option<PathBuf> {
-    data_dir(std::env::var_os("XDG_DATA_HOME"), std::env::var_os("HOME"))
-}
-
-/// A relative XDG_DATA_HOME is to be ignored: <https://specifications.freedesktop.org/basedir-spec/latest/>.
-fn data_dir(xdg_data_home: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
-    let absolute = |dir: Option<OsString>| dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let base = absolute(xdg_data_home).or_else(|| Some(absolute(home)?.join(".local/share")))?;
-    Some(base.join("farebox"))
 }
 
 fn discover(file: &Path) -> Result<String, Failure> {
@@ -185,13 +172,5 @@ mod tests {
         let args = ConnectArgs { creds: Some("/nowhere/a.creds".into()), ..ConnectArgs::default() };
         let failure = args.connect().await.err().unwrap();
         assert!(matches!(&failure, Failure::Usage(text) if text.contains("/nowhere/a.creds")), "{failure:?}");
-    }
-
-    #[test]
-    fn the_data_directory_is_where_the_desktop_says() {
-        let text = |given: &str| Some(OsString::from(given));
-        assert_eq!(data_dir(text("/x"), text("/h")), Some("/x/farebox".into()));
-        assert_eq!(data_dir(text("relative"), text("/h")), Some("/h/.local/share/farebox".into()));
-        assert_eq!(data_dir(None, None), None);
     }
 }

@@ -6,8 +6,8 @@
 mod answer;
 mod call;
 mod connect;
-mod failure;
 mod fact;
+mod failure;
 mod output;
 mod period;
 mod progress;
@@ -18,8 +18,9 @@ mod usage;
 mod watch;
 
 pub(crate) use call::CallArgs;
-pub(crate) use connect::{DISCOVERY_FILE, default_data_dir};
 pub(crate) use output::Output;
+#[cfg(test)]
+pub(crate) use output::captured;
 pub(crate) use recent::RecentArgs;
 pub(crate) use usage::UsageArgs;
 pub(crate) use watch::WatchArgs;

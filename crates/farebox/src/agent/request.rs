@@ -213,8 +213,27 @@ mod tests {
     #[test]
     fn a_line_becomes_a_typed_request() {
         let line = [
-            "hi", "--task", "code", "--task-id", "t1", "--actor", "me", "--tag", "a", "--tag", "b", "--system", "be brief",
-            "--max-tokens", "9", "--max-cost", "0.05", "--deadline", "2s", "--request-id", "r-1",
+            "hi",
+            "--task",
+            "code",
+            "--task-id",
+            "t1",
+            "--actor",
+            "me",
+            "--tag",
+            "a",
+            "--tag",
+            "b",
+            "--system",
+            "be brief",
+            "--max-tokens",
+            "9",
+            "--max-cost",
+            "0.05",
+            "--deadline",
+            "2s",
+            "--request-id",
+            "r-1",
         ];
         let prepared = parse(&line).unwrap().prepare(Form::Typed, false, &Noon).unwrap();
         assert_eq!(prepared.target, "the model for `code` tasks");
