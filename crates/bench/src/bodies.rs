@@ -1,0 +1,91 @@
+//! The requests that are sent: about 400 bytes each, the same for the same seed.
+
+use bytes::Bytes;
+
+use crate::config::{MODEL, UPSTREAM_MODEL};
+
+/// Different bodies; callers go round.
+const COUNT: usize = 64;
+const TASKS: usize = 16;
+const WORDS: [&str; 16] = [
+    "invoice", "quarter", "tram", "harbour", "ticket", "figure", "margin", "lantern", "ledger", "pepper", "window",
+    "signal", "copper", "garden", "meadow", "parcel",
+];
+
+/// Bodies for one kind of call.
+#[derive(Debug)]
+pub(crate) struct Bodies(Vec<Bytes>);
+
+impl Bodies {
+    /// For the provider itself.
+    pub(crate) fn direct(seed: u64, stream: bool) -> Bodies {
+        // A client that asks a provider for its usage sees the events that farebox asks for.
+        let tail = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
+        Bodies::new(seed, UPSTREAM_MODEL, |_| tail.to_owned())
+    }
+
+    /// For farebox: the same and a task, so that both budgets count.
+    pub(crate) fn farebox(seed: u64, stream: bool) -> Bodies {
+        let tail = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
+        Bodies::new(seed, MODEL, |i| format!("{tail},\"farebox\":{{\"task_id\":\"bench-{}\"}}", i % TASKS))
+    }
+
+    fn new(seed: u64, model: &str, tail: impl Fn(usize) -> String) -> Bodies {
+        let mut random = seed;
+        let body = |i: usize| {
+            // The lengths differ, so that equal sums of tokens mean something.
+            let length = 250 + i % 41;
+            let mut prompt = String::new();
+            while prompt.len() < length {
+                let at = usize::try_from(next(&mut random) % WORDS.len() as u64).unwrap_or(0);
+                prompt.push_str(WORDS.get(at).copied().unwrap_or("word"));
+                prompt.push(' ');
+            }
+            prompt.truncate(length);
+            let tail = tail(i);
+            Bytes::from(format!(
+                "{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"system\",\"content\":\"Answer briefly.\"}},\
+                 {{\"role\":\"user\",\"content\":\"{prompt}\"}}],\"max_tokens\":100,\"temperature\":0.2{tail}}}"
+            ))
+        };
+        Bodies((0..COUNT).map(body).collect())
+    }
+
+    pub(crate) fn get(&self, index: u64) -> Bytes {
+        let at = usize::try_from(index % COUNT as u64).unwrap_or(0);
+        self.0.get(at).cloned().unwrap_or_default()
+    }
+}
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_json_of_the_size_that_is_claimed_and_follow_the_seed() {
+        for bodies in [Bodies::direct(7, false), Bodies::farebox(7, true)] {
+            for i in 0..COUNT as u64 {
+                let body = bodies.get(i);
+                assert!((350..=560).contains(&body.len()), "{}", body.len());
+                serde_json::from_slice::<serde_json::Value>(&body).unwrap();
+            }
+        }
+        assert_eq!(Bodies::direct(7, false).get(3), Bodies::direct(7, false).get(3));
+        assert_ne!(Bodies::direct(7, false).get(3), Bodies::direct(8, false).get(3));
+    }
+
+    #[test]
+    fn both_roads_carry_the_same_messages() {
+        let messages = |body: Bytes| serde_json::from_slice::<serde_json::Value>(&body).unwrap()["messages"].clone();
+        assert_eq!(messages(Bodies::direct(7, false).get(9)), messages(Bodies::farebox(7, true).get(9)));
+    }
+}

@@ -1,0 +1,170 @@
+//! The phases: which legs, in which order.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::{
+    cli::{Phase, Size},
+    load::{self, Leg, Pattern, Work},
+    proc::{Cpu, used},
+    report::{LegReport, PhaseReport, Report, Round, Setting, Snapshot, Summary},
+    stack::Scene,
+    table,
+    target::Road,
+};
+
+/// How long accounting is waited for after a leg.
+const SETTLE_LEG: Duration = Duration::from_secs(30);
+/// How long nothing is called, to see what that costs.
+const IDLE: Duration = Duration::from_secs(3);
+const RATES: [u32; 3] = [50, 200, 500];
+const STREAM_RATE: u32 = 20;
+const STREAMS_AT_ONCE: u64 = 32;
+/// Parts of the long run; memory is looked at after each.
+const PARTS: u64 = 5;
+
+/// A run: what is measured, and what has been called so far.
+pub(crate) struct Bench<'a> {
+    pub(crate) scene: Scene,
+    pub(crate) setting: Setting,
+    pub(crate) report: &'a mut Report,
+    /// Answers from farebox, warm-ups included.
+    pub(crate) calls: u64,
+    pub(crate) failed: u64,
+}
+
+impl Bench<'_> {
+    pub(crate) async fn run(&mut self, phases: &[Phase], settle: Duration) -> anyhow::Result<()> {
+        self.snapshot("start")?;
+        self.report.idle_cpu = self.idle().await?;
+        for phase in phases {
+            match phase {
+                Phase::Single => self.single().await?,
+                Phase::Open => self.open().await?,
+                Phase::Closed => self.closed().await?,
+                Phase::Stream => self.streams().await?,
+                Phase::Long => self.long().await?,
+            }
+        }
+        table::note("waiting until accounting has caught up");
+        self.report.check = Some(self.scene.books.check(self.calls, self.failed, settle).await?);
+        self.snapshot(if phases.contains(&Phase::Long) { "long: settled" } else { "end" })
+    }
+
+    async fn idle(&self) -> anyhow::Result<Cpu> {
+        let before = self.scene.processes.cpu()?;
+        tokio::time::sleep(IDLE).await;
+        let used = used(&before, &self.scene.processes.cpu()?);
+        Ok(used.into_iter().map(|(name, seconds)| (name, seconds / IDLE.as_secs_f64())).collect())
+    }
+
+    async fn single(&mut self) -> anyhow::Result<()> {
+        let Size { single_calls, leg_seconds, .. } = self.setting.size;
+        let within = Duration::from_secs(2 * leg_seconds);
+        let pattern = Pattern::Closed { callers: 1, calls: single_calls, within };
+        self.paired("single", Work::Whole, pattern, 1).await
+    }
+
+    async fn open(&mut self) -> anyhow::Result<()> {
+        for rate in RATES {
+            self.paired(&format!("open-{rate}"), Work::Whole, self.schedule(rate), 1).await?;
+        }
+        Ok(())
+    }
+
+    async fn closed(&mut self) -> anyhow::Result<()> {
+        let pattern = self.all_the_time(self.setting.callers);
+        self.paired("closed", Work::Whole, pattern, self.setting.connections).await
+    }
+
+    async fn streams(&mut self) -> anyhow::Result<()> {
+        let name = format!("stream-{STREAM_RATE}");
+        self.paired(&name, Work::Stream, self.schedule(STREAM_RATE), 1).await?;
+        let pattern = self.all_the_time(STREAMS_AT_ONCE);
+        let lanes = self.setting.connections.min(STREAMS_AT_ONCE);
+        self.paired(&format!("stream-{STREAMS_AT_ONCE}-at-once"), Work::Stream, pattern, lanes).await
+    }
+
+    async fn long(&mut self) -> anyhow::Result<()> {
+        let total = self.setting.size.long_calls;
+        self.snapshot("long: start")?;
+        let mut rounds = Vec::new();
+        for part in 0..PARTS {
+            let calls = total / PARTS + u64::from(part < total % PARTS);
+            table::note(&format!("long: part {} of {PARTS}, {calls} calls", part + 1));
+            // Only the limit on the whole run bounds it: every one of these calls is made.
+            let pattern = Pattern::Closed { callers: self.setting.callers, calls, within: Duration::from_secs(36_000) };
+            let farebox = self.leg(Road::Farebox, Work::Whole, pattern, self.setting.connections, None).await?;
+            rounds.push(Round { direct: None, farebox });
+            self.snapshot(&format!("long: part {}", part + 1))?;
+        }
+        self.keep("long", rounds);
+        Ok(())
+    }
+
+    fn schedule(&self, rate: u32) -> Pattern {
+        let calls = u64::from(rate) * self.setting.size.leg_seconds;
+        Pattern::Open { every: Duration::from_secs(1) / rate, calls }
+    }
+
+    fn all_the_time(&self, callers: u64) -> Pattern {
+        let within = Duration::from_secs(self.setting.size.leg_seconds);
+        Pattern::Closed { callers, calls: u64::MAX, within }
+    }
+
+    /// Rounds of a direct leg and one through farebox; who goes first changes, so that a drift favours neither.
+    async fn paired(&mut self, name: &str, work: Work, pattern: Pattern, lanes: u64) -> anyhow::Result<()> {
+        let count = self.setting.size.rounds;
+        let mut rounds = Vec::new();
+        for round in 0..count {
+            table::note(&format!("{name}: round {} of {count}", round + 1));
+            let settle = Some(SETTLE_LEG);
+            let (direct, farebox) = if round % 2 == 0 {
+                let direct = self.leg(Road::Direct, work, pattern, lanes, None).await?;
+                (direct, self.leg(Road::Farebox, work, pattern, lanes, settle).await?)
+            } else {
+                let farebox = self.leg(Road::Farebox, work, pattern, lanes, settle).await?;
+                (self.leg(Road::Direct, work, pattern, lanes, None).await?, farebox)
+            };
+            rounds.push(Round { direct: Some(direct), farebox });
+        }
+        self.keep(name, rounds);
+        self.snapshot(name)
+    }
+
+    async fn leg(
+        &mut self,
+        road: Road,
+        work: Work,
+        pattern: Pattern,
+        lanes: u64,
+        settle: Option<Duration>,
+    ) -> anyhow::Result<LegReport> {
+        let leg = Leg { road, work, pattern, lanes, seed: self.setting.seed };
+        let (places, processes) = (self.scene.places.clone(), self.scene.processes.clone());
+        let run = tokio::task::spawn_blocking(move || load::run(&leg, &places, || processes.cpu()));
+        let (outcome, before) = run.await.context("a leg panicked")??;
+        let mut settled = None;
+        if road == Road::Farebox {
+            self.calls += outcome.ok + outcome.warm_up;
+            self.failed += outcome.failed;
+            if let Some(within) = settle {
+                settled = Some(self.scene.books.settle(self.calls, within).await?);
+            }
+        }
+        let cpu = used(&before, &self.scene.processes.cpu()?);
+        Ok(LegReport::new(road, work, outcome, settled, cpu))
+    }
+
+    fn keep(&mut self, name: &str, rounds: Vec<Round>) {
+        let summary = Summary::of(&rounds);
+        self.report.phases.push(PhaseReport { name: name.to_owned(), rounds, summary });
+    }
+
+    fn snapshot(&mut self, when: &str) -> anyhow::Result<()> {
+        let processes = self.scene.processes.memory()?;
+        self.report.memory.push(Snapshot { when: when.to_owned(), calls: self.calls, processes });
+        Ok(())
+    }
+}
