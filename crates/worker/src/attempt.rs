@@ -117,12 +117,15 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     };
     let result = match course.result {
         Ok(done) => Ok(done.result),
-        Err(Broken::Stopped) => {
-            Err(Fault::new(ErrorKind::Cancelled, "the call was cancelled; what was used until then is billed"))
-        }
+        Err(Broken::Stopped) => Err(cancelled()),
         Err(Broken::Fault(fault)) => Err(fault),
     };
     Ended { attempt, end, result, warnings: course.warnings, again }
+}
+
+/// What the caller of a cancelled call is told.
+pub(crate) fn cancelled() -> Fault {
+    Fault::new(ErrorKind::Cancelled, "the call was cancelled; what was used until then is billed")
 }
 
 /// A provider's refusal of the request, or of farebox's own key, is the answer; what may pass is tried again.
@@ -165,7 +168,8 @@ async fn run(
         total: (began + or(timeouts.total_ms, job.options.total_timeout.get())).min(job.deadline),
         deadline: job.deadline,
     };
-    let opening = Opening { job, connection: &connection, dialect, limits, request_bytes, began };
+    let connect_timeout = or(timeouts.connect_ms, job.options.connect_timeout.get());
+    let opening = Opening { job, connection: &connection, dialect, limits, request_bytes, connect_timeout, began };
     let (attempt, mut course) = opening.open(reservation, request, reply).await;
     course.warnings.extend(warnings);
     (attempt, course)
@@ -223,6 +227,7 @@ struct Opening<'a> {
     dialect: &'static dyn ProviderDialect,
     limits: Limits,
     request_bytes: usize,
+    connect_timeout: Duration,
     began: Instant,
 }
 
@@ -239,7 +244,7 @@ impl Opening<'_> {
             first_token: None,
             warnings: Vec::new(),
         };
-        let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request);
+        let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request, self.connect_timeout);
         match within(self.limits.wait(true), reply, opened).await {
             Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,
             Ok(Err(error)) => {

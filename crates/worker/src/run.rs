@@ -125,6 +125,9 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             return Some((ended, progress, deployment));
         };
         if !wait(pause, deadline, &handle).await {
+            if handle.why() == Some(Stop::Cancelled) {
+                ended.result = Err(attempt::cancelled());
+            }
             return Some((ended, progress, deployment));
         }
         progress.spent += v1::Money::of(&ended.end.cost);

@@ -1,6 +1,11 @@
 //! The one way to a provider.
 
-use std::{collections::HashMap, error::Error as _, sync::Arc};
+use std::{
+    collections::HashMap,
+    error::Error as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use farebox_dialect::{Head, ProviderDialect};
@@ -25,7 +30,9 @@ pub struct Connection {
 
 /// All providers of this worker.
 pub(crate) struct Upstream {
-    client: reqwest::Client,
+    options: Options,
+    /// One for each timeout to connect: that is a property of a client, not of a request.
+    clients: Mutex<HashMap<Duration, reqwest::Client>>,
     providers: HashMap<String, Arc<Connection>>,
 }
 
@@ -39,18 +46,21 @@ pub(crate) struct SendError {
 
 impl Upstream {
     pub(crate) fn new(options: &Options, providers: Vec<Connection>) -> Result<Upstream, reqwest::Error> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(options.connect_timeout.get())
-            .pool_max_idle_per_host(options.idle_connections)
-            .tcp_nodelay(true)
-            // A redirect would carry the key and the prompt to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("farebox/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        let providers =
-            providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
-        Ok(Upstream { client, providers })
+        let connect = options.connect_timeout.get();
+        let clients = Mutex::new(HashMap::from([(connect, client(options, connect)?)]));
+        let providers = providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
+        Ok(Upstream { options: options.clone(), clients, providers })
+    }
+
+    fn client(&self, connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
+        // The map stays whole whatever panics elsewhere.
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&connect) {
+            return Ok(client.clone());
+        }
+        let made = client(&self.options, connect)?;
+        clients.insert(connect, made.clone());
+        Ok(made)
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<Arc<Connection>> {
@@ -64,10 +74,11 @@ impl Upstream {
         reservation: Reservation,
         to: &'a Connection,
         request: http::Request<Bytes>,
+        connect_timeout: Duration,
     ) -> (OpenAttempt, impl Future<Output = Result<Answering, SendError>> + 'a) {
         let attempt = reservation.use_up();
         let id = attempt.call.to_string();
-        (attempt, self.send(request, id, to))
+        (attempt, self.send(request, id, to, connect_timeout))
     }
 
     async fn send(
@@ -75,6 +86,7 @@ impl Upstream {
         request: http::Request<Bytes>,
         call_id: String,
         to: &Connection,
+        connect_timeout: Duration,
     ) -> Result<Answering, SendError> {
         let request = to.provider.apply(to.key.as_ref(), request).map_err(|error| SendError {
             fault: Fault::new(ErrorKind::Internal, error.to_string()),
@@ -89,10 +101,24 @@ impl Upstream {
         if let Ok(id) = call_id.parse() {
             request.headers_mut().insert(CALL_ID, id);
         }
-        let response = self.client.execute(request).await.map_err(|error| refused(&error))?;
+        let client = self.client(connect_timeout).map_err(|error| refused(&error))?;
+        let response = client.execute(request).await.map_err(|error| refused(&error))?;
         let head = Head { status: response.status(), headers: response.headers().clone() };
         Ok(Answering { head, response })
     }
+}
+
+fn client(options: &Options, connect_timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .pool_max_idle_per_host(options.idle_connections)
+        .tcp_nodelay(true)
+        // A redirect would carry the key and the prompt to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        // Every attempt is covered by its own reservation: nothing is sent twice behind our back.
+        .retry(reqwest::retry::never())
+        .user_agent(concat!("farebox/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// A provider's answer that has begun.
@@ -113,7 +139,7 @@ impl Answering {
 
 impl Answering {
     /// Reads the end of a stream that is complete, so that its connection can be used again.
-    pub(crate) async fn let_go(&mut self, wait: std::time::Duration) {
+    pub(crate) async fn let_go(&mut self, wait: Duration) {
         let rest = async { while let Ok(Some(_)) = self.response.chunk().await {} };
         // What does not end in time is closed.
         let _ = tokio::time::timeout(wait, rest).await;
