@@ -18,7 +18,7 @@ use super::{
     failure::{self, Failure},
     output::Output,
     progress::{Waited, wait},
-    request::{Form, Prepared, RequestArgs},
+    request::{Form, Prepared, RequestArgs, Road},
 };
 
 /// How long the final answer of a call that was cancelled is waited for.
@@ -68,16 +68,21 @@ impl CallArgs {
     }
 
     async fn attempt(self, output: &mut Output) -> Result<(), Failure> {
-        let within = self.request.deadline.get() + GRACE;
+        let road = match (self.job, self.stream) {
+            (true, _) => Road::Job,
+            (false, true) => Road::Stream,
+            (false, false) => Road::Whole,
+        };
         let form = if self.json { Form::OpenAi } else { Form::Typed };
-        let call = self.request.prepare(form, self.stream, &SystemClock)?;
+        let call = self.request.prepare(form, road, &SystemClock)?;
         let link = self.connect.connect().await?;
         let signals = Signals::listen().map_err(Failure::Output)?;
         let mut session = Session { link: &link, call: &call, json: self.json, signals, since: Instant::now(), output };
-        if self.job {
-            return session.job(self.detach, within).await;
+        match road {
+            Road::Job => session.job(self.detach).await,
+            Road::Stream => session.stream().await,
+            Road::Whole => session.whole().await,
         }
-        if self.stream { session.stream().await } else { session.whole().await }
     }
 }
 
@@ -89,7 +94,7 @@ impl Session<'_> {
         self.print(answered)
     }
 
-    async fn job(&mut self, detach: bool, within: Duration) -> Result<(), Failure> {
+    async fn job(&mut self, detach: bool) -> Result<(), Failure> {
         let receipt = match self.link.client.job(&self.call.request).await {
             Ok(receipt) => receipt,
             Err(error) => return self.print(Err(error)),
@@ -100,7 +105,7 @@ impl Session<'_> {
         }
         let before = if receipt.duplicate { "was stored before" } else { "is stored" };
         self.output.note(&format!("job `{}` {before}", receipt.request_id));
-        let asked = self.link.client.wait(&self.call.id, within);
+        let asked = self.link.client.wait(&self.call.id, self.call.within.get() + GRACE);
         let answered = self.finally(asked, "waiting for the job to end").await?;
         self.print(answered)
     }

@@ -12,6 +12,9 @@ use super::failure::Failure;
 /// The longest prompt that is read from standard input; what a server takes in one message is less.
 const PROMPT_MAX: u64 = 64 * 1024 * 1024;
 
+/// How long a call that says nothing may take, and how long the answer of a job is waited for.
+const DEADLINE: Span = Span::from_secs(600);
+
 /// What is asked, of whom, and on whose behalf.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RequestArgs {
@@ -50,9 +53,9 @@ pub(crate) struct RequestArgs {
     /// The most that this call may cost, such as 0.05
     #[arg(long, value_name = "USD")]
     max_cost: Option<Money>,
-    /// The answer must be there within this time
-    #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = deadline)]
-    pub(crate) deadline: Span,
+    /// The answer must be there within this time [default: 10m; of a job: as configured]
+    #[arg(long, value_name = "SPAN", value_parser = deadline)]
+    deadline: Option<Span>,
     /// Id of the request: the same one again attaches to it or fetches its answer
     #[arg(long, value_name = "ID", value_parser = RequestId::parse)]
     request_id: Option<RequestId>,
@@ -73,8 +76,18 @@ fn deadline(given: &str) -> Result<Span, String> {
 pub(crate) struct Prepared {
     pub(crate) id: RequestId,
     pub(crate) request: v1::LlmRequest,
+    /// How long the answer is waited for.
+    pub(crate) within: Span,
     /// What the person who waits is told to be waiting for.
     pub(crate) target: String,
+}
+
+/// By which road a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Road {
+    Whole,
+    Stream,
+    Job,
 }
 
 /// In which form the answer is wanted.
@@ -86,7 +99,8 @@ pub(crate) enum Form {
 }
 
 impl RequestArgs {
-    pub(crate) fn prepare(self, form: Form, stream: bool, clock: &dyn Clock) -> Result<Prepared, Failure> {
+    pub(crate) fn prepare(self, form: Form, road: Road, clock: &dyn Clock) -> Result<Prepared, Failure> {
+        let stream = road == Road::Stream;
         let prompt = read_prompt(self.prompt.as_deref())?;
         let id = self.request_id.clone().unwrap_or_else(RequestId::generate);
         let body = match form {
@@ -102,6 +116,12 @@ impl RequestArgs {
             (_, _, Some(role)) => format!("the model of `{role}`"),
             _ => "the default model".to_owned(),
         };
+        let within = self.deadline.unwrap_or(DEADLINE);
+        // A job that is stored again must be the same message, so that nothing in it may depend on the time.
+        let deadline_unix_ms = match (road, self.deadline) {
+            (Road::Job, None) => 0,
+            _ => clock.now().after(within.get()).millis(),
+        };
         let request = v1::LlmRequest {
             request_id: id.as_str().to_owned(),
             model: self.model.unwrap_or_default(),
@@ -115,12 +135,12 @@ impl RequestArgs {
                 tags: self.tags,
             }),
             stream,
-            deadline_unix_ms: clock.now().after(self.deadline.get()).millis(),
+            deadline_unix_ms,
             max_cost: self.max_cost.map(v1::Money::from),
             body: Some(body),
             ..v1::LlmRequest::default()
         };
-        Ok(Prepared { id, request, target })
+        Ok(Prepared { id, request, within, target })
     }
 
     fn conversation(&self, prompt: &str) -> v1::Conversation {
@@ -235,7 +255,7 @@ mod tests {
             "--request-id",
             "r-1",
         ];
-        let prepared = parse(&line).unwrap().prepare(Form::Typed, false, &Noon).unwrap();
+        let prepared = parse(&line).unwrap().prepare(Form::Typed, Road::Whole, &Noon).unwrap();
         assert_eq!(prepared.target, "the model for `code` tasks");
         insta::assert_debug_snapshot!(prepared.request);
     }
@@ -243,7 +263,7 @@ mod tests {
     #[test]
     fn json_is_asked_for_in_openais_words() {
         let args = parse(&["hi", "--model", "gpt-4", "--temperature", "0.5", "--max-tokens", "9"]).unwrap();
-        let request = args.prepare(Form::OpenAi, true, &Noon).unwrap().request;
+        let request = args.prepare(Form::OpenAi, Road::Stream, &Noon).unwrap().request;
         let Some(Body::Raw(raw)) = request.body else { panic!("{request:?}") };
         let text = String::from_utf8(raw.bytes.to_vec()).unwrap();
         assert_eq!(
@@ -254,11 +274,19 @@ mod tests {
 
     #[test]
     fn an_id_is_made_where_none_is_given() {
-        let make = || parse(&["hi"]).unwrap().prepare(Form::Typed, false, &Noon).unwrap();
+        let make = || parse(&["hi"]).unwrap().prepare(Form::Typed, Road::Whole, &Noon).unwrap();
         let (one, other) = (make(), make());
         assert_eq!(one.id.as_str(), one.request.request_id);
         assert_ne!(one.id, other.id);
         assert_eq!(one.request.deadline_unix_ms, 601_000);
+    }
+
+    #[test]
+    fn the_same_job_is_the_same_message_at_any_time() {
+        let args = parse(&["hi", "--request-id", "j1"]).unwrap();
+        let at = |road, clock: &dyn Clock| args.clone().prepare(Form::Typed, road, clock).unwrap().request;
+        assert_eq!(at(Road::Job, &Noon), at(Road::Job, &farebox_types::SystemClock));
+        assert_eq!(at(Road::Whole, &Noon).deadline_unix_ms, 601_000);
     }
 
     #[test]
@@ -276,7 +304,7 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert!(error.contains(word), "{line:?}: {error}");
         }
-        let error = parse(&[" "]).unwrap().prepare(Form::Typed, false, &Noon).unwrap_err();
+        let error = parse(&[" "]).unwrap().prepare(Form::Typed, Road::Whole, &Noon).unwrap_err();
         assert!(matches!(&error, Failure::Usage(text) if text.starts_with("the prompt is empty")), "{error:?}");
     }
 }
