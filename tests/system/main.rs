@@ -1,1 +1,6 @@
-//! Whole-system suites.
+//! Whole-system suites: real servers, real processes, and what a user notices of them.
+
+mod books;
+mod cluster;
+mod fault_workers;
+mod load;

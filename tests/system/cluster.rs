@@ -1,0 +1,297 @@
+//! A farebox of processes: servers, roles and a provider emulator, which tests kill and stop as they like.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use farebox_bus::{Login, Options};
+use farebox_client::Client;
+use farebox_emulator::Emulator;
+use farebox_testkit::{PATIENCE, Process, ProcessBuilder, eventually, free_port};
+use tempfile::TempDir;
+
+/// The program under test.
+pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
+
+/// All roles, each as a process of its own.
+pub(crate) const EACH: [&str; 4] = ["accounting.1", "guard.1", "worker.1", "intake.1"];
+
+/// One cluster at a time: two of them on a small machine would only measure each other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Three models. `tokens` and `claude` cost by the token, `flat` costs exactly one dollar a call.
+const CONFIG: &str = r#"
+nats: { listen: "127.0.0.1:NATS_PORT" }
+clickhouse: { listen: "127.0.0.1:0" }
+logs: { log: info }
+providers:
+  openai: { kind: openai-compatible, api_base: "EMULATOR/v1" }
+  anthropic: { kind: anthropic-compatible, api_base: "EMULATOR" }
+models:
+  tokens: openai/m-tokens
+  flat: openai/m-flat
+  claude: anthropic/m-claude
+routing: { default: tokens }
+prices:
+  - { provider: openai, models: [m-tokens], input: "3", cache_read: "0.30", output: "15", context_window: 100000, max_output: 1000 }
+  - { provider: openai, models: [m-flat], input: "0", output: "0", per_request: "1", context_window: 100000, max_output: 1000 }
+  - { provider: anthropic, models: [m-claude], input: "3", cache_read: "0.30", cache_write_5m: "3.75", cache_write_1h: "6", output: "15", context_window: 100000, max_output: 1000 }
+guard: { lease: 3s }
+worker: { heartbeat_interval: 500ms }
+intake: { job_ack_wait: 3s }
+"#;
+
+/// A running farebox. Everything ends with it.
+pub(crate) struct Cluster {
+    dir: TempDir,
+    pub(crate) emulator: Emulator,
+    pub(crate) client: Client,
+    pub(crate) http: reqwest::Client,
+    sets: Vec<(String, String)>,
+    up: Mutex<Option<Process>>,
+    roles: Mutex<BTreeMap<String, Process>>,
+    up_roles: String,
+    starts: Mutex<u32>,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+/// What a cluster is to be like.
+pub(crate) struct Builder {
+    processes: Vec<String>,
+    up_roles: String,
+    sets: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// A value of the config, for every process.
+    pub(crate) fn set(mut self, path: &str, value: &str) -> Builder {
+        self.sets.push((path.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// One more process of a role: `worker.2`.
+    pub(crate) fn with(mut self, name: &str) -> Builder {
+        self.processes.push(name.to_owned());
+        self
+    }
+
+    /// All roles in the process of the servers, as in `farebox up`.
+    pub(crate) fn in_one_process(mut self) -> Builder {
+        self.processes.clear();
+        self.up_roles = "identity,accounting,guard,worker,intake".to_owned();
+        self
+    }
+
+    pub(crate) async fn start(self) -> anyhow::Result<Cluster> {
+        let alone = ALONE.lock().await;
+        let dir = tempfile::Builder::new().prefix("farebox-system-").tempdir()?;
+        let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
+        let port = free_port()?;
+        let config =
+            CONFIG.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
+        std::fs::write(dir.path().join("farebox.yaml"), config)?;
+        let up_roles = self.up_roles;
+        let up = up(dir.path(), &up_roles, &self.sets, 0).await?;
+        let options =
+            Options { url: format!("nats://127.0.0.1:{port}"), name: "agent".to_owned(), ..Options::default() };
+        let cluster = Cluster {
+            client: Client::connect(&options, Login::None).await?,
+            http: reqwest::Client::new(),
+            sets: self.sets,
+            up: Mutex::new(Some(up)),
+            roles: Mutex::default(),
+            up_roles,
+            starts: Mutex::new(0),
+            dir,
+            emulator,
+            _alone: alone,
+        };
+        for name in &self.processes {
+            cluster.start_role(name).await?;
+        }
+        for name in self.processes.iter().filter(|name| name.ends_with(".1")) {
+            cluster.ready(name).await;
+        }
+        Ok(cluster)
+    }
+}
+
+async fn up(dir: &Path, roles: &str, sets: &[(String, String)], start: u32) -> anyhow::Result<Process> {
+    let ready = dir.join(format!("ready-{start}"));
+    let process = command(dir, "up", sets).arg("--roles").arg(roles).arg("--ready-file").arg(&ready).spawn().await?;
+    // The first start on a machine fetches the servers.
+    let waited = process.wait_ready(&ready, PATIENCE * 4).await;
+    waited.with_context(|| format!("it said:\n{}", process.log()))?;
+    Ok(process)
+}
+
+fn command(dir: &Path, name: &str, sets: &[(String, String)]) -> ProcessBuilder {
+    let sets = sets.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]);
+    Process::builder(FAREBOX)
+        .arg(name)
+        .arg("--data")
+        .arg(dir.join("data"))
+        .arg("--config")
+        .arg(dir.join("farebox.yaml"))
+        .args(sets)
+}
+
+/// The line that a role writes once it does its work.
+fn at_work(role: &str) -> &'static str {
+    match role {
+        "accounting" => "writing calls to ClickHouse",
+        "guard" => "leading the ledger",
+        "worker" => "taking work",
+        "intake" => "taking requests",
+        other => panic!("`{other}` is no role that runs by itself"),
+    }
+}
+
+impl Cluster {
+    /// Servers in one process, and each role in one of its own.
+    pub(crate) fn builder() -> Builder {
+        Builder {
+            processes: EACH.map(str::to_owned).to_vec(),
+            up_roles: "identity".to_owned(),
+            sets: Vec::new(),
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("farebox.yaml")
+    }
+
+    /// What `farebox up` wrote about its addresses.
+    pub(crate) fn addresses(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.data().join("farebox.json")).expect("farebox is up");
+        serde_json::from_str(&text).expect("addresses are JSON")
+    }
+
+    fn roles(&self) -> MutexGuard<'_, BTreeMap<String, Process>> {
+        self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, name: &str) -> Process {
+        self.roles().remove(name).unwrap_or_else(|| panic!("{name} does not run"))
+    }
+
+    fn with<T>(&self, name: &str, what: impl FnOnce(&Process) -> T) -> T {
+        what(self.roles().get(name).unwrap_or_else(|| panic!("{name} does not run")))
+    }
+
+    /// Starts a process of a role: the name is the role, a dot and a number. It may not be ready yet.
+    pub(crate) async fn start_role(&self, name: &str) -> anyhow::Result<()> {
+        let (role, _) = name.split_once('.').context("a role, a dot and a number")?;
+        let process = command(self.dir.path(), role, &self.sets).spawn().await?;
+        ensure!(self.roles().insert(name.to_owned(), process).is_none(), "{name} runs already");
+        Ok(())
+    }
+
+    /// Waits until a role does its work; of guards and accountants only one does.
+    pub(crate) async fn ready(&self, name: &str) {
+        let line = at_work(name.split('.').next().unwrap_or_default());
+        eventually(PATIENCE, &format!("{name} says `{line}`"), || async {
+            let (running, log) = self.with(name, |process| (process.is_running(), process.log()));
+            assert!(running, "{name} has ended:\n{log}");
+            log.contains(line)
+        })
+        .await;
+    }
+
+    pub(crate) async fn kill9(&self, name: &str) {
+        let process = self.take(name);
+        process.kill9().await;
+    }
+
+    /// kill -9, and a new process at once. It may not be ready yet.
+    pub(crate) async fn restart(&self, name: &str) -> anyhow::Result<()> {
+        self.kill9(name).await;
+        self.start_role(name).await
+    }
+
+    pub(crate) fn sigstop(&self, name: &str) {
+        assert!(self.with(name, Process::sigstop), "{name} has ended");
+    }
+
+    pub(crate) fn sigcont(&self, name: &str) {
+        assert!(self.with(name, Process::sigcont), "{name} has ended");
+    }
+
+    /// What a role has written so far.
+    pub(crate) fn log(&self, name: &str) -> String {
+        self.with(name, Process::log)
+    }
+
+    /// The names of the role processes that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        self.roles().keys().cloned().collect()
+    }
+
+    /// kill -9 of the servers' process, which takes NATS and ClickHouse along.
+    pub(crate) async fn kill9_servers(&self) {
+        let up = self.up.lock().unwrap_or_else(PoisonError::into_inner).take();
+        up.expect("the servers run").kill9().await;
+    }
+
+    /// The servers again, on their data and the same port of NATS.
+    pub(crate) async fn start_servers(&self) -> anyhow::Result<()> {
+        let start = {
+            let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+            *starts += 1;
+            *starts
+        };
+        let process = up(self.dir.path(), &self.up_roles, &self.sets, start).await?;
+        *self.up.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        Ok(())
+    }
+
+    /// What the process of the servers has written.
+    pub(crate) fn up_log(&self) -> String {
+        let up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+        up.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// The process id of a server (`nats-server`, `internal-clickhouse`) that the servers' process runs now.
+    pub(crate) fn server_pid(&self, part: &str) -> Option<rustix::process::Pid> {
+        let parent = self.up.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.pid();
+        let processes = std::fs::read_dir("/proc").ok()?;
+        processes.flatten().find_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            // Behind the name in brackets: the state, then the parent.
+            let ppid: u32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let own = ppid == parent && (command.contains(part) || command.contains(&part.replace("internal-", "")));
+            own.then(|| rustix::process::Pid::from_raw(pid)).flatten()
+        })
+    }
+
+    /// Sends a signal to a server; it must run.
+    pub(crate) fn signal_server(&self, part: &str, signal: rustix::process::Signal) {
+        let pid = self.server_pid(part).unwrap_or_else(|| panic!("{part} does not run"));
+        rustix::process::kill_process(pid, signal).expect("a signal to a process of one's own");
+    }
+
+    /// The `farebox` program with this cluster's data and config: `call`, `usage`, ….
+    pub(crate) fn farebox(&self, name: &str) -> ProcessBuilder {
+        command(self.dir.path(), name, &self.sets)
+    }
+
+    /// ClickHouse's answer to a question.
+    pub(crate) async fn clickhouse(&self, sql: &str) -> anyhow::Result<String> {
+        let url = self.addresses()["clickhouse"].as_str().context("an address")?.to_owned();
+        let asked = self.http.post(url).body(sql.to_owned()).timeout(Duration::from_secs(10)).send().await?;
+        let status = asked.status();
+        let text = asked.text().await?;
+        ensure!(status.is_success(), "ClickHouse refused `{sql}`: {text}");
+        Ok(text)
+    }
+}
