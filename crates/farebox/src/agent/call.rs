@@ -209,7 +209,7 @@ impl Session<'_> {
         let asked = pin!(self.link.client.cancel(id));
         match wait(asked, "cancelling", self.since, &mut self.signals, self.output).await {
             Waited::Done(Ok(true)) => {
-                self.output.note(&format!("cancelled `{id}`; what was used until then is billed"));
+                self.output.note(&format!("cancelled `{id}`"));
                 Ok(())
             }
             Waited::Done(Ok(false)) => {
