@@ -30,4 +30,9 @@ impl Error {
             Error::NewStream => ErrorKind::Unavailable,
         }
     }
+
+    /// Whether trying again cannot help: somebody has to do something first.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self, Error::Damaged { .. } | Error::ClickHouse(farebox_clickhouse::Error::NewerSchema { .. }))
+    }
 }

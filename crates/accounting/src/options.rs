@@ -39,7 +39,7 @@ impl Default for Options {
             batch_bytes: ByteSize(4 * 1024 * 1024),
             flush_interval: Span::from_millis(500),
             lead_ttl: Span::from_secs(4),
-            ack_wait: Span::from_secs(15),
+            ack_wait: Span::from_secs(5),
             retry_min: Span::from_millis(200),
             retry_max: Span::from_secs(5),
             drain_grace: Span::from_secs(3),

@@ -68,7 +68,7 @@ impl Service {
             match ended {
                 Ok(End::Drained) => return Ok(()),
                 Ok(End::SteppedDown) => {}
-                Err(error @ Error::Damaged { .. }) => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => tracing::warn!(%error, "cannot read the ledger now, trying again"),
             }
             tokio::select! {

@@ -6,6 +6,7 @@ use farebox_bus::{AckMode, ConsumerSpec, JobDelivery, Lease, Puller, StartAt, to
 use farebox_clickhouse::{CallRow, Certainty, Error as ClickHouseError, Term};
 use farebox_proto::{subjects, v1};
 use farebox_runtime::Drain;
+use farebox_types::ErrorKind;
 use prost::Message;
 use tokio::time::sleep;
 
@@ -33,8 +34,8 @@ pub(crate) struct Writer<'a> {
     puller: Puller,
     /// Delivered and not acknowledged: kept while ClickHouse is away, so that it is all that is.
     held: Vec<JobDelivery>,
-    /// Whether writing works: each change is logged once.
-    working: bool,
+    /// Why writing does not work: each change is logged once.
+    failing: Option<ErrorKind>,
     pause: Duration,
 }
 
@@ -60,7 +61,7 @@ impl<'a> Writer<'a> {
             max_deliver: None,
         };
         let puller = deps.bus.consumer(topology::LEDGER, CONSUMER, &spec).await?;
-        Ok(Writer { options, deps, puller, held: Vec::new(), working: true, pause: options.retry_min.get() })
+        Ok(Writer { options, deps, puller, held: Vec::new(), failing: None, pause: options.retry_min.get() })
     }
 
     /// Writes until the drain, or until another accountant does.
@@ -86,7 +87,7 @@ impl<'a> Writer<'a> {
             };
             match ended {
                 Ok(end) => return Ok(end),
-                Err(error @ Error::Damaged { .. }) => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(Error::ClickHouse(ClickHouseError::Fenced)) => {
                     tracing::warn!("another accountant writes to ClickHouse: stepping down");
                     return Ok(End::SteppedDown);
@@ -112,7 +113,9 @@ impl<'a> Writer<'a> {
         let term = clickhouse.open_term(&self.deps.accountant_id, self.deps.clock.now()).await?;
         let incarnation = self.deps.bus.stream_info(topology::LEDGER).await?.incarnation;
         let high = clickhouse.highest_sequence(incarnation).await?;
-        tracing::info!(term = term.number(), incarnation, high, "writing calls to ClickHouse");
+        if self.failing.is_none() {
+            tracing::info!(term = term.number(), incarnation, high, "writing calls to ClickHouse");
+        }
         Ok(Ground { term, incarnation, high })
     }
 
@@ -184,18 +187,16 @@ impl<'a> Writer<'a> {
 
     fn works(&mut self) {
         self.pause = self.options.retry_min.get();
-        if !self.working {
-            self.working = true;
+        if self.failing.take().is_some() {
             tracing::info!("writing calls to ClickHouse works again");
         }
     }
 
     fn fails(&mut self, error: &Error) {
-        if !self.working {
+        if self.failing.replace(error.kind()) == Some(error.kind()) {
             tracing::debug!(%error, "calls cannot be written yet");
             return;
         }
-        self.working = false;
         let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         match error {
             // Somebody has to do something.

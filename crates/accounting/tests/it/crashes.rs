@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use farebox_accounting::CONSUMER;
+use farebox_accounting::{CONSUMER, Error};
 use farebox_bus::topology;
 use farebox_testkit::{Direction, PATIENCE, eventually};
+use farebox_types::ErrorKind;
 
 use crate::world::World;
 
@@ -165,5 +166,27 @@ async fn a_damaged_message_is_an_error_that_names_it() {
     let world = World::start().await;
     world.raw_ledger(vec![0xff; 10]).await;
     let error = world.accountant().ended().await.unwrap_err();
-    assert!(matches!(error, farebox_accounting::Error::Damaged { sequence: 1, .. }), "{error}");
+    assert!(matches!(error, Error::Damaged { sequence: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_not_written_to() {
+    let world = World::start().await;
+    let mut calls = world.some(1).await;
+    let accountant = world.accountant();
+    world.exactly(&calls).await;
+    accountant.drain().await;
+    let sql = "INSERT INTO farebox.schema_migrations (version, name) VALUES (1000, 'later')";
+    world.clickhouse.query(sql).await.unwrap();
+    calls.extend(world.some(1).await);
+    let error = world.accountant().ended().await.unwrap_err();
+    let Error::ClickHouse(source) = error else { panic!("{error}") };
+    assert_eq!(source.kind(), ErrorKind::Conflict, "{source}");
+    assert_eq!(world.count().await, "3");
+    // The newer program writes what waited.
+    let sql = "ALTER TABLE farebox.schema_migrations DELETE WHERE version = 1000 SETTINGS mutations_sync = 1";
+    world.clickhouse.query(sql).await.unwrap();
+    let accountant = world.accountant();
+    world.exactly(&calls).await;
+    accountant.drain().await;
 }
