@@ -64,6 +64,10 @@ pub(crate) struct RunArgs {
     /// Where the figures are saved.
     #[arg(long, default_value = "bench-results")]
     pub(crate) out: PathBuf,
+    /// Where the data of the run lie until its end: with `--durability power` this should be a real disk [default: the
+    /// system's directory for temporary files].
+    #[arg(long)]
+    pub(crate) work_dir: Option<PathBuf>,
     /// What is measured [default: asks git].
     #[arg(long, env = "FAREBOX_BENCH_COMMIT")]
     pub(crate) commit: Option<String>,

@@ -59,6 +59,7 @@ pub(crate) struct Outcome {
     pub(crate) first_error: Option<String>,
     /// From the first call to the last answer, of the slowest lane.
     pub(crate) elapsed: Duration,
+    last_end: Option<Instant>,
     pub(crate) latency: Latencies,
     /// Until the first text of a stream.
     pub(crate) first: Latencies,
@@ -74,6 +75,7 @@ impl Outcome {
             failed: 0,
             first_error: None,
             elapsed: Duration::ZERO,
+            last_end: None,
             latency: Latencies::new()?,
             first: Latencies::new()?,
             chunks: 0,
@@ -185,7 +187,7 @@ impl Lane {
             }
         }
         let mut outcome = std::mem::replace(&mut *self.lock(), Outcome::new()?);
-        outcome.elapsed = start.elapsed();
+        outcome.elapsed = outcome.last_end.map_or_else(|| start.elapsed(), |end| end.saturating_duration_since(start));
         Ok(outcome)
     }
 
@@ -240,11 +242,14 @@ impl Lane {
                 Work::Stream => self.target.stream(body).await.map(Some),
             }
         };
-        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        let ended = tokio::time::timeout(CALL_TIMEOUT, call).await;
+        let now = Instant::now();
+        self.lock().last_end = Some(now);
+        match ended {
             Ok(Ok(streamed)) => {
                 let mut tally = self.lock();
                 tally.ok += 1;
-                tally.latency.record(since.elapsed());
+                tally.latency.record(now.saturating_duration_since(since));
                 if let Some(streamed) = streamed {
                     tally.first.record(streamed.first.saturating_duration_since(since));
                     tally.chunks += streamed.chunks;

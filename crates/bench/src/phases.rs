@@ -8,7 +8,7 @@ use crate::{
     cli::{Phase, Size},
     load::{self, Leg, Pattern, Work},
     proc::{Cpu, used},
-    report::{LegReport, PhaseReport, Report, Round, Setting, Snapshot, Summary},
+    report::{LegReport, PhaseReport, Report, Round, Setting, Snapshot, Summary, per_1000},
     stack::Scene,
     table,
     target::Road,
@@ -32,6 +32,8 @@ pub(crate) struct Bench<'a> {
     /// Answers from farebox, warm-ups included.
     pub(crate) calls: u64,
     pub(crate) failed: u64,
+    /// CPU time and calls when the long run began.
+    pub(crate) long_began: Option<(Cpu, u64)>,
 }
 
 impl Bench<'_> {
@@ -49,6 +51,10 @@ impl Bench<'_> {
         }
         table::note("waiting until accounting has caught up");
         self.report.check = Some(self.scene.books.check(self.calls, self.failed, settle).await?);
+        if let Some((before, calls)) = &self.long_began {
+            let cpu = used(before, &self.scene.processes.cpu()?);
+            self.report.long_cpu_per_1000 = Some(per_1000(&cpu, self.calls - calls));
+        }
         self.snapshot(if phases.contains(&Phase::Long) { "long: settled" } else { "end" })
     }
 
@@ -89,6 +95,7 @@ impl Bench<'_> {
     async fn long(&mut self) -> anyhow::Result<()> {
         let total = self.setting.size.long_calls;
         self.snapshot("long: start")?;
+        self.long_began = Some((self.scene.processes.cpu()?, self.calls));
         let mut rounds = Vec::new();
         for part in 0..PARTS {
             let calls = total / PARTS + u64::from(part < total % PARTS);

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     /// CPU seconds per second while nothing is called.
     pub(crate) idle_cpu: Cpu,
     pub(crate) phases: Vec<PhaseReport>,
+    /// CPU seconds per 1000 calls of the whole long run, until accounting had caught up.
+    pub(crate) long_cpu_per_1000: Option<Cpu>,
     pub(crate) memory: Vec<Snapshot>,
     /// `None`: the run did not come to its end.
     pub(crate) check: Option<Check>,
@@ -100,9 +102,13 @@ impl LegReport {
     }
 
     fn cpu_per_1000(&self) -> Cpu {
-        let thousands = self.ok.max(1) as f64 / 1000.0;
-        self.cpu_s.iter().map(|(name, seconds)| (name.clone(), seconds / thousands)).collect()
+        per_1000(&self.cpu_s, self.ok)
     }
+}
+
+pub(crate) fn per_1000(cpu: &Cpu, calls: u64) -> Cpu {
+    let thousands = calls.max(1) as f64 / 1000.0;
+    cpu.iter().map(|(name, seconds)| (name.clone(), seconds / thousands)).collect()
 }
 
 /// Figures over the rounds of a phase: farebox's own, and what it adds to the direct call of the same round.

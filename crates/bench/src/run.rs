@@ -17,7 +17,7 @@ use crate::{
 /// Measures, prints, saves; `false` when the books disagree or the run did not come to its end.
 pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<bool> {
     let mut report = empty(args);
-    let mut stack = Stack::new()?;
+    let mut stack = Stack::new(args.work_dir.as_deref())?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let ended = tokio::select! {
         ended = measure(args, &mut stack, &mut report) => ended,
@@ -46,7 +46,7 @@ async fn measure(args: &RunArgs, stack: &mut Stack, report: &mut Report) -> anyh
     table::note("starting the emulators and farebox");
     let scene = stack.start(args).await?;
     let setting = report.setting.clone();
-    let mut bench = Bench { scene, setting, report, calls: 0, failed: 0 };
+    let mut bench = Bench { scene, setting, report, calls: 0, failed: 0, long_began: None };
     bench.run(&args.phases(), Duration::from_secs(60 * args.settle_minutes)).await
 }
 
@@ -67,6 +67,7 @@ fn empty(args: &RunArgs) -> Report {
         },
         idle_cpu: Default::default(),
         phases: Vec::new(),
+        long_cpu_per_1000: None,
         memory: Vec::new(),
         check: None,
         error: None,

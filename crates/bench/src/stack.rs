@@ -17,6 +17,7 @@ use crate::{
     cli::RunArgs,
     config,
     proc::Processes,
+    table,
     target::Places,
 };
 
@@ -56,8 +57,10 @@ pub(crate) struct Scene {
 }
 
 impl Stack {
-    pub(crate) fn new() -> anyhow::Result<Stack> {
-        let dir = tempfile::Builder::new().prefix("farebox-bench-").tempdir().context("no temporary directory")?;
+    pub(crate) fn new(work_dir: Option<&Path>) -> anyhow::Result<Stack> {
+        let parent = work_dir.map_or_else(std::env::temp_dir, Path::to_owned);
+        let dir = tempfile::Builder::new().prefix("farebox-bench-").tempdir_in(&parent);
+        let dir = dir.with_context(|| format!("cannot make a directory in {}", parent.display()))?;
         Ok(Stack { children: Vec::new(), dir })
     }
 
@@ -83,8 +86,11 @@ impl Stack {
 
     /// Asks every child to end, farebox first, and makes those end that do not.
     pub(crate) async fn stop(mut self) {
-        while let Some((_, child)) = self.children.pop() {
-            child.stop(STOP_GRACE).await;
+        while let Some((name, child)) = self.children.pop() {
+            let exit = child.stop(STOP_GRACE).await;
+            if !exit.success() {
+                table::note(&format!("{name} did not end cleanly: {exit}"));
+            }
         }
     }
 

@@ -44,9 +44,9 @@ pub(crate) fn render(report: &Report) -> String {
     let setting = &report.setting;
     let _ = writeln!(
         text,
-        "farebox bench, commit {}, {} UTC\n{} cores ({}), load before {}, after {}\n\
+        "farebox bench, commit {}, {}\n{} cores ({}), load before {}, after {}\n\
          durability {}, {} callers over {} connection(s), seed {}\n\
-         min / median / max over rounds; latencies in ms",
+         min/median/max over rounds (one figure where they are equal); latencies in ms",
         report.commit,
         report.at,
         report.machine.cores,
@@ -91,6 +91,10 @@ fn cpu(text: &mut String, report: &Report) {
     for phase in &report.phases {
         let spreads = of(phase);
         rows.push(header(&phase.name, names.iter().map(|n| spreads.get(n).map_or_else(|| "-".to_owned(), spread))));
+    }
+    if let Some(long) = &report.long_cpu_per_1000 {
+        let cell = |name: &String| long.get(name).map_or_else(|| "-".to_owned(), |seconds| number(*seconds));
+        rows.push(header("long, to its last row", names.iter().map(cell)));
     }
     let idle = |name: &String| format!("{:.1} %", 100.0 * report.idle_cpu.get(name).copied().unwrap_or(0.0));
     rows.push(header("idle, of a core", names.iter().map(idle)));
@@ -163,7 +167,8 @@ fn number(figure: f64) -> String {
 }
 
 fn spread(spread: &Spread) -> String {
-    format!("{} / {} / {}", number(spread.min), number(spread.median), number(spread.max))
+    let [min, median, max] = [spread.min, spread.median, spread.max].map(number);
+    if min == max { median } else { format!("{min}/{median}/{max}") }
 }
 
 /// Columns as wide as their widest cell; the first to the left, the others to the right. A table without rows is none.
