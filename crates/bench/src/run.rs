@@ -35,6 +35,10 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<bool> {
         table::note(&stack.logs());
     }
     stack.stop().await;
+    if report.memory.is_empty() {
+        // Nothing was measured: there is nothing to save.
+        return ended.map(|()| false);
+    }
     report.judge();
     let saved = report.save(&args.out)?;
     table::print(&table::render(&report)).context("cannot print the results")?;
