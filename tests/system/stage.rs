@@ -1,0 +1,245 @@
+//! One `farebox up` in front of a provider emulator, shared by the tests of this run, and what an agent does with it.
+//!
+//! Tests keep apart by the model they ask for: each has an alias of its own, and the emulator is scripted by model.
+
+use std::{
+    path::PathBuf,
+    sync::{LazyLock, atomic::AtomicU32, atomic::Ordering},
+    time::Duration,
+};
+
+use farebox_bus::{Bus, Delivery, Headers, Login, Options};
+use farebox_client::Client;
+use farebox_emulator::Emulator;
+use farebox_proto::headers;
+use farebox_testkit::{PATIENCE, Process, ProcessBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{runtime::Runtime, sync::OnceCell, time::timeout};
+
+/// The program under test.
+pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
+
+/// No test may take longer: whatever hangs is a failure with a name.
+const TEST_LIMIT: Duration = Duration::from_secs(90);
+/// How long an agent waits for anything here.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// What the stage outlives: connections and the emulator belong to it, not to the test that came first.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts")
+});
+
+/// Runs a test, which ends in any case.
+pub(crate) fn play(test: impl Future<Output = ()>) {
+    let test = Box::pin(test);
+    RUNTIME.block_on(async { timeout(TEST_LIMIT, test).await }).expect("the test ends in time");
+}
+
+/// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
+const ALIASES: [&str; 30] = [
+    "plain", "stream", "typed", "tools", "cancel-whole", "cancel-stream", "late", "late-stream", "attach", "again",
+    "conflict", "silent", "primary", "backup", "busy", "labels", "budget", "job", "job-fails", "job-waits", "bytes",
+    "bytes-stream", "foreign", "cut", "account", "odd", "max-cost", "refused", "default", "broke",
+];
+
+const CONFIG: &str = r#"
+nats: { listen: "127.0.0.1:0" }
+clickhouse: { listen: "127.0.0.1:0" }
+providers:
+  emu: { kind: openai-compatible, api_base: "EMULATOR/v1" }
+  openai: { api_base: "EMULATOR/v1", api_key: os.environ/SYSTEM_TEST_KEY }
+  anthropic: { api_base: "EMULATOR", api_key: os.environ/SYSTEM_TEST_KEY }
+  claude: { kind: anthropic-compatible, api_base: "EMULATOR" }
+models:
+ALIASES
+  with-fallback: { deployments: [{ target: emu/primary }], fallback: [backup], retries: 0 }
+  cut-once: { deployments: [{ target: emu/cut }], retries: 0 }
+  patient: { deployments: [{ target: emu/busy }], retries: 2 }
+  quick: { deployments: [{ target: emu/late }], retries: 0 }
+  typed-claude: claude/typed-claude
+  gpt-4o-mini: { deployments: [{ target: openai/gpt-4o-mini }], retries: 0 }
+  gpt-3.5-turbo: { deployments: [{ target: openai/gpt-3.5-turbo }], retries: 0 }
+  o4-mini: { deployments: [{ target: openai/o4-mini }], retries: 0 }
+  sonnet: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
+  no-price: emu/never-priced
+routing: { default: default, tasks: { code: labels }, agents: { critic: labels } }
+prices:
+  - { provider: emu, models: [NAMES], input: "1", output: "2", max_output: 10000 }
+  - { provider: claude, models: [typed-claude], input: "1", output: "2", max_output: 10000 }
+guard: { max_cost_per_task: 0.05 }
+intake: { job_runs_max: 3, job_retry_pause: 20ms }
+worker: { retry_pause: 20ms }
+SETTINGS
+"#;
+
+/// A running farebox.
+pub(crate) struct Stage {
+    pub(crate) emulator: Emulator,
+    pub(crate) client: Client,
+    pub(crate) ready: Value,
+    process: Process,
+    http: reqwest::Client,
+    dir: TempDir,
+}
+
+static SHARED: OnceCell<Stage> = OnceCell::const_new();
+
+/// The one that most tests use.
+pub(crate) async fn shared() -> &'static Stage {
+    SHARED.get_or_init(|| Stage::start("", &[], |up| up)).await
+}
+
+impl Stage {
+    /// One of a test's own, with more lines for its config and more for its command.
+    pub(crate) async fn start(
+        settings: &str,
+        args: &[&str],
+        more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
+    ) -> Stage {
+        let dir = tempfile::Builder::new().prefix("farebox-stage-").tempdir().expect("a directory");
+        let emulator = Emulator::start(farebox_emulator::Options::default()).await.expect("the emulator listens");
+        let aliases = ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
+        let config = CONFIG
+            .replace("EMULATOR", &emulator.base_url())
+            .replace("ALIASES", &aliases.join("\n"))
+            .replace("NAMES", &ALIASES.join(", "))
+            .replace("SETTINGS", settings);
+        std::fs::write(dir.path().join("farebox.yaml"), config).expect("the config is written");
+        let ready_file = dir.path().join("ready.json");
+        let up = Process::builder(FAREBOX)
+            .args(["up", "--data"])
+            .arg(dir.path().join("data"))
+            .arg("--config")
+            .arg(dir.path().join("farebox.yaml"))
+            .arg("--ready-file")
+            .arg(&ready_file)
+            .args(args)
+            .env("SYSTEM_TEST_KEY", "sk-system-test");
+        let process = more(up).spawn().await.expect("farebox starts");
+        // The first start on a machine fetches the servers.
+        let ready = process.wait_ready(&ready_file, PATIENCE * 4).await.unwrap_or_else(|error| {
+            panic!("{error}:\n{}", process.log());
+        });
+        let options = Options {
+            url: ready["nats"].as_str().expect("an address").to_owned(),
+            name: "agent".to_owned(),
+            ..Options::default()
+        };
+        let client = Client::connect(&options, Login::None).await.expect("the default project is open");
+        Stage { emulator, client, ready, process, http: reqwest::Client::new(), dir }
+    }
+
+    pub(crate) fn bus(&self) -> &Bus {
+        self.client.bus()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// `request` as JSON; the whole final answer.
+    pub(crate) async fn ask(&self, body: &Value) -> Value {
+        self.ask_text(&body.to_string()).await
+    }
+
+    pub(crate) async fn ask_text(&self, body: &str) -> Value {
+        let answer = self.ask_bytes(body).await;
+        serde_json::from_slice(&answer).expect("a JSON caller gets JSON")
+    }
+
+    pub(crate) async fn ask_bytes(&self, body: &str) -> Vec<u8> {
+        let answer = self.request("llm.request", body).await;
+        assert_eq!(answer.headers.get(headers::TYPE), Some("final"));
+        assert_eq!(answer.headers.get(headers::CONTENT_TYPE), Some(headers::JSON));
+        answer.payload.to_vec()
+    }
+
+    /// One message and its reply.
+    pub(crate) async fn request(&self, subject: &str, body: &str) -> Delivery {
+        let payload = bytes::Bytes::copy_from_slice(body.as_bytes());
+        self.bus().request(subject, Headers::new(), payload, SOON).await.expect("an answer")
+    }
+
+    pub(crate) async fn request_json(&self, subject: &str, body: &str) -> Value {
+        serde_json::from_slice(&self.request(subject, body).await.payload).expect("JSON")
+    }
+
+    /// A streamed answer: the chunks and the final, as they came.
+    pub(crate) async fn stream(&self, body: &Value) -> (Vec<Value>, Value) {
+        let mut inbox = self.bus().inbox();
+        let payload = bytes::Bytes::from(body.to_string());
+        let sent = self.bus().publish_with_reply("llm.request", &inbox.subject(), Headers::new(), payload).await;
+        sent.expect("the request is sent");
+        let mut chunks = Vec::new();
+        loop {
+            let next = timeout(SOON, inbox.next()).await.expect("no silence").expect("the connection stays");
+            let value: Value = serde_json::from_slice(&next.payload).expect("a JSON caller gets JSON");
+            if next.headers.get(headers::TYPE) == Some("final") {
+                assert!(inbox.try_next().is_none(), "something came after the final answer");
+                return (chunks, value);
+            }
+            assert_eq!(next.headers.get(headers::TYPE), Some("chunk"), "{value}");
+            assert_eq!(next.headers.get(headers::SEQ), Some(chunks.len().to_string().as_str()));
+            assert_eq!(value["farebox"]["seq"], chunks.len());
+            chunks.push(value);
+        }
+    }
+
+    /// ClickHouse's answer to a question.
+    pub(crate) async fn clickhouse(&self, sql: &str) -> String {
+        let url = self.ready["clickhouse"].as_str().expect("an address");
+        let answer = self.http.post(url).body(sql.to_owned()).send().await.expect("ClickHouse answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("a text");
+        assert!(status.is_success(), "ClickHouse refused `{sql}`: {text}");
+        text
+    }
+
+    /// The rows of a request, once there are `count` of them; never more.
+    pub(crate) async fn rows(&self, request_id: &str, count: usize) -> Vec<Value> {
+        let sql = format!(
+            "SELECT *, toString(cost) AS cost_usd, toString(bound) AS bound_usd FROM farebox.calls WHERE request_id = \
+             '{request_id}' ORDER BY attempt SETTINGS output_format_json_quote_64bit_integers = 0 FORMAT JSONEachRow"
+        );
+        let found = timeout(SOON, async {
+            loop {
+                let text = self.clickhouse(&sql).await;
+                let rows: Vec<Value> = text.lines().map(|row| serde_json::from_str(row).expect("a row")).collect();
+                if rows.len() >= count {
+                    return rows;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let rows = found.await.unwrap_or_else(|_| panic!("no {count} rows for {request_id}"));
+        assert_eq!(rows.len(), count, "{rows:?}");
+        rows
+    }
+}
+
+/// A chat with one message.
+pub(crate) fn chat(model: &str, farebox: Value) -> Value {
+    json!({ "model": model, "messages": [{ "role": "user", "content": "Hello" }], "farebox": farebox })
+}
+
+/// A request id that nobody else has.
+pub(crate) fn fresh_id(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An amount of money in pico-dollars, exactly.
+pub(crate) fn picos(amount: &Value) -> i128 {
+    let text = amount.as_str().unwrap_or_else(|| panic!("`{amount}` is no amount of money"));
+    text.parse::<farebox_types::Money>().expect("an amount").picos()
+}
+
+/// The text that chunks of a JSON stream add up to.
+pub(crate) fn text_of(chunks: &[Value]) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
+}
