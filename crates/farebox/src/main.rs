@@ -27,7 +27,7 @@ enum Command {
     /// Runs everything in one process: NATS, ClickHouse and all roles
     Up(up::UpArgs),
     /// Asks a model, as an agent would
-    Call(agent::CallArgs),
+    Call(Box<agent::CallArgs>),
     /// Shows calls as they happen, one line each
     Watch(agent::WatchArgs),
     /// Shows what was spent

@@ -162,12 +162,19 @@ async fn start_servers(config: &Config, data: &Path, keyring: &Keyring) -> Resul
     let mut servers = Servers::default();
     if config.nats.url == EMBEDDED {
         let binary = fetch.nats_server(&progress).await?;
-        servers.nats = Some(start_nats(config, data, keyring, binary, config.nats.listen).await?);
+        let started = start_nats(config, data, keyring, binary, config.nats.listen).await;
+        servers.nats = Some(started.with_context(|| not_up("NATS", "nats.listen", config.nats.listen))?);
     }
     if config.clickhouse.url == EMBEDDED {
-        servers.clickhouse = Some(start_clickhouse(config, data, &fetch, config.clickhouse.listen.port()).await?);
+        let started = start_clickhouse(config, data, &fetch, config.clickhouse.listen.port()).await;
+        servers.clickhouse = Some(started.with_context(|| not_up("ClickHouse", "clickhouse.listen", config.clickhouse.listen))?);
     }
     Ok(servers)
+}
+
+/// Names the option that says where a server listens: its port may be taken.
+fn not_up(server: &str, option: &str, listen: SocketAddr) -> String {
+    format!("the embedded {server} server does not start ({option}: {listen})")
 }
 
 fn progress(step: Progress) {

@@ -37,7 +37,7 @@ pub(crate) struct Request {
     pub(crate) dialect: v1::Dialect,
     pub(crate) body: Bytes,
     pub(crate) outline: Outline,
-    /// SHA-256 of the caller's message.
+    /// See [`Request::digest`].
     pub(crate) digest: [u8; 32],
     pub(crate) warnings: Vec<String>,
 }
@@ -93,7 +93,21 @@ impl Request {
         let request =
             if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
         request.check(options)?;
-        Ok(request)
+        Ok(Request { digest: request.digest(), ..request })
+    }
+
+    /// What makes two messages the same request: what is asked, and of whom. A deadline or a label may differ.
+    fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}\n{:?}\n", self.target, self.dialect));
+        match &self.outline.farebox {
+            Some(options) => {
+                hash.update(&self.body[..options.start]);
+                hash.update(&self.body[options.end..]);
+            }
+            None => hash.update(&self.body),
+        }
+        hash.finalize().into()
     }
 
     fn from_json(arrival: &Arrival<'_>) -> Result<Request, Fault> {
@@ -136,7 +150,7 @@ impl Request {
             dialect: v1::Dialect::OpenaiChat,
             body: arrival.payload.clone(),
             outline,
-            digest: Sha256::digest(arrival.payload).into(),
+            digest: [0; 32],
             warnings: cache_warning(extension.cache.is_some()),
         })
     }
@@ -198,7 +212,7 @@ impl Request {
             dialect,
             body,
             outline,
-            digest: Sha256::digest(arrival.payload).into(),
+            digest: [0; 32],
             warnings: cache_warning(message.cache.is_some_and(|cache| cache.r#use)),
         })
     }
