@@ -2,11 +2,35 @@
 
 use std::time::Duration;
 
+use farebox_bus::Headers;
+use farebox_emulator::Script;
+use farebox_proto::{headers, subjects::agent, v1};
+use farebox_testkit::{PATIENCE, eventually};
+use farebox_types::{ErrorKind, RequestId};
+use prost::Message as _;
+use tokio::task::JoinSet;
+
 use crate::{
-    books::ledgers_match,
+    books::{ledger, ledgers_match},
     cluster::Cluster,
-    load::{Asking, Load, all_ended_in_time},
+    load::{Asking, Ended, Load, all_ended_in_time, ask, call},
 };
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Whole answers take long, streams trickle.
+fn slow(cluster: &Cluster) {
+    let script = Script::default().bill_on_arrival();
+    cluster.emulator.script("m-tokens", script.clone().delay(Duration::from_secs(6)));
+    cluster.emulator.script("m-claude", script.pace(Duration::from_millis(300)).chunks(20));
+}
+
+async fn in_flight(cluster: &Cluster, calls: u64) {
+    eventually(PATIENCE, &format!("{calls} calls are out"), || async {
+        cluster.emulator.ledger().totals().open == calls
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_flow_and_the_ledgers_match() {
@@ -19,4 +43,117 @@ async fn calls_flow_and_the_ledgers_match() {
     let matched = ledgers_match(&cluster).await;
     assert_eq!(matched.lost, 0);
     assert_eq!(matched.rows, ended.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_with_fifty_calls_in_flight_leaves_no_caller_without_an_answer() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    slow(&cluster);
+    let mut callers: JoinSet<Ended> = JoinSet::new();
+    for number in 0..50 {
+        let (client, stream) = (cluster.client.clone(), number % 2 == 1);
+        let model = if stream { "claude" } else { "tokens" };
+        callers.spawn(async move { call(&client, ask(model, "slowly", DEADLINE), stream, DEADLINE).await });
+    }
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        let receipt = cluster.client.job(&ask("tokens", "a job", DEADLINE * 2)).await.unwrap();
+        let id = RequestId::parse(&receipt.request_id).unwrap();
+        let answers = cluster.client.bus().subscribe(&agent::response(&id), None).await.unwrap();
+        jobs.push((id, answers));
+    }
+    in_flight(&cluster, 55).await;
+    cluster.kill9("worker.1").await;
+    let ended = callers.join_all().await;
+    assert_eq!(all_ended_in_time(&ended)["lost"], 50);
+    let longest = ended.iter().map(|one| one.took).max().unwrap();
+    assert!(longest < Duration::from_secs(12), "told only after {longest:?}");
+
+    cluster.emulator.clear();
+    cluster.start_role("worker.2").await.unwrap();
+    cluster.ready("worker.2").await;
+    let again = call(&cluster.client, ask("tokens", "again", DEADLINE), false, DEADLINE).await;
+    assert!(again.result.is_ok(), "{again:?}");
+    for (id, _) in &jobs {
+        cluster.client.wait(id, DEADLINE).await.unwrap();
+    }
+    let matched = ledgers_match(&cluster).await;
+    assert_eq!(matched.lost, 55);
+    let rows = ledger(&cluster).await.unwrap();
+    for (id, mut answers) in jobs {
+        let mut runs: Vec<&str> =
+            rows.iter().filter(|row| row.request_id == id.as_str()).map(|row| row.outcome.as_str()).collect();
+        runs.sort_unstable();
+        assert_eq!(runs, ["lost", "ok"], "a job runs once more, and no more");
+        let mut finals = 0;
+        while answers.try_next().is_some() {
+            finals += 1;
+        }
+        assert_eq!(finals, 1, "one answer of job {id}");
+    }
+}
+
+/// What arrived in a caller's own inbox.
+struct Heard {
+    request: v1::LlmRequest,
+    inbox: farebox_bus::Inbox,
+    finals: Vec<Option<String>>,
+    after_the_final: usize,
+}
+
+impl Heard {
+    async fn ask(cluster: &Cluster, model: &str, stream: bool) -> Heard {
+        let request = v1::LlmRequest { stream, ..ask(model, "slowly", DEADLINE) };
+        let inbox = cluster.client.bus().inbox();
+        let head = Headers::new().with(headers::CONTENT_TYPE, headers::PROTOBUF);
+        let body = request.encode_to_vec().into();
+        cluster.client.bus().publish_with_reply(agent::REQUEST, &inbox.subject(), head, body).await.unwrap();
+        Heard { request, inbox, finals: Vec::new(), after_the_final: 0 }
+    }
+
+    fn listen(&mut self) {
+        while let Some(delivery) = self.inbox.try_next() {
+            if delivery.headers.get(headers::TYPE) == Some("final") {
+                self.finals.push(delivery.headers.get(headers::ERROR).map(str::to_owned));
+            } else if !self.finals.is_empty() {
+                self.after_the_final += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_stood_still_past_its_lease_says_nothing_more() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    slow(&cluster);
+    let mut callers = Vec::new();
+    for number in 0..20 {
+        let stream = number % 2 == 1;
+        callers.push(Heard::ask(&cluster, if stream { "claude" } else { "tokens" }, stream).await);
+    }
+    in_flight(&cluster, 20).await;
+    cluster.sigstop("worker.1");
+    eventually(DEADLINE, "every caller is told", || {
+        callers.iter_mut().for_each(Heard::listen);
+        let told = callers.iter().all(|caller| !caller.finals.is_empty());
+        async move { told }
+    })
+    .await;
+    // What the provider has said meanwhile waits in the connection of the worker.
+    eventually(DEADLINE, "the provider has said everything", || async {
+        cluster.emulator.ledger().totals().open == 0
+    })
+    .await;
+    cluster.emulator.clear();
+    cluster.sigcont("worker.1");
+    // The only worker answers again, on the connection on which it would have said more.
+    let again = call(&cluster.client, ask("tokens", "again", DEADLINE), false, DEADLINE).await;
+    assert!(again.result.is_ok(), "{again:?}");
+    let matched = ledgers_match(&cluster).await;
+    assert_eq!(matched.lost, 20);
+    for caller in &mut callers {
+        caller.listen();
+        assert_eq!(caller.finals, [Some(ErrorKind::Lost.as_str().to_owned())], "{:?}", caller.request);
+        assert_eq!(caller.after_the_final, 0, "{:?}", caller.request);
+    }
 }

@@ -1,0 +1,115 @@
+//! Every other process killed under load: intake, guard, accounting, the servers, all at once.
+
+use std::time::Duration;
+
+use farebox_testkit::{PATIENCE, eventually};
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use crate::{
+    books::{Matched, ledger, ledgers_match},
+    cluster::{Cluster, EACH},
+    load::{Asking, Load, all_ended_in_time},
+};
+
+/// What one task may cost, in dollars: a call of the model `flat` costs one.
+const LIMIT: usize = 20;
+
+fn capped() -> Asking {
+    Asking { models: vec!["flat"], task: "capped".to_owned(), pause: Duration::from_millis(100), ..Asking::default() }
+}
+
+/// Everybody was answered, the ledgers match, and the task's budget held.
+async fn verify(cluster: &Cluster, loads: [Load; 2]) -> Matched {
+    for load in loads {
+        let ended = load.stop().await;
+        all_ended_in_time(&ended);
+    }
+    let matched = ledgers_match(cluster).await;
+    let flat = cluster.emulator.ledger().entries();
+    let flat = flat.iter().filter(|entry| entry.billed && &*entry.model == "m-flat").count();
+    assert!(flat <= LIMIT, "{flat} calls were billed on a budget for {LIMIT}");
+    let rows = ledger(cluster).await.unwrap();
+    let spent = rows.iter().filter(|row| row.task_id == "capped").map(|row| row.cost()).sum::<farebox_types::Money>();
+    assert!(spent <= farebox_types::Money::usd(20), "{spent} spent of 20");
+    matched
+}
+
+async fn start() -> (Cluster, [Load; 2]) {
+    let cluster = Cluster::builder().set("guard.max_cost_per_task", "20").start().await.unwrap();
+    let loads = [Load::start(&cluster.client, 6, &Asking::default()), Load::start(&cluster.client, 2, &capped())];
+    loads[0].flows(20, "before anything happens").await;
+    (cluster, loads)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn intake_guard_and_accounting_killed_one_after_the_other_under_load() {
+    let (cluster, loads) = start().await;
+    for name in ["intake.1", "guard.1", "accounting.1"] {
+        let killed = Instant::now();
+        cluster.restart(name).await.unwrap();
+        cluster.ready(name).await;
+        loads[0].flows(20, &format!("after the kill of {name}")).await;
+        let down = killed.elapsed();
+        assert!(down < Duration::from_secs(15), "calls flow again {down:?} after the kill of {name}");
+    }
+    let matched = verify(&cluster, loads).await;
+    assert!(matched.rows > 80, "{matched:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_killed_under_load_and_then_everything_at_once() {
+    let (cluster, loads) = start().await;
+    let before = cluster.server_pid("nats-server");
+    cluster.signal_server("nats-server", Signal::KILL);
+    eventually(PATIENCE, "there is another nats-server", || async {
+        let now = cluster.server_pid("nats-server");
+        now.is_some() && now != before
+    })
+    .await;
+    loads[0].flows(20, "after the kill of NATS").await;
+
+    for name in EACH {
+        cluster.kill9(name).await;
+    }
+    cluster.kill9_servers().await;
+    cluster.start_servers().await.unwrap();
+    for name in EACH {
+        cluster.start_role(name).await.unwrap();
+    }
+    loads[0].flows(20, "after the kill of everything").await;
+    verify(&cluster, loads).await;
+}
+
+/// How long ClickHouse is away: longer in a soak.
+fn away() -> Duration {
+    if std::env::var_os("FAREBOX_SOAK_SECONDS").is_some() { Duration::from_secs(30) } else { Duration::from_secs(6) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_go_on_without_clickhouse_and_no_row_is_missing_afterwards() {
+    let (cluster, loads) = start().await;
+    cluster.signal_server("internal-clickhouse", Signal::STOP);
+    let until = Instant::now() + away();
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < until {
+        let began = Instant::now();
+        loads[0].flows(10, "without ClickHouse").await;
+        slowest = slowest.max(began.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(3), "calls stood still for {slowest:?}");
+    cluster.signal_server("internal-clickhouse", Signal::CONT);
+    loads[0].flows(20, "with ClickHouse again").await;
+
+    let before = cluster.server_pid("internal-clickhouse");
+    cluster.signal_server("internal-clickhouse", Signal::KILL);
+    loads[0].flows(20, "after the kill of ClickHouse").await;
+    eventually(PATIENCE, "there is another ClickHouse", || async {
+        let now = cluster.server_pid("internal-clickhouse");
+        now.is_some() && now != before
+    })
+    .await;
+    loads[0].flows(20, "with another ClickHouse").await;
+    let matched = verify(&cluster, loads).await;
+    assert_eq!(matched.lost, 0, "ClickHouse is none of a call's business");
+}
