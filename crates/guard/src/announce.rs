@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_bus::{Bus, Fence, Headers, StoreError};
+use farebox_bus::{Bus, Fence, Headers, StoreError, topology};
 use farebox_proto::{headers, json, subjects::Tenancy, v1};
 use farebox_types::{CallId, ErrorKind, Fault, RequestId};
 use prost::Message;
@@ -78,6 +78,10 @@ impl Announcer {
             return;
         };
         let subject = self.tenancy.response(&project, &id);
+        // A refused write is still heard by those who listen on the subject: they are not to hear a second answer.
+        if let Ok(Some(_)) = self.bus.last_by_subject(topology::RESULTS, &subject).await {
+            return;
+        }
         let stored = self
             .bus
             .store(

@@ -80,6 +80,10 @@ impl Results {
         outgoing: &Outgoing,
     ) -> Result<bool, StoreError> {
         let subject = self.tenancy.response(project, id);
+        // A refused write is still heard by those who listen on the subject: they are not to hear a second answer.
+        if let Ok(Some(_)) = self.find(project, id).await {
+            return Ok(false);
+        }
         let fence = Fence::after_subject_seq(0);
         let (headers, bytes) = (outgoing.headers.clone(), outgoing.bytes.clone());
         match self.bus.store(&subject, headers, fence, bytes, self.store_timeout).await {
