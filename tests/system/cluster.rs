@@ -295,6 +295,11 @@ impl Cluster {
         })
     }
 
+    /// Waits until a server runs: one that died is started again by the servers' process.
+    pub(crate) async fn server_is_there(&self, part: &str) {
+        eventually(PATIENCE, &format!("{part} runs"), || async { self.server_pid(part).is_some() }).await;
+    }
+
     /// Sends a signal to a server; it must run.
     pub(crate) fn signal_server(&self, part: &str, signal: rustix::process::Signal) {
         let pid = self.server_pid(part).unwrap_or_else(|| panic!("{part} does not run"));
