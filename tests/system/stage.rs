@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use farebox_bus::{Bus, Delivery, Headers, Login, Options};
+use farebox_bus::{Bus, Delivery, Headers, Inbox, Login, Options};
 use farebox_client::Client;
 use farebox_emulator::Emulator;
 use farebox_proto::headers;
@@ -62,6 +62,8 @@ ALIASES
   gpt-3.5-turbo: { deployments: [{ target: openai/gpt-3.5-turbo }], retries: 0 }
   o4-mini: { deployments: [{ target: openai/o4-mini }], retries: 0 }
   sonnet: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
+  odd-alias: { deployments: [{ target: emu/odd }], retries: 0 }
+  odd-stream-alias: { deployments: [{ target: emu/bytes-stream }], retries: 0 }
   no-price: emu/never-priced
 routing: { default: default, tasks: { code: labels }, agents: { critic: labels } }
 prices:
@@ -98,7 +100,7 @@ impl Stage {
         more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
     ) -> Stage {
         let dir = tempfile::Builder::new().prefix("farebox-stage-").tempdir().expect("a directory");
-        let emulator = Emulator::start(farebox_emulator::Options::default()).await.expect("the emulator listens");
+        let emulator = Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() }).await.expect("the emulator listens");
         let aliases = ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
         let config = CONFIG
             .replace("EMULATOR", &emulator.base_url())
@@ -138,6 +140,10 @@ impl Stage {
         self.dir.path().join("data")
     }
 
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("farebox.yaml")
+    }
+
     pub(crate) fn log(&self) -> String {
         self.process.log()
     }
@@ -169,25 +175,53 @@ impl Stage {
         serde_json::from_slice(&self.request(subject, body).await.payload).expect("JSON")
     }
 
-    /// A streamed answer: the chunks and the final, as they came.
-    pub(crate) async fn stream(&self, body: &Value) -> (Vec<Value>, Value) {
-        let mut inbox = self.bus().inbox();
-        let payload = bytes::Bytes::from(body.to_string());
+    /// Asks for a streamed answer: where its messages arrive.
+    pub(crate) async fn open(&self, body: &str) -> Inbox {
+        let inbox = self.bus().inbox();
+        let payload = bytes::Bytes::copy_from_slice(body.as_bytes());
         let sent = self.bus().publish_with_reply("llm.request", &inbox.subject(), Headers::new(), payload).await;
         sent.expect("the request is sent");
+        inbox
+    }
+
+    /// The chunks and the final answer, as they come; numbers and order are checked.
+    pub(crate) async fn read(&self, inbox: &mut Inbox) -> (Vec<bytes::Bytes>, bytes::Bytes) {
         let mut chunks = Vec::new();
         loop {
             let next = timeout(SOON, inbox.next()).await.expect("no silence").expect("the connection stays");
-            let value: Value = serde_json::from_slice(&next.payload).expect("a JSON caller gets JSON");
             if next.headers.get(headers::TYPE) == Some("final") {
                 assert!(inbox.try_next().is_none(), "something came after the final answer");
-                return (chunks, value);
+                return (chunks, next.payload);
             }
-            assert_eq!(next.headers.get(headers::TYPE), Some("chunk"), "{value}");
+            assert_eq!(next.headers.get(headers::TYPE), Some("chunk"));
             assert_eq!(next.headers.get(headers::SEQ), Some(chunks.len().to_string().as_str()));
-            assert_eq!(value["farebox"]["seq"], chunks.len());
-            chunks.push(value);
+            chunks.push(next.payload);
         }
+    }
+
+    /// A streamed answer of a JSON caller.
+    pub(crate) async fn stream(&self, body: &Value) -> (Vec<Value>, Value) {
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        let (chunks, last) = self.read(&mut self.open(&body.to_string()).await).await;
+        let json = |bytes: &bytes::Bytes| serde_json::from_slice(bytes).expect("a JSON caller gets JSON");
+        let chunks: Vec<Value> = chunks.iter().map(json).collect();
+        for (seq, chunk) in chunks.iter().enumerate() {
+            assert_eq!(chunk["farebox"]["type"], "chunk");
+            assert_eq!(chunk["farebox"]["seq"], seq);
+        }
+        (chunks, json(&last))
+    }
+
+    /// How often the emulator was asked for a model.
+    pub(crate) fn asked(&self, model: &str) -> usize {
+        self.emulator.ledger().entries().iter().filter(|entry| &*entry.model == model).count()
+    }
+
+    /// Waits until the emulator was asked for a model so often.
+    pub(crate) async fn until_asked(&self, model: &str, times: usize) {
+        let what = format!("{times} requests for {model} at the provider");
+        farebox_testkit::eventually(SOON, &what, || async { self.asked(model) >= times }).await;
     }
 
     /// ClickHouse's answer to a question.

@@ -45,6 +45,8 @@ pub struct Options {
     /// How many entries the ledger keeps; 0 for none. Totals are exact in any case.
     pub ledger_entries: usize,
     pub request_bytes: usize,
+    /// Keep the body of each model's last request for [`Emulator::last_request`].
+    pub keep_requests: bool,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             only_listed_models: false,
             ledger_entries: 200_000,
             request_bytes: 32 << 20,
+            keep_requests: false,
         }
     }
 }
@@ -81,6 +84,8 @@ struct Shared {
     scripts: Mutex<HashMap<String, Scripts>>,
     /// Spares the lock where nobody ever set a script.
     scripted: AtomicBool,
+    /// By model.
+    requests: Mutex<HashMap<String, Bytes>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +105,7 @@ impl Emulator {
             options,
             scripts: Mutex::default(),
             scripted: AtomicBool::new(false),
+            requests: Mutex::default(),
         });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&shared)));
@@ -127,6 +133,11 @@ impl Emulator {
     /// The next request for this model gets this script, after those pushed before. `*`: any model.
     pub fn push(&self, model: impl Into<String>, script: Script) {
         self.shared.with_scripts(|scripts| scripts.entry(model.into()).or_default().once.push_back(script));
+    }
+
+    /// The last request for this model, byte for byte; none unless [`Options::keep_requests`].
+    pub fn last_request(&self, model: &str) -> Option<Bytes> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
 
     /// Back to the default answer.
@@ -231,6 +242,10 @@ impl Shared {
     async fn complete(&self, dialect: Dialect, headers: &HeaderMap, body: &[u8]) -> Response<ReplyBody> {
         let parsed = Request::parse(body);
         let model: Arc<str> = Arc::from(parsed.as_ref().map_or("", |r| &r.model));
+        if self.options.keep_requests {
+            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.insert(model.to_string(), Bytes::copy_from_slice(body));
+        }
         let mut entry = self.ledger.open(Entry {
             seq: 0,
             call_id: headers.get(CALL_ID).and_then(|v| v.to_str().ok()).map(Arc::from),
