@@ -11,6 +11,7 @@ use crate::{
     error::{CallError, PublishError},
     headers::Headers,
     inbox::{Answer, Slot},
+    near::Reach,
 };
 
 impl Bus {
@@ -66,9 +67,15 @@ impl Bus {
 
     /// Hands work to whoever takes it and learns at once when nobody does. Who takes it answers nothing; who is asked
     /// and cannot, may answer with a refusal.
-    pub async fn offer(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<Offer, PublishError> {
+    pub async fn offer(
+        &self,
+        reach: Reach,
+        subject: &str,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<Offer, PublishError> {
         let (slot, answer) = self.0.waiting.one(subject);
-        self.send(subject, Some(slot.subject()), headers, payload).await?;
+        self.send_within(reach, subject, Some(slot.subject()), headers, payload).await?;
         Ok(Offer { _slot: slot, answer, bus: self.clone() })
     }
 }

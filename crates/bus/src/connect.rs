@@ -23,7 +23,9 @@ use crate::{
     counters::{Counters, Counts},
     error::{ConnectError, PublishError},
     headers::Headers,
+    delivery::Delivery,
     inbox::{Inbox, Waiting},
+    near::{Near, Reach},
     options::{Login, Options},
 };
 
@@ -38,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) client: async_nats::Client,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) link: Arc<Link>,
+    pub(crate) near: Near,
     pub(crate) options: Options,
     pub(crate) store_permits: Semaphore,
     /// The dispatcher of the private inboxes. It belongs to the connection and ends with it.
@@ -158,7 +161,8 @@ impl Bus {
             dispatch.close();
         });
         let store_permits = Semaphore::new(options.store_inflight.max(1));
-        let inner = Inner { client, waiting, link, options: options.clone(), store_permits, _tasks: tasks };
+        let near = Near::default();
+        let inner = Inner { client, waiting, link, near, options: options.clone(), store_permits, _tasks: tasks };
         Ok(Bus(Arc::new(inner)))
     }
 
@@ -217,7 +221,47 @@ impl Bus {
         self.send(subject, None, headers, message.encode_to_vec().into()).await
     }
 
+    /// Hands a message to whoever takes it in this process, else to the server.
     pub(crate) async fn send(
+        &self,
+        subject: &str,
+        reply: Option<String>,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        self.send_within(Reach::Near, subject, reply, headers, payload).await
+    }
+
+    pub(crate) async fn send_within(
+        &self,
+        reach: Reach,
+        subject: &str,
+        reply: Option<String>,
+        headers: Headers,
+        payload: Bytes,
+    ) -> Result<(), PublishError> {
+        let max = self.max_payload();
+        if payload.len() > max {
+            return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
+        }
+        if reach == Reach::Far {
+            return self.send_far(subject, reply, headers, payload).await;
+        }
+        let subject = subject.to_owned();
+        let message = Delivery { subject, reply, headers, payload, status: None, description: None };
+        if self.0.waiting.is_own(&message.subject) {
+            self.0.waiting.deliver(message);
+            return Ok(());
+        }
+        match self.0.near.deliver(message) {
+            Ok(()) => Ok(()),
+            Err(Delivery { subject, reply, headers, payload, .. }) => {
+                self.send_far(&subject, reply, headers, payload).await
+            }
+        }
+    }
+
+    async fn send_far(
         &self,
         subject: &str,
         reply: Option<String>,
@@ -226,9 +270,6 @@ impl Bus {
     ) -> Result<(), PublishError> {
         let client = &self.0.client;
         let max = self.max_payload();
-        if payload.len() > max {
-            return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
-        }
         let limit = self.0.options.publish_timeout.get();
         if self.down_for().is_some_and(|down| down > limit) {
             return Err(PublishError::Disconnected { subject: subject.to_owned() });
@@ -263,7 +304,7 @@ impl Bus {
         let lost = || PublishError::Disconnected { subject: "(flush)".to_owned() };
         let (slot, echo) = self.0.waiting.one("");
         let there_and_back = async {
-            self.send(&slot.subject(), None, Headers::new(), Bytes::new()).await?;
+            self.send_far(&slot.subject(), None, Headers::new(), Bytes::new()).await?;
             echo.await.map(|_| ()).map_err(|_| lost())
         };
         match timeout(self.0.options.flush_timeout.get(), there_and_back).await {

@@ -44,6 +44,11 @@ impl Waiting {
         format!("{}.*", self.prefix)
     }
 
+    /// Whether a subject is one of these inboxes.
+    pub(crate) fn is_own(&self, subject: &str) -> bool {
+        subject.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('.'))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }

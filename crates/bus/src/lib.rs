@@ -6,7 +6,8 @@
 //! - every wait has a named bound in [`Options`], and a call that ends by any road leaves nothing behind;
 //! - a call to a subject that nobody listens to fails at once, as does one that the server forbids;
 //! - a lost connection is made again; consumers and leases go on by themselves or say that they ended;
-//! - a write can be fenced: [`Fence`] makes the server refuse it when somebody else wrote first.
+//! - a write can be fenced: [`Fence`] makes the server refuse it when somebody else wrote first;
+//! - what a role of the same process listens to on farebox's own subjects reaches it without the server ([`Reach`]).
 //!
 //! Not here: what the messages mean (`farebox-proto`), who may do what (`farebox-identity`), retries of calls.
 
@@ -22,6 +23,7 @@ mod headers;
 mod inbox;
 mod jetstream;
 mod lease;
+mod near;
 mod objects;
 mod options;
 mod replay;
@@ -43,6 +45,7 @@ pub use error::{
 pub use headers::{Headers, TRACEPARENT};
 pub use inbox::Inbox;
 pub use lease::{Lease, LeaseOptions};
+pub use near::Reach;
 pub use objects::ObjectRef;
 pub use options::{Login, Options};
 pub use replay::Replay;

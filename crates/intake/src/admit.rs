@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Bus, CallError, Headers, ObjectRef, Refusal, topology};
+use farebox_bus::{Bus, CallError, Headers, ObjectRef, Reach, Refusal, topology};
 use farebox_proto::{subjects, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, ReservationId, Timestamp};
 use prost::Message;
@@ -106,9 +106,10 @@ impl Admitter {
         let until = Instant::now() + allowed;
         let payload: bytes::Bytes = work.encode_to_vec().into();
         drop(work);
+        let mut reach = Reach::Near;
         loop {
             let headers = traceparent.map_or_else(Headers::new, |parent| Headers::new().with_traceparent(parent));
-            let reason = match self.bus.offer(subjects::WORK, headers, payload.clone()).await {
+            let reason = match self.bus.offer(reach, subjects::WORK, headers, payload.clone()).await {
                 Ok(mut offer) => match offer.refused(self.options.offer_wait.get()).await {
                     None => return Ok(()),
                     Some(Refusal::NoResponders) => "no worker is running: start `farebox worker`".to_owned(),
@@ -121,6 +122,8 @@ impl Admitter {
                 },
                 Err(error) => error.to_string(),
             };
+            // The worker of this process does not want it: another one may.
+            reach = Reach::Far;
             if Instant::now() + self.options.offer_pause.get() >= until {
                 let message = format!("no worker took the request within {allowed:?}: {reason}");
                 return Err(Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1)));

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use farebox_bus::{Bus, CallError, Headers, Options, PublishError, Refusal};
+use farebox_bus::{Bus, CallError, Headers, Options, PublishError, Reach, Refusal};
 use prost::Message;
 
 use crate::server::Server;
@@ -113,13 +113,13 @@ async fn an_offer_that_nobody_takes_is_refused_at_once() {
     let server = Server::start().await;
     let bus = server.bus().await;
     let began = Instant::now();
-    let mut offer = bus.offer("work", Headers::new(), Bytes::new()).await.unwrap();
+    let mut offer = bus.offer(Reach::Far, "work", Headers::new(), Bytes::new()).await.unwrap();
     assert!(matches!(offer.refused(LONG).await, Some(Refusal::NoResponders)));
     assert!(began.elapsed() < Duration::from_secs(5));
     drop(offer);
 
     let mut taker = bus.subscribe("work", Some("q")).await.unwrap();
-    let mut offer = bus.offer("work", Headers::new(), Bytes::from_static(b"1")).await.unwrap();
+    let mut offer = bus.offer(Reach::Far, "work", Headers::new(), Bytes::from_static(b"1")).await.unwrap();
     let work = taker.next().await.unwrap();
     assert_eq!(work.payload, "1");
     assert!(offer.refused(Duration::from_millis(100)).await.is_none());

@@ -7,4 +7,5 @@ mod connection;
 mod durable;
 mod jobs;
 mod leases;
+mod roads;
 mod server;
