@@ -1,0 +1,50 @@
+# `just` lists what there is. CI needs none of it: .ci/run is plain bash.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+_list:
+    @just --list --unsorted
+
+# What CI runs
+check:
+    .ci/run
+
+# All tests
+test *ARGS:
+    cargo test --workspace {{ ARGS }}
+
+# Only the clients that know nothing of farebox
+clients:
+    cargo test -p farebox --test system foreign -- --nocapture
+
+# Processes killed and stopped at random under load; the same seed draws the same faults
+chaos SEED="7":
+    CHAOS_SEED={{ SEED }} cargo test -p farebox --test system chaos -- --nocapture
+
+# The same for long, with a new seed
+soak SECONDS="3600":
+    SOAK_SECONDS={{ SECONDS }} cargo test -p farebox --test system chaos -- --nocapture
+
+# Measures farebox next to direct calls; the figures are printed and kept in bench-results/
+bench *ARGS:
+    cargo build --release -p farebox -p farebox-bench
+    target/release/farebox-bench {{ ARGS }}
+
+# Formats everything
+fmt:
+    cargo fmt --all
+
+# Takes the contract as it is now as the one that may only grow: at a release
+contract-lock:
+    UPDATE_CONTRACT=1 cargo test -p farebox-proto --test compatibility
+    git --no-pager diff --stat -- proto/contract.lock
+
+# Licences, banned crates and sources of the dependencies (needs cargo-deny)
+deny:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! command -v cargo-deny > /dev/null; then
+        echo "cargo-deny is not installed: cargo install --locked cargo-deny" >&2
+        exit 1
+    fi
+    cargo deny check bans licenses sources
