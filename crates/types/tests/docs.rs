@@ -30,7 +30,7 @@ const GRPC: [(i32, &str); 17] = [
 
 /// The rows of the table, by kind, without the kind and the words that explain it.
 fn documented() -> BTreeMap<String, Vec<String>> {
-    let text = fs::read_to_string(CONTRACT).unwrap();
+    let text = fs::read_to_string(CONTRACT).expect("docs/contract.md is part of the source");
     let rows = text.lines().skip_while(|line| *line != HEAD).skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
