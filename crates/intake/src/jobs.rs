@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Caller, Delivery, Fence, Headers, JobDelivery, StoreError, caller, topology};
-use farebox_proto::{headers, subjects, v1};
+use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
 use prost::Message;
 use tokio::time::{Instant, interval_at};
@@ -237,7 +237,7 @@ async fn attempt(
     };
     match error_kind(&answer.headers) {
         Some(kind) if kind.disposition() == Disposition::Nak => {
-            Err(Fault::new(kind, format!("the last run of job `{id}` ended as {kind}")))
+            Err(said(job.json, &answer.payload).unwrap_or_else(|| Fault::new(kind, format!("it ended as {kind}"))))
         }
         // The worker stored it before it said so here; where it could not, this is the second try.
         _ => {
@@ -245,4 +245,17 @@ async fn attempt(
             shared.results.keep(project, id, &outgoing).await.map(|_| ()).map_err(unavailable)
         }
     }
+}
+
+/// The error that an answer carries, in the words of whoever said it.
+fn said(json: bool, answer: &[u8]) -> Option<Fault> {
+    let error = if json {
+        json::error_of(answer)?
+    } else {
+        match v1::LlmResponse::decode(answer).ok()?.result? {
+            v1::llm_response::Result::Error(error) => error,
+            _ => return None,
+        }
+    };
+    Some(error.into())
 }

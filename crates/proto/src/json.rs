@@ -45,6 +45,21 @@ pub fn error_body(error: &v1::Error) -> Value {
     Value::Object(body)
 }
 
+/// The error in a final answer that [`final_answer`] wrote, if it is one.
+pub fn error_of(answer: &[u8]) -> Option<v1::Error> {
+    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let error = answer.get("error")?;
+    let kind: farebox_types::ErrorKind = error["type"].as_str()?.parse().ok()?;
+    Some(v1::Error {
+        kind: v1::ErrorKind::from(kind).into(),
+        message: error["message"].as_str()?.to_owned(),
+        retry_after_ms: error["retry_after_ms"].as_u64(),
+        retryable: kind.is_retryable(),
+        provider_status: error["provider_status"].as_u64().and_then(|status| u32::try_from(status).ok()),
+        provider_body: error["provider_body"].as_str().map(str::to_owned),
+    })
+}
+
 /// What a JSON caller gets in answer to a job or a cancel.
 pub fn job_receipt(receipt: &v1::JobReceipt) -> Vec<u8> {
     let body = match &receipt.error {
@@ -202,6 +217,24 @@ mod tests {
             text,
             r#"{ "id": "x",  "n": 1.10, "n": 12345678901234567890123 ,"farebox":{"type":"chunk","request_id":"r1","seq":3}}"#
         );
+    }
+
+    #[test]
+    fn an_error_is_read_as_it_was_written() {
+        let error = v1::Error {
+            kind: v1::ErrorKind::RateLimited.into(),
+            message: "slow down".into(),
+            retry_after_ms: Some(1500),
+            retryable: true,
+            provider_status: Some(429),
+            provider_body: Some("{}".into()),
+        };
+        let response = v1::LlmResponse {
+            result: Some(v1::llm_response::Result::Error(error.clone())),
+            ..Default::default()
+        };
+        assert_eq!(error_of(&final_answer(&response)), Some(error));
+        assert_eq!(error_of(br#"{"choices": []}"#), None);
     }
 
     #[test]
