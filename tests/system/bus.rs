@@ -23,8 +23,8 @@ fn billed(stage: &Stage, call_id: &Value) -> i128 {
 fn a_whole_answer_says_what_it_took() {
     play(async {
         let stage = shared().await;
-        stage.emulator.push("plain", Script::usage(Usage { cache_read: 30, ..Usage::new(70, 50) }));
-        let answer = stage.ask(&chat("plain", json!({}))).await;
+        stage.emulator.push("exact", Script::usage(Usage { cache_read: 30, ..Usage::new(70, 50) }));
+        let answer = stage.ask(&chat("exact", json!({}))).await;
         let facts = &answer["farebox"];
         // 100 in at 1, none of them cheaper here, and 50 out at 2 dollars a million.
         assert_eq!(facts["cost_usd"], "0.0002", "{answer}");
@@ -32,7 +32,7 @@ fn a_whole_answer_says_what_it_took() {
             assert_eq!(facts["tokens"][bucket], count, "{bucket}");
         }
         assert_eq!((&facts["attempts"], &facts["cached"]), (&json!(1), &json!(false)));
-        assert_eq!((&facts["provider"], &facts["model"]), (&json!("emu"), &json!("plain")));
+        assert_eq!((&facts["provider"], &facts["model"]), (&json!("emu"), &json!("exact")));
         assert_eq!(facts["warnings"], json!([]));
         let rows = stage.rows(facts["request_id"].as_str().expect("an id"), 1).await;
         assert_eq!(picos(&rows[0]["cost_usd"]), 200_000_000);

@@ -37,10 +37,10 @@ pub(crate) fn play(test: impl Future<Output = ()>) {
 }
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
-const ALIASES: [&str; 30] = [
+const ALIASES: [&str; 31] = [
     "plain", "stream", "typed", "tools", "cancel-whole", "cancel-stream", "late", "late-stream", "attach", "again",
     "conflict", "silent", "primary", "backup", "busy", "labels", "budget", "job", "job-fails", "job-waits", "bytes",
-    "bytes-stream", "foreign", "cut", "account", "odd", "max-cost", "refused", "default", "broke",
+    "bytes-stream", "foreign", "foreign-slow", "cut", "account", "odd", "max-cost", "exact", "default", "broke",
 ];
 
 const CONFIG: &str = r#"
