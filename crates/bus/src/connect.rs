@@ -21,9 +21,9 @@ use tokio::{
 
 use crate::{
     counters::{Counters, Counts},
+    delivery::Delivery,
     error::{ConnectError, PublishError},
     headers::Headers,
-    delivery::Delivery,
     inbox::{Inbox, Waiting},
     near::{Near, Reach},
     options::{Login, Options},
@@ -254,8 +254,8 @@ impl Bus {
             return Ok(());
         }
         match self.0.near.deliver(message) {
-            Ok(()) => Ok(()),
-            Err(Delivery { subject, reply, headers, payload, .. }) => {
+            None => Ok(()),
+            Some(Delivery { subject, reply, headers, payload, .. }) => {
                 self.send_far(&subject, reply, headers, payload).await
             }
         }

@@ -33,7 +33,12 @@ pub(crate) struct Near {
 
 impl Near {
     /// Takes part in what is published in this process, if the subscription is of the kind that may.
-    pub(crate) fn listen(&self, subject: &str, group: Option<&str>, capacity: usize) -> Option<mpsc::Receiver<Delivery>> {
+    pub(crate) fn listen(
+        &self,
+        subject: &str,
+        group: Option<&str>,
+        capacity: usize,
+    ) -> Option<mpsc::Receiver<Delivery>> {
         group.filter(|_| subject.starts_with(INTERNAL))?;
         let (to, from) = mpsc::channel(capacity.max(1));
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
@@ -44,19 +49,19 @@ impl Near {
     }
 
     /// Hands a message to a listener. It comes back where there is none, or none with room.
-    pub(crate) fn deliver(&self, mut message: Delivery) -> Result<(), Delivery> {
+    pub(crate) fn deliver(&self, mut message: Delivery) -> Option<Delivery> {
         if !message.subject.starts_with(INTERNAL) {
-            return Err(message);
+            return Some(message);
         }
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-        let above = message.subject.rfind('.').map(|dot| format!("{}.*", &message.subject[..dot]));
-        let members = listeners.get(&message.subject).or_else(|| listeners.get(&above?));
+        let above = || Some(format!("{}.*", message.subject.rsplit_once('.')?.0));
+        let members = listeners.get(&message.subject).or_else(|| listeners.get(&above()?));
         for member in members.into_iter().flatten() {
             match member.try_send(message) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return None,
                 Err(TrySendError::Full(back) | TrySendError::Closed(back)) => message = back,
             }
         }
-        Err(message)
+        Some(message)
     }
 }

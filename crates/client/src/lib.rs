@@ -17,7 +17,7 @@ use farebox_proto::{
     subjects::agent,
     v1::{self, llm_response::Result as Answer},
 };
-use farebox_types::{ErrorKind, Fault, RequestId, SystemClock, Clock};
+use farebox_types::{Clock, ErrorKind, Fault, RequestId, SystemClock};
 use prost::Message;
 
 pub use error::Error;
@@ -191,10 +191,9 @@ fn explain(error: CallError) -> Error {
             ErrorKind::Unavailable,
             "no farebox listens on this NATS server: start `farebox up`, or check nats.url",
         )),
-        CallError::Timeout { after, .. } => Error::Refused(Fault::new(
-            ErrorKind::DeadlineExceeded,
-            format!("no answer within {after:?}"),
-        )),
+        CallError::Timeout { after, .. } => {
+            Error::Refused(Fault::new(ErrorKind::DeadlineExceeded, format!("no answer within {after:?}")))
+        }
         other => Error::Call(other),
     }
 }

@@ -35,11 +35,13 @@ impl Stream {
         if self.ended {
             return None;
         }
-        let late = || Error::Refused(Fault::new(ErrorKind::DeadlineExceeded, "the answer did not end before its deadline"));
+        let late =
+            || Error::Refused(Fault::new(ErrorKind::DeadlineExceeded, "the answer did not end before its deadline"));
         let delivery = match timeout_at(self.until, self.inbox.next()).await {
             Ok(Some(delivery)) if delivery.is_no_responders() => {
                 self.ended = true;
-                let fault = Fault::new(ErrorKind::Unavailable, "no farebox listens on this NATS server: start `farebox up`");
+                let fault =
+                    Fault::new(ErrorKind::Unavailable, "no farebox listens on this NATS server: start `farebox up`");
                 return Some(Err(Error::Refused(fault)));
             }
             Ok(Some(delivery)) => delivery,

@@ -59,7 +59,7 @@ pub struct Sources {
     pub env: Env,
     /// Names below the prefix that are no config but flags of the command line: `CONFIG` for `FAREBOX_CONFIG`.
     pub reserved_env: Vec<String>,
-    /// Dotted path and value, as in `--set listen.http=127.0.0.1:0`. A later one wins.
+    /// Dotted path and value, as in `--set guard.lease=6s`. A later one wins.
     pub flags: Vec<(String, String)>,
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct ConfigArgs {
     /// Config file [default: farebox.yaml, if it is there]
     #[arg(long, value_name = "FILE", env = "FAREBOX_CONFIG", global = true)]
     config: Option<PathBuf>,
-    /// A value that overrides file and environment, such as listen.http=127.0.0.1:0; may be given several times
+    /// A value that overrides file and environment, such as guard.lease=6s; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment, global = true)]
     set: Vec<(String, String)>,
 }

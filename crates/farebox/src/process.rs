@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use farebox_bus::{Bus, Login, topology};
 use farebox_config::Loaded;
+use farebox_identity::Keyring;
 use farebox_proto::subjects::Tenancy;
 use farebox_runtime::{Signals, Tasks};
 
 use crate::{
-    config::{self, Config, EMBEDDED, environment},
+    config::{self, Config, EMBEDDED, Nats, environment},
     roles::{self, Parts, Role},
     up::Addresses,
 };
@@ -94,15 +95,7 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
     let running = if embedded { Some(Addresses::read(&data)?) } else { None };
     let url = running.as_ref().map_or_else(|| nats.url.clone(), |running| running.nats.clone());
     let keyring = if embedded { Some(roles::keyring(&data)?) } else { None };
-    let login = match (&keyring, &nats.credentials) {
-        (Some(keyring), _) => roles::login(keyring, identity_of(role))?,
-        (None, Some(secret)) => {
-            let secret = farebox_config::resolve(secret, "nats.credentials", &environment())
-                .map_err(|fault| anyhow::anyhow!("{fault}"))?;
-            Login::from_secret(secrecy::ExposeSecret::expose_secret(&secret))
-        }
-        (None, None) => Login::None,
-    };
+    let login = login(nats, keyring.as_ref(), identity_of(role))?;
     let options = farebox_bus::Options { url, name: format!("farebox {}", role.name()), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;
     let tenancy = if embedded || nats.accounts { Tenancy::Projects } else { Tenancy::Single };
@@ -121,6 +114,18 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
         started.stop().await;
     });
     finish(&tasks, &loaded.value).await
+}
+
+/// How a role shows who it is: with farebox's own keys, or as the config says.
+pub(crate) fn login(nats: &Nats, keyring: Option<&Keyring>, role: farebox_identity::Role) -> Result<Login> {
+    match (keyring, &nats.credentials) {
+        (Some(keyring), _) => roles::login(keyring, role),
+        (None, Some(secret)) => {
+            let secret = farebox_config::resolve(secret, "nats.credentials", &environment())?;
+            Ok(Login::from_secret(secrecy::ExposeSecret::expose_secret(&secret)))
+        }
+        (None, None) => Ok(Login::None),
+    }
 }
 
 /// Waits for the end of all tasks.

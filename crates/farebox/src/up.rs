@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use farebox_bus::{Bus, CallError, Headers, Login, topology};
+use farebox_bus::{Bus, CallError, Headers, topology};
 use farebox_config::Loaded;
 use farebox_emulator::Emulator;
 use farebox_identity::{Accounts, Keyring, ServerConf};
@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     config::{Config, EMBEDDED},
     output::say,
-    process::{Place, finish, lock},
+    process::{Place, finish, lock, login},
     roles::{self, Parts, Role, Running},
 };
 
@@ -97,9 +97,15 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let servers = start_servers(&loaded.value, &data, &keyring).await?;
     let addresses = addresses(&loaded.value, &servers, emulator.as_ref());
     let (running, bus) = start_roles(&loaded, &addresses, &tasks, keyring, &wanted).await?;
-    answering(&bus, &wanted, loaded.value.process.start_timeout.get()).await?;
     let line = serde_json::to_string(&addresses)?;
+    // Roles in other processes find the servers by it, and some of those here may wait for them.
     write_ready_file(&data.join(ADDRESSES), &line)?;
+    let ready = answering(&bus, &wanted, loaded.value.process.start_timeout.get()).await;
+    if ready.is_err() {
+        // Who reads it would wait in vain; that it may be gone already is no harm.
+        let _ = fs::remove_file(data.join(ADDRESSES));
+    }
+    ready?;
     if let Some(path) = &args.ready_file {
         write_ready_file(path, &line)?;
     }
@@ -246,7 +252,7 @@ async fn start_roles(
 ) -> Result<(Running, Bus)> {
     let nats = &loaded.value.nats;
     let embedded = nats.url == EMBEDDED;
-    let login = if embedded { roles::login(&keyring, farebox_identity::Role::Up)? } else { Login::None };
+    let login = login(nats, embedded.then_some(&keyring), farebox_identity::Role::Up)?;
     let options =
         farebox_bus::Options { url: addresses.nats.clone(), name: "farebox up".to_owned(), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;

@@ -34,14 +34,7 @@ impl Announcer {
         if self.json_events {
             let headers = Headers::new().with(headers::CONTENT_TYPE, headers::JSON);
             // The fact above said so already if the connection is gone.
-            let _ = self
-                .bus
-                .publish(
-                    &self.tenancy.event(&project, &call),
-                    headers,
-                    json::event(fact).into(),
-                )
-                .await;
+            let _ = self.bus.publish(&self.tenancy.event(&project, &call), headers, json::event(fact).into()).await;
         }
     }
 
@@ -82,16 +75,8 @@ impl Announcer {
         if let Ok(Some(_)) = self.bus.last_by_subject(topology::RESULTS, &subject).await {
             return;
         }
-        let stored = self
-            .bus
-            .store(
-                &subject,
-                headers,
-                Fence::after_subject_seq(0),
-                bytes.into(),
-                self.store_timeout,
-            )
-            .await;
+        let stored =
+            self.bus.store(&subject, headers, Fence::after_subject_seq(0), bytes.into(), self.store_timeout).await;
         match stored {
             // Somebody stored an answer before: the first one is the answer.
             Ok(_) | Err(StoreError::WrongLastSequence { .. }) => {}
@@ -110,9 +95,7 @@ fn lost_answer(orphan: &Orphan) -> v1::LlmResponse {
     v1::LlmResponse {
         request_id: orphan.request.request_id.clone(),
         chunks: 0,
-        result: Some(v1::llm_response::Result::Error(
-            Fault::new(ErrorKind::Lost, message).into(),
-        )),
+        result: Some(v1::llm_response::Result::Error(Fault::new(ErrorKind::Lost, message).into())),
         report: Some(v1::CallReport {
             call_id: fact.call_id.clone(),
             model: fact.model.clone(),

@@ -49,11 +49,7 @@ impl Budget {
                 if task.is_empty() {
                     return None;
                 }
-                let project = request
-                    .principal
-                    .as_ref()
-                    .map(|p| p.project.as_str())
-                    .unwrap_or_default();
+                let project = request.principal.as_ref().map(|p| p.project.as_str()).unwrap_or_default();
                 format!("{project}/{task}")
             }
         };
@@ -61,11 +57,7 @@ impl Budget {
             Period::Lifetime => String::new(),
             Period::Day => day(at),
         };
-        Some(Window {
-            budget: self.name.clone(),
-            subject,
-            window,
-        })
+        Some(Window { budget: self.name.clone(), subject, window })
     }
 }
 
@@ -77,11 +69,7 @@ fn day(at: Timestamp) -> String {
 
 impl From<&v1::Hold> for Window {
     fn from(hold: &v1::Hold) -> Window {
-        Window {
-            budget: hold.budget.clone(),
-            subject: hold.subject.clone(),
-            window: hold.window.clone(),
-        }
+        Window { budget: hold.budget.clone(), subject: hold.subject.clone(), window: hold.window.clone() }
     }
 }
 
@@ -102,26 +90,15 @@ mod tests {
 
     fn call(task: &str) -> v1::ReserveRequest {
         v1::ReserveRequest {
-            principal: Some(v1::Principal {
-                project: "acme".into(),
-                ..Default::default()
-            }),
-            labels: Some(v1::Labels {
-                task_id: task.into(),
-                ..Default::default()
-            }),
+            principal: Some(v1::Principal { project: "acme".into(), ..Default::default() }),
+            labels: Some(v1::Labels { task_id: task.into(), ..Default::default() }),
             ..Default::default()
         }
     }
 
     #[test]
     fn a_day_ends_at_midnight_utc() {
-        let budget = Budget {
-            name: "day".into(),
-            scope: Scope::Everything,
-            period: Period::Day,
-            limit: Money::usd(1),
-        };
+        let budget = Budget { name: "day".into(), scope: Scope::Everything, period: Period::Day, limit: Money::usd(1) };
         let window = |at| budget.window(&call(""), Timestamp(at)).unwrap().window;
         assert_eq!(window(1_795_305_599_999), "2026-11-21");
         assert_eq!(window(1_795_305_600_000), "2026-11-22");
@@ -129,16 +106,8 @@ mod tests {
 
     #[test]
     fn a_task_is_counted_in_its_project_and_no_task_not_at_all() {
-        let budget = Budget {
-            name: "task".into(),
-            scope: Scope::Task,
-            period: Period::Lifetime,
-            limit: Money::usd(1),
-        };
-        assert_eq!(
-            budget.window(&call("t1"), Timestamp(0)).unwrap().subject,
-            "acme/t1"
-        );
+        let budget = Budget { name: "task".into(), scope: Scope::Task, period: Period::Lifetime, limit: Money::usd(1) };
+        assert_eq!(budget.window(&call("t1"), Timestamp(0)).unwrap().subject, "acme/t1");
         assert_eq!(budget.window(&call(""), Timestamp(0)), None);
     }
 }

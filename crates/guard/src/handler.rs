@@ -53,12 +53,7 @@ impl State {
             "heartbeat" => self.heartbeat(delivery, now, batch),
             "lookup" => self.lookup(delivery, batch),
             "budgets" => {
-                batch.reply(
-                    delivery,
-                    &v1::BudgetStatusReply {
-                        budgets: self.ledger.status(),
-                    },
-                );
+                batch.reply(delivery, &v1::BudgetStatusReply { budgets: self.ledger.status() });
             }
             _ => tracing::debug!(subject = delivery.subject, "message on an unknown subject"),
         }
@@ -73,9 +68,7 @@ impl State {
             }
         };
         let decision = self.ledger.reserve(request, self.lease, now.wall);
-        if let Some(v1::LedgerEntry {
-            entry: Some(Entry::Reserved(reserved)),
-        }) = &decision.entry
+        if let Some(v1::LedgerEntry { entry: Some(Entry::Reserved(reserved)) }) = &decision.entry
             && let Some(Ok(id)) = reserved.request.as_ref().map(|r| r.reservation_id.parse())
         {
             self.leases.grant(id, now.leading);
@@ -106,9 +99,7 @@ impl State {
         let id = request.reservation_id.clone();
         let decision = self.ledger.amend(request, self.lease, now.wall);
         match decision.entry {
-            Some(v1::LedgerEntry {
-                entry: Some(Entry::Ended(_)),
-            }) => self.record_end(&id, decision.entry, batch),
+            Some(v1::LedgerEntry { entry: Some(Entry::Ended(_)) }) => self.record_end(&id, decision.entry, batch),
             entry => batch.entries.extend(entry),
         }
         batch.reply(delivery, &decision.reply);
@@ -119,26 +110,11 @@ impl State {
             .ok()
             .and_then(|request| request.reservation_id.parse::<ReservationId>().ok());
         let Some(id) = id else {
-            return batch.reply(
-                delivery,
-                &v1::ReleaseReply {
-                    released: false,
-                    error: Some(undecodable()),
-                },
-            );
+            return batch.reply(delivery, &v1::ReleaseReply { released: false, error: Some(undecodable()) });
         };
         if self.leases.is_claimed(&id) {
-            let fault = Fault::new(
-                ErrorKind::Conflict,
-                "a worker holds this reservation: only it can end it",
-            );
-            return batch.reply(
-                delivery,
-                &v1::ReleaseReply {
-                    released: false,
-                    error: Some(fault.into()),
-                },
-            );
+            let fault = Fault::new(ErrorKind::Conflict, "a worker holds this reservation: only it can end it");
+            return batch.reply(delivery, &v1::ReleaseReply { released: false, error: Some(fault.into()) });
         }
         let decision = self.ledger.release(id);
         self.record_end(&id.to_string(), decision.entry, batch);
@@ -182,15 +158,11 @@ impl State {
             let Some(decision) = self.ledger.lose(id, now.wall) else {
                 continue;
             };
-            if let Some(v1::LedgerEntry {
-                entry: Some(Entry::Ended(v1::Ended { fact: Some(fact), .. })),
-            }) = &decision.entry
+            if let Some(v1::LedgerEntry { entry: Some(Entry::Ended(v1::Ended { fact: Some(fact), .. })) }) =
+                &decision.entry
             {
                 tracing::warn!(reservation = %id, call = fact.call_id, "the holder of a call fell silent: lost");
-                orphans.push(Orphan {
-                    request: decision.reply,
-                    fact: fact.clone(),
-                });
+                orphans.push(Orphan { request: decision.reply, fact: fact.clone() });
             }
             batch.entries.extend(decision.entry);
         }
@@ -219,11 +191,7 @@ pub(crate) struct Orphan {
 }
 
 fn undecodable() -> v1::Error {
-    Fault::new(
-        ErrorKind::Internal,
-        "the message to the guard is not what its subject stands for",
-    )
-    .into()
+    Fault::new(ErrorKind::Internal, "the message to the guard is not what its subject stands for").into()
 }
 
 /// The facts of the attempts that entries end.

@@ -57,11 +57,7 @@ impl Leases {
     pub(crate) fn claim(&mut self, worker: &str, id: ReservationId) {
         self.unclaimed.remove(&id);
         self.holder.insert(id, worker.to_owned());
-        self.workers
-            .entry(worker.to_owned())
-            .or_default()
-            .holds
-            .insert(id);
+        self.workers.entry(worker.to_owned()).or_default().holds.insert(id);
     }
 
     pub(crate) fn end(&mut self, id: &ReservationId) {
@@ -92,12 +88,8 @@ impl Leases {
             }
         }
         let lease = self.lease;
-        let silent: Vec<String> = self
-            .workers
-            .iter()
-            .filter(|(_, w)| w.seen + lease <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
+        let silent: Vec<String> =
+            self.workers.iter().filter(|(_, w)| w.seen + lease <= now).map(|(name, _)| name.clone()).collect();
         for name in silent {
             if let Some(worker) = self.workers.remove(&name) {
                 for id in worker.holds {

@@ -61,31 +61,22 @@ impl Ledger {
         now: Timestamp,
     ) -> Decision<v1::ReserveReply> {
         use v1::reserve_reply::Result;
-        let refuse = |fault: Fault| {
-            Decision::unchanged(v1::ReserveReply {
-                result: Some(Result::Refused(fault.into())),
-            })
-        };
+        let refuse =
+            |fault: Fault| Decision::unchanged(v1::ReserveReply { result: Some(Result::Refused(fault.into())) });
         let Ok(id) = request.reservation_id.parse::<ReservationId>() else {
             return refuse(malformed("reservation_id"));
         };
         if self.open.contains_key(&id) {
-            return Decision::unchanged(v1::ReserveReply {
-                result: Some(Result::Granted(granted(lease, vec![]))),
-            });
+            return Decision::unchanged(v1::ReserveReply { result: Some(Result::Granted(granted(lease, vec![]))) });
         }
         if let Some(closed) = self.closed.get(&id) {
             let existing = existing(id, Some(closed));
-            return Decision::unchanged(v1::ReserveReply {
-                result: Some(Result::Existing(existing)),
-            });
+            return Decision::unchanged(v1::ReserveReply { result: Some(Result::Existing(existing)) });
         }
         match self.known_request(&request) {
             Ok(None) => {}
             Ok(Some(existing)) => {
-                return Decision::unchanged(v1::ReserveReply {
-                    result: Some(Result::Existing(existing)),
-                });
+                return Decision::unchanged(v1::ReserveReply { result: Some(Result::Existing(existing)) });
             }
             Err(fault) => return refuse(fault),
         }
@@ -96,10 +87,7 @@ impl Ledger {
             return refuse(malformed("attempt.call_id"));
         }
         if now >= Timestamp(request.deadline_unix_ms) {
-            return refuse(Fault::new(
-                ErrorKind::DeadlineExceeded,
-                "the deadline passed before the call was admitted",
-            ));
+            return refuse(Fault::new(ErrorKind::DeadlineExceeded, "the deadline passed before the call was admitted"));
         }
         let bound = v1::Money::of(&attempt.bound);
         if let Err(fault) = within_max_cost(request.max_cost, Money::ZERO, bound) {
@@ -111,18 +99,9 @@ impl Ledger {
             Err(fault) => return refuse(fault),
         };
         let holds = windows.iter().map(|(window, _)| window.hold(bound)).collect();
-        let entry = Entry::Reserved(v1::Reserved {
-            request: Some(request),
-            holds,
-            at_unix_ms: now.millis(),
-        });
-        let reply = v1::ReserveReply {
-            result: Some(Result::Granted(granted(lease, left))),
-        };
-        Decision {
-            reply,
-            entry: Some(self.record(entry)),
-        }
+        let entry = Entry::Reserved(v1::Reserved { request: Some(request), holds, at_unix_ms: now.millis() });
+        let reply = v1::ReserveReply { result: Some(Result::Granted(granted(lease, left))) };
+        Decision { reply, entry: Some(self.record(entry)) }
     }
 
     /// Ends the open attempt and covers the next one, in one step. Idempotent by the next call id. Where the next
@@ -134,11 +113,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Decision<v1::AmendReply> {
         use v1::amend_reply::Result;
-        let refuse = |fault: Fault| {
-            Decision::unchanged(v1::AmendReply {
-                result: Some(Result::Refused(fault.into())),
-            })
-        };
+        let refuse = |fault: Fault| Decision::unchanged(v1::AmendReply { result: Some(Result::Refused(fault.into())) });
         let Ok(id) = request.reservation_id.parse::<ReservationId>() else {
             return refuse(malformed("reservation_id"));
         };
@@ -146,21 +121,12 @@ impl Ledger {
             return refuse(malformed("ended"));
         };
         let Some(open) = self.open.get(&id) else {
-            let outcome = self
-                .closed
-                .get(&id)
-                .map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
-            let closed = v1::Closed {
-                outcome: outcome.into(),
-            };
-            return Decision::unchanged(v1::AmendReply {
-                result: Some(Result::Closed(closed)),
-            });
+            let outcome = self.closed.get(&id).map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
+            let closed = v1::Closed { outcome: outcome.into() };
+            return Decision::unchanged(v1::AmendReply { result: Some(Result::Closed(closed)) });
         };
         if open.attempt.call_id == next.call_id {
-            return Decision::unchanged(v1::AmendReply {
-                result: Some(Result::Granted(granted(lease, vec![]))),
-            });
+            return Decision::unchanged(v1::AmendReply { result: Some(Result::Granted(granted(lease, vec![]))) });
         }
         if open.attempt.call_id != end.call_id || next.call_id.parse::<CallId>().is_err() {
             return refuse(malformed("ended.call_id"));
@@ -179,26 +145,13 @@ impl Ledger {
                     next: Some(next),
                     holds,
                 });
-                let reply = v1::AmendReply {
-                    result: Some(Result::Granted(granted(lease, left))),
-                };
-                Decision {
-                    reply,
-                    entry: Some(self.record(entry)),
-                }
+                let reply = v1::AmendReply { result: Some(Result::Granted(granted(lease, left))) };
+                Decision { reply, entry: Some(self.record(entry)) }
             }
             Err(fault) => {
-                let entry = Entry::Ended(v1::Ended {
-                    reservation_id: id.to_string(),
-                    fact: Some(fact),
-                });
-                let reply = v1::AmendReply {
-                    result: Some(Result::Refused(fault.into())),
-                };
-                Decision {
-                    reply,
-                    entry: Some(self.record(entry)),
-                }
+                let entry = Entry::Ended(v1::Ended { reservation_id: id.to_string(), fact: Some(fact) });
+                let reply = v1::AmendReply { result: Some(Result::Refused(fault.into())) };
+                Decision { reply, entry: Some(self.record(entry)) }
             }
         }
     }
@@ -207,13 +160,9 @@ impl Ledger {
     pub(crate) fn settle(&mut self, request: v1::SettleRequest, now: Timestamp) -> Decision<v1::SettleReply> {
         use v1::settle_reply::Result;
         let closed = |outcome: v1::Outcome| v1::SettleReply {
-            result: Some(Result::Closed(v1::Closed {
-                outcome: outcome.into(),
-            })),
+            result: Some(Result::Closed(v1::Closed { outcome: outcome.into() })),
         };
-        let fault = |field| v1::SettleReply {
-            result: Some(Result::Error(malformed(field).into())),
-        };
+        let fault = |field| v1::SettleReply { result: Some(Result::Error(malformed(field).into())) };
         let Ok(id) = request.reservation_id.parse::<ReservationId>() else {
             return Decision::unchanged(fault("reservation_id"));
         };
@@ -223,9 +172,7 @@ impl Ledger {
         let Some(open) = self.open.get(&id) else {
             let reply = match self.closed.get(&id) {
                 Some(c) if c.call_id == end.call_id && v1::Outcome::from(c.outcome) == end.outcome() => {
-                    v1::SettleReply {
-                        result: Some(Result::Settled(v1::Settled {})),
-                    }
+                    v1::SettleReply { result: Some(Result::Settled(v1::Settled {})) }
                 }
                 Some(c) => closed(c.outcome.into()),
                 None => closed(v1::Outcome::Unspecified),
@@ -239,38 +186,19 @@ impl Ledger {
             return Decision::unchanged(fault("end.outcome"));
         }
         let fact = open.fact(&end, now);
-        let entry = Entry::Ended(v1::Ended {
-            reservation_id: id.to_string(),
-            fact: Some(fact),
-        });
-        let reply = v1::SettleReply {
-            result: Some(Result::Settled(v1::Settled {})),
-        };
-        Decision {
-            reply,
-            entry: Some(self.record(entry)),
-        }
+        let entry = Entry::Ended(v1::Ended { reservation_id: id.to_string(), fact: Some(fact) });
+        let reply = v1::SettleReply { result: Some(Result::Settled(v1::Settled {})) };
+        Decision { reply, entry: Some(self.record(entry)) }
     }
 
     /// Gives back a reservation that nobody took. The caller of this knows that no worker has claimed it.
     pub(crate) fn release(&mut self, id: ReservationId) -> Decision<v1::ReleaseReply> {
         if !self.open.contains_key(&id) {
-            return Decision::unchanged(v1::ReleaseReply {
-                released: false,
-                error: None,
-            });
+            return Decision::unchanged(v1::ReleaseReply { released: false, error: None });
         }
-        let entry = Entry::Released(v1::Released {
-            reservation_id: id.to_string(),
-        });
-        let reply = v1::ReleaseReply {
-            released: true,
-            error: None,
-        };
-        Decision {
-            reply,
-            entry: Some(self.record(entry)),
-        }
+        let entry = Entry::Released(v1::Released { reservation_id: id.to_string() });
+        let reply = v1::ReleaseReply { released: true, error: None };
+        Decision { reply, entry: Some(self.record(entry)) }
     }
 
     /// Ends a reservation whose holder has fallen silent: its cost is the bound. The reply is what its caller is owed.
@@ -285,14 +213,8 @@ impl Ledger {
             ..Default::default()
         };
         let (fact, reply) = (open.fact(&end, now), open.request.clone());
-        let entry = Entry::Ended(v1::Ended {
-            reservation_id: id.to_string(),
-            fact: Some(fact),
-        });
-        Some(Decision {
-            reply,
-            entry: Some(self.record(entry)),
-        })
+        let entry = Entry::Ended(v1::Ended { reservation_id: id.to_string(), fact: Some(fact) });
+        Some(Decision { reply, entry: Some(self.record(entry)) })
     }
 
     /// What is known of a request id.
@@ -314,12 +236,7 @@ impl Ledger {
     }
 
     pub(crate) fn status(&self) -> Vec<v1::BudgetStatus> {
-        let limit = |name: &str| {
-            self.budgets
-                .iter()
-                .find(|budget| budget.name == name)
-                .map(|b| b.limit)
-        };
+        let limit = |name: &str| self.budgets.iter().find(|budget| budget.name == name).map(|b| b.limit);
         self.windows
             .iter()
             .map(|(window, spend)| v1::BudgetStatus {
@@ -410,11 +327,7 @@ impl Ledger {
         if request.body_digest.is_empty() {
             return Ok(None);
         }
-        let project = request
-            .principal
-            .as_ref()
-            .map(|p| p.project.as_str())
-            .unwrap_or_default();
+        let project = request.principal.as_ref().map(|p| p.project.as_str()).unwrap_or_default();
         let Some(known) = self.requests.get(project, &request.request_id) else {
             return Ok(None);
         };
@@ -428,18 +341,11 @@ impl Ledger {
         // A job runs again after it failed in passing, or after its worker died: whether that run was billed cannot be
         // known.
         let again = request.job && known.closed.as_ref().is_some_and(Closed::may_run_again);
-        Ok(if again {
-            None
-        } else {
-            Some(existing(known.reservation, known.closed.as_ref()))
-        })
+        Ok(if again { None } else { Some(existing(known.reservation, known.closed.as_ref())) })
     }
 
     fn windows_of(&self, request: &v1::ReserveRequest, now: Timestamp) -> Vec<(Window, Money)> {
-        self.budgets
-            .iter()
-            .filter_map(|b| Some((b.window(request, now)?, b.limit)))
-            .collect()
+        self.budgets.iter().filter_map(|b| Some((b.window(request, now)?, b.limit))).collect()
     }
 
     /// Whether `bound` fits into every window once `returning` is given back and `cost` is spent for it.
@@ -456,9 +362,7 @@ impl Ledger {
             let returned = returning.iter().find(|hold| Window::from(*hold) == *window);
             let used = spend.settled
                 + spend.reserved
-                + returned
-                    .map(|hold| cost - v1::Money::of(&hold.amount))
-                    .unwrap_or_default();
+                + returned.map(|hold| cost - v1::Money::of(&hold.amount)).unwrap_or_default();
             let left = *limit - used;
             if bound > left {
                 return Err(over_budget(window, *limit, left, bound, spend.reserved));
@@ -491,23 +395,15 @@ fn settle_holds(windows: &mut HashMap<Window, Spend>, holds: &[v1::Hold], cost: 
 }
 
 fn granted(lease: Duration, budgets: Vec<v1::BudgetLeft>) -> v1::Granted {
-    v1::Granted {
-        lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-        budgets,
-    }
+    v1::Granted { lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), budgets }
 }
 
 fn existing(id: ReservationId, closed: Option<&Closed>) -> v1::Existing {
     v1::Existing {
         reservation_id: id.to_string(),
         open: closed.is_none(),
-        outcome: closed
-            .map_or(v1::Outcome::Unspecified, |c| c.outcome.into())
-            .into(),
-        error_kind: closed
-            .and_then(|c| c.error_kind)
-            .map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from)
-            .into(),
+        outcome: closed.map_or(v1::Outcome::Unspecified, |c| c.outcome.into()).into(),
+        error_kind: closed.and_then(|c| c.error_kind).map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from).into(),
     }
 }
 
@@ -526,11 +422,7 @@ fn within_max_cost(max: Option<v1::Money>, spent: Money, bound: Money) -> Result
 }
 
 fn over_budget(window: &Window, limit: Money, left: Money, bound: Money, reserved: Money) -> Fault {
-    let of = if window.subject.is_empty() {
-        String::new()
-    } else {
-        format!(" of `{}`", window.subject)
-    };
+    let of = if window.subject.is_empty() { String::new() } else { format!(" of `{}`", window.subject) };
     let message = format!(
         "budget `{}`{of} has ${left} left of ${limit} (${reserved} reserved by running calls), this call may cost up to \
          ${bound}: lower max_tokens, wait for running calls to end, or raise the budget",
@@ -540,10 +432,7 @@ fn over_budget(window: &Window, limit: Money, left: Money, bound: Money, reserve
 }
 
 fn malformed(field: &str) -> Fault {
-    Fault::new(
-        ErrorKind::Internal,
-        format!("field `{field}` of a message to the guard is missing or malformed"),
-    )
+    Fault::new(ErrorKind::Internal, format!("field `{field}` of a message to the guard is missing or malformed"))
 }
 
 #[cfg(test)]

@@ -63,9 +63,7 @@ impl Service {
                 Ok(()) => return Ok(()),
                 Err(error @ Error::Damaged { .. }) => return Err(error),
                 Err(error) => {
-                    let cause = std::error::Error::source(&error)
-                        .map(ToString::to_string)
-                        .unwrap_or_default();
+                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                     tracing::warn!(%error, cause, "not leading the ledger now, trying again");
                 }
             }
@@ -78,17 +76,9 @@ impl Service {
 
     /// Waits until no other guard leads.
     async fn lead(&self) -> Lease {
-        let options = LeaseOptions {
-            ttl: self.options.lead_ttl.into(),
-            ..LeaseOptions::default()
-        };
+        let options = LeaseOptions { ttl: self.options.lead_ttl.into(), ..LeaseOptions::default() };
         let bucket = self.deps.bus.bucket(topology::LEASES);
-        bucket
-            .acquire(&format!("guard-{SHARD}"),
-                &self.deps.guard_id,
-                &options,
-            )
-            .await
+        bucket.acquire(&format!("guard-{SHARD}"), &self.deps.guard_id, &options).await
     }
 }
 
@@ -110,10 +100,7 @@ struct Leading<'a> {
 impl<'a> Leading<'a> {
     /// Replays the ledger. Mail that comes meanwhile waits.
     async fn begin(options: &'a Options, deps: &'a Deps) -> Result<Leading<'a>, Error> {
-        let mail = deps
-            .bus
-            .subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE))
-            .await?;
+        let mail = deps.bus.subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE)).await?;
         let retention = Retention {
             reservations: options.closed_memory.into(),
             reservations_max: options.closed_memory_max,
@@ -146,7 +133,8 @@ impl<'a> Leading<'a> {
     }
 
     async fn replay(&mut self) -> Result<(), Error> {
-        let parts = self.deps.bus.read_from(topology::LEDGER, &subjects::ledger_snapshot(SHARD), 1).await?.collect().await?;
+        let parts =
+            self.deps.bus.read_from(topology::LEDGER, &subjects::ledger_snapshot(SHARD), 1).await?.collect().await?;
         let parts = parts.into_iter().filter_map(|stored| v1::SnapshotPart::decode(stored.payload).ok()).collect();
         let through = match newest(parts) {
             Some((through, parts)) => {
@@ -160,10 +148,8 @@ impl<'a> Leading<'a> {
         let mut newest_batch = None;
         let mut entries = 0;
         while let Some(message) = replay.next().await? {
-            let batch = v1::LedgerBatch::decode(message.payload.clone()).map_err(|error| Error::Damaged {
-                sequence: message.sequence,
-                reason: error.to_string(),
-            })?;
+            let batch = v1::LedgerBatch::decode(message.payload.clone())
+                .map_err(|error| Error::Damaged { sequence: message.sequence, reason: error.to_string() })?;
             batch.entries.iter().for_each(|entry| self.state.ledger.apply(entry));
             entries += batch.entries.len();
             self.last_sequence = message.sequence;
@@ -267,10 +253,7 @@ impl<'a> Leading<'a> {
     }
 
     fn now(&self) -> Now {
-        Now {
-            wall: self.deps.clock.now(),
-            leading: self.began.elapsed(),
-        }
+        Now { wall: self.deps.clock.now(), leading: self.began.elapsed() }
     }
 
     async fn decide(&mut self, mail: Vec<Delivery>) -> Result<(), Error> {
@@ -327,12 +310,7 @@ impl<'a> Leading<'a> {
         loop {
             let fence = Fence::after_subject_seq(self.last_sequence).with_id(id.clone());
             let within = self.options.store_timeout.into();
-            match self
-                .deps
-                .bus
-                .store(&subject, Headers::new(), fence, payload.clone(), within)
-                .await
-            {
+            match self.deps.bus.store(&subject, Headers::new(), fence, payload.clone(), within).await {
                 Ok(stored) => {
                     self.last_sequence = stored.sequence;
                     return Ok(());

@@ -91,7 +91,9 @@ impl Admitter {
                     let message = format!(
                         "no guard answers, so nothing may be spent ({error}): try again later, or start `farebox guard`"
                     );
-                    return Err(Fault::new(ErrorKind::Unavailable, message).retry_after(self.options.guard_timeout.get()));
+                    return Err(
+                        Fault::new(ErrorKind::Unavailable, message).retry_after(self.options.guard_timeout.get())
+                    );
                 }
                 Err(error) => tracing::debug!(%error, "asking the guard again"),
             }

@@ -100,9 +100,8 @@ impl Results {
         id: &RequestId,
         within: std::time::Duration,
     ) -> Result<Option<Outgoing>, Fault> {
-        let unavailable = |error: String| {
-            Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"))
-        };
+        let unavailable =
+            |error: String| Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
         let subject = self.tenancy.response(project, id);
         // Listen first, look second: what is stored in between is heard.
         let mut news = self.bus.subscribe(&subject, None).await.map_err(|e| unavailable(e.to_string()))?;

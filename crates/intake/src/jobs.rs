@@ -72,7 +72,8 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         Ok(stored) if !stored.duplicate => Ok(receipt(&request, false)),
         // Stored before: by its message id, or it still waits under its subject.
         Ok(_) | Err(StoreError::WrongLastSequence { .. }) => {
-            let before = shared.bus.last_by_subject(topology::JOBS, &subject).await.map_err(|e| named(unavailable(e)))?;
+            let before =
+                shared.bus.last_by_subject(topology::JOBS, &subject).await.map_err(|e| named(unavailable(e)))?;
             let same = before.is_none_or(|job| job.headers.get(headers::BODY_DIGEST) == Some(digest.as_str()));
             if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) }
         }
@@ -141,10 +142,9 @@ async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
         tracing::error!(job = delivery.subject, "a stored job cannot be read and is dropped");
         return After::Done;
     };
-    let (Some(project), Ok(id)) = (
-        job.principal.as_ref().and_then(|principal| principal.project().ok()),
-        RequestId::parse(&job.request_id),
-    ) else {
+    let (Some(project), Ok(id)) =
+        (job.principal.as_ref().and_then(|principal| principal.project().ok()), RequestId::parse(&job.request_id))
+    else {
         tracing::error!(job = delivery.subject, "a stored job names no caller and is dropped");
         return After::Done;
     };
@@ -204,10 +204,7 @@ async fn attempt(
 ) -> Result<(), Fault> {
     let deadline = Timestamp(job.deadline_unix_ms);
     let principal = job.principal.clone().unwrap_or_default();
-    let caller = Caller {
-        project: project.clone(),
-        key_id: Some(principal.key_id).filter(|key| !key.is_empty()),
-    };
+    let caller = Caller { project: project.clone(), key_id: Some(principal.key_id).filter(|key| !key.is_empty()) };
     let now = shared.clock.now();
     let arrival = Arrival {
         caller: &caller,
@@ -221,7 +218,8 @@ async fn attempt(
     let mut inbox = shared.bus.inbox();
     let reply_to = inbox.subject();
     let traceparent = Some(job.traceparent.as_str()).filter(|parent| !parent.is_empty());
-    let road = Road { reply_to: &reply_to, keep: true, job: true, received: Timestamp(job.stored_unix_ms), traceparent };
+    let road =
+        Road { reply_to: &reply_to, keep: true, job: true, received: Timestamp(job.stored_unix_ms), traceparent };
     match shared.admitter.admit(&request, &road).await {
         Admission::Refused(fault) => return Err(fault),
         Admission::Existing(existing) => {
@@ -233,7 +231,10 @@ async fn attempt(
     let left = deadline.remaining(now) + shared.options.result_wait.get();
     let answer = tokio::time::timeout(left, inbox.next()).await;
     let Ok(Some(answer)) = answer else {
-        return Err(Fault::new(ErrorKind::DeadlineExceeded, format!("job `{id}` (run {}) did not end before its deadline", delivery.delivered)));
+        return Err(Fault::new(
+            ErrorKind::DeadlineExceeded,
+            format!("job `{id}` (run {}) did not end before its deadline", delivery.delivered),
+        ));
     };
     match error_kind(&answer.headers) {
         Some(kind) if kind.disposition() == Disposition::Nak => {

@@ -67,7 +67,8 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
     let fault = match shared.admitter.admit(&request, &road).await {
         Admission::Taken => return,
         Admission::Refused(fault) => fault,
-        Admission::Existing(existing) => match attach(shared, &project, &request.id, &existing, request.deadline).await {
+        Admission::Existing(existing) => match attach(shared, &project, &request.id, &existing, request.deadline).await
+        {
             Ok(outgoing) => return shared.say(&reply_to, outgoing).await,
             Err(fault) => fault,
         },
@@ -91,11 +92,7 @@ pub(crate) async fn attach(
     existing: &v1::Existing,
     deadline: Timestamp,
 ) -> Result<Outgoing, Fault> {
-    let within = if existing.open {
-        deadline.remaining(shared.clock.now())
-    } else {
-        shared.options.result_wait.get()
-    };
+    let within = if existing.open { deadline.remaining(shared.clock.now()) } else { shared.options.result_wait.get() };
     if let Some(outgoing) = shared.results.wait(project, id, within).await? {
         return Ok(outgoing);
     }

@@ -41,7 +41,8 @@ pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
 /// Why there is no answer (yet).
 async fn missing(shared: &Shared, project: &Project, id: &RequestId) -> Fault {
     let later = |what: &str| {
-        Fault::new(ErrorKind::Unavailable, format!("`{id}` {what}: ask again later")).retry_after(Duration::from_secs(1))
+        Fault::new(ErrorKind::Unavailable, format!("`{id}` {what}: ask again later"))
+            .retry_after(Duration::from_secs(1))
     };
     if lookup(shared, project, id).await.is_some_and(|existing| existing.open) {
         return later("is running");
@@ -49,7 +50,9 @@ async fn missing(shared: &Shared, project: &Project, id: &RequestId) -> Fault {
     if is_queued(shared, project, id).await {
         return later("waits for its turn");
     }
-    let message = format!("there is no answer for `{id}`: answers are kept for a day, of jobs and of requests with an id of the caller's own");
+    let message = format!(
+        "there is no answer for `{id}`: answers are kept for a day, of jobs and of requests with an id of the caller's own"
+    );
     Fault::new(ErrorKind::NotFound, message)
 }
 

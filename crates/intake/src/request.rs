@@ -90,8 +90,7 @@ impl Request {
             );
             return Err(Fault::new(ErrorKind::TooLarge, message));
         }
-        let request =
-            if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
+        let request = if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
         request.check(options)?;
         Ok(Request { digest: request.digest(), ..request })
     }
@@ -168,7 +167,10 @@ impl Request {
                     v1::Dialect::OpenaiChat => DialectName::OpenAiChat,
                     v1::Dialect::AnthropicMessages => DialectName::AnthropicMessages,
                     v1::Dialect::Unspecified => {
-                        return Err(Fault::new(ErrorKind::BadRequest, "`raw.dialect` is missing: say which API family the body is in"));
+                        return Err(Fault::new(
+                            ErrorKind::BadRequest,
+                            "`raw.dialect` is missing: say which API family the body is in",
+                        ));
                     }
                 };
                 let outline = outline(name, &raw.bytes)?;
@@ -228,7 +230,8 @@ impl Request {
         let tags = labels.tags.iter().map(|tag| ("tags", tag));
         for (name, value) in named.into_iter().chain(tags) {
             if value.len() > options.label_max.len() {
-                let message = format!("`{name}` has {} bytes, at most {} are kept", value.len(), options.label_max.len());
+                let message =
+                    format!("`{name}` has {} bytes, at most {} are kept", value.len(), options.label_max.len());
                 return Err(Fault::new(ErrorKind::BadRequest, message));
             }
         }

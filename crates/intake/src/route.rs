@@ -90,7 +90,8 @@ impl Router {
         let bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
         let per_message = 16 * u64::try_from(outline.messages).unwrap_or(u64::MAX);
         let tools = if outline.has_tools { self.options.tool_overhead_tokens } else { 0 };
-        let media = u64::try_from(outline.inline_media).unwrap_or(u64::MAX).saturating_mul(self.options.media_tokens_max);
+        let media =
+            u64::try_from(outline.inline_media).unwrap_or(u64::MAX).saturating_mul(self.options.media_tokens_max);
         let input = bytes.saturating_add(per_message).saturating_add(tools).saturating_add(media);
         let input = priced.context_window.map_or(input, |window| input.min(window));
         let output = max_output.or(priced.max_output).unwrap_or(self.options.assumed_max_output_tokens);

@@ -123,7 +123,10 @@ impl Service {
             let message = "intake admits as many requests as max_in_flight allows: try again in a moment";
             let fault = Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1));
             let json = is_json(&delivery.headers, &delivery.payload);
-            return self.shared.say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault)).await;
+            return self
+                .shared
+                .say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault))
+                .await;
         };
         let handling = handler(self.shared.clone(), delivery);
         self.tasks.spawn("request", async move {

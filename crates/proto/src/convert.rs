@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_types::{
-    CallId, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId, Timestamp, Usage,
-};
+use farebox_types::{CallId, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId, Timestamp, Usage};
 
 use crate::v1;
 
@@ -21,15 +19,9 @@ fn invalid(field: &'static str) -> InvalidMessage {
 
 impl From<Money> for v1::Money {
     fn from(amount: Money) -> v1::Money {
-        let (usd, pico) = (
-            amount.picos() / Money::PICOS_PER_USD,
-            amount.picos() % Money::PICOS_PER_USD,
-        );
+        let (usd, pico) = (amount.picos() / Money::PICOS_PER_USD, amount.picos() % Money::PICOS_PER_USD);
         let saturated = if usd > 0 { i64::MAX } else { i64::MIN };
-        v1::Money {
-            usd: i64::try_from(usd).unwrap_or(saturated),
-            pico: i64::try_from(pico).unwrap_or_default(),
-        }
+        v1::Money { usd: i64::try_from(usd).unwrap_or(saturated), pico: i64::try_from(pico).unwrap_or_default() }
     }
 }
 
@@ -106,9 +98,7 @@ impl From<ErrorKind> for v1::ErrorKind {
 impl v1::ErrorKind {
     /// The kind, or none where the field says unspecified.
     pub fn known(self) -> Option<ErrorKind> {
-        ErrorKind::ALL
-            .into_iter()
-            .find(|kind| v1::ErrorKind::from(*kind) == self)
+        ErrorKind::ALL.into_iter().find(|kind| v1::ErrorKind::from(*kind) == self)
     }
 }
 
@@ -125,9 +115,7 @@ impl From<Outcome> for v1::Outcome {
 
 impl v1::Outcome {
     pub fn known(self) -> Option<Outcome> {
-        Outcome::ALL
-            .into_iter()
-            .find(|outcome| v1::Outcome::from(*outcome) == self)
+        Outcome::ALL.into_iter().find(|outcome| v1::Outcome::from(*outcome) == self)
     }
 }
 
@@ -137,9 +125,7 @@ impl From<Fault> for v1::Error {
             kind: v1::ErrorKind::from(fault.kind).into(),
             retryable: fault.kind.is_retryable(),
             message: fault.message,
-            retry_after_ms: fault
-                .retry_after
-                .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            retry_after_ms: fault.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             provider_status: fault.provider_status.map(u32::from),
             provider_body: fault.provider_body,
         }

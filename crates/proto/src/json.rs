@@ -11,9 +11,7 @@ pub fn final_answer(response: &v1::LlmResponse) -> Vec<u8> {
     match &response.result {
         Some(v1::llm_response::Result::Raw(raw)) => with_member(&raw.bytes, "farebox", &facts),
         Some(v1::llm_response::Result::Error(error)) => {
-            json!({ "error": error_body(error), "farebox": facts })
-                .to_string()
-                .into_bytes()
+            json!({ "error": error_body(error), "farebox": facts }).to_string().into_bytes()
         }
         // A typed answer never goes to a JSON caller; say what is known rather than nothing.
         _ => json!({ "farebox": facts }).to_string().into_bytes(),
@@ -22,11 +20,7 @@ pub fn final_answer(response: &v1::LlmResponse) -> Vec<u8> {
 
 /// The bytes of one chunk for a JSON caller: OpenAI's chunk object with a `farebox` object.
 pub fn chunk(request_id: &str, seq: u64, chunk: &[u8]) -> Vec<u8> {
-    with_member(
-        chunk,
-        "farebox",
-        &json!({ "type": "chunk", "request_id": request_id, "seq": seq }),
-    )
+    with_member(chunk, "farebox", &json!({ "type": "chunk", "request_id": request_id, "seq": seq }))
 }
 
 /// An error in OpenAI's shape (<https://platform.openai.com/docs/guides/error-codes>), `type` being farebox's kind.
@@ -74,9 +68,7 @@ pub fn job_receipt(receipt: &v1::JobReceipt) -> Vec<u8> {
 }
 
 pub fn cancel_receipt(receipt: &v1::CancelReceipt) -> Vec<u8> {
-    json!({ "request_id": receipt.request_id, "cancelled": receipt.cancelled })
-        .to_string()
-        .into_bytes()
+    json!({ "request_id": receipt.request_id, "cancelled": receipt.cancelled }).to_string().into_bytes()
 }
 
 /// A call fact in the form of `llm.event.<call id>`.
@@ -139,23 +131,14 @@ fn final_facts(response: &v1::LlmResponse) -> Value {
         insert_some(&mut facts, "first_token_ms", report.first_token_ms);
         facts.insert("cached".into(), report.cached.into());
         facts.insert("attempts".into(), report.attempts.into());
-        facts.insert(
-            "outcome".into(),
-            report.outcome().known().map(Outcome::as_str).into(),
-        );
+        facts.insert("outcome".into(), report.outcome().known().map(Outcome::as_str).into());
         facts.insert("warnings".into(), report.warnings.clone().into());
-        facts.insert(
-            "tokens".into(),
-            tokens(report.usage.map(Usage::from).unwrap_or_default()),
-        );
+        facts.insert("tokens".into(), tokens(report.usage.map(Usage::from).unwrap_or_default()));
     }
     if let Some(v1::llm_response::Result::Stored(body)) = &response.result
         && let Some(object) = &body.object
     {
-        facts.insert(
-            "stored_body".into(),
-            json!({ "bucket": object.bucket, "name": object.name }),
-        );
+        facts.insert("stored_body".into(), json!({ "bucket": object.bucket, "name": object.name }));
     }
     Value::Object(facts)
 }
@@ -173,10 +156,7 @@ fn tokens(usage: Usage) -> Value {
         ("image_input", usage.image_input),
         ("image_output", usage.image_output),
     ];
-    buckets
-        .into_iter()
-        .filter_map(|(name, count)| Some((name.to_owned(), Value::from(count?))))
-        .collect()
+    buckets.into_iter().filter_map(|(name, count)| Some((name.to_owned(), Value::from(count?)))).collect()
 }
 
 fn insert_some<T: Into<Value>>(into: &mut Map<String, Value>, name: &str, value: Option<T>) {
@@ -187,16 +167,9 @@ fn insert_some<T: Into<Value>>(into: &mut Map<String, Value>, name: &str, value:
 
 /// `object` with one more member at its end; every other byte stays as it is.
 fn with_member(object: &[u8], name: &str, value: &Value) -> Vec<u8> {
-    let end = object
-        .iter()
-        .rposition(|byte| *byte == b'}')
-        .unwrap_or(object.len());
+    let end = object.iter().rposition(|byte| *byte == b'}').unwrap_or(object.len());
     let before = object[..end].trim_ascii_end();
-    let comma = if before.ends_with(b"{") || before.is_empty() {
-        ""
-    } else {
-        ","
-    };
+    let comma = if before.ends_with(b"{") || before.is_empty() { "" } else { "," };
     let mut bytes = Vec::with_capacity(object.len() + 256);
     bytes.extend_from_slice(&object[..end]);
     bytes.extend_from_slice(format!("{comma}\"{name}\":{value}").as_bytes());
@@ -229,10 +202,8 @@ mod tests {
             provider_status: Some(429),
             provider_body: Some("{}".into()),
         };
-        let response = v1::LlmResponse {
-            result: Some(v1::llm_response::Result::Error(error.clone())),
-            ..Default::default()
-        };
+        let response =
+            v1::LlmResponse { result: Some(v1::llm_response::Result::Error(error.clone())), ..Default::default() };
         assert_eq!(error_of(&final_answer(&response)), Some(error));
         assert_eq!(error_of(br#"{"choices": []}"#), None);
     }
@@ -243,11 +214,7 @@ mod tests {
             model: "claude".into(),
             cost: Some("0.0105".parse::<Money>().unwrap().into()),
             outcome: v1::Outcome::Ok.into(),
-            usage: Some(v1::Usage {
-                input: Some(10),
-                output: Some(0),
-                ..Default::default()
-            }),
+            usage: Some(v1::Usage { input: Some(10), output: Some(0), ..Default::default() }),
             ..Default::default()
         };
         let event: Value = serde_json::from_slice(&event(&fact)).unwrap();

@@ -191,15 +191,9 @@ mod tests {
 
     #[test]
     fn the_server_says_which_project_is_calling() {
-        assert_eq!(
-            Tenancy::Projects.project_in("llm.acme.request").unwrap().as_str(),
-            "acme"
-        );
+        assert_eq!(Tenancy::Projects.project_in("llm.acme.request").unwrap().as_str(), "acme");
         assert_eq!(Tenancy::Projects.project_in("llm.request"), None);
-        assert_eq!(
-            Tenancy::Single.project_in("llm.request").unwrap().as_str(),
-            "default"
-        );
+        assert_eq!(Tenancy::Single.project_in("llm.request").unwrap().as_str(), "default");
     }
 
     #[test]

@@ -139,12 +139,7 @@ fn worth_another_try(fault: &Fault) -> bool {
     }
 }
 
-async fn run(
-    job: &Job<'_>,
-    reservation: Reservation,
-    reply: &mut Reply,
-    began: Instant,
-) -> (OpenAttempt, Course) {
+async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: Instant) -> (OpenAttempt, Course) {
     let failed = |fault: Fault| Course {
         used: Used::Nothing,
         result: Err(fault.into()),
@@ -156,7 +151,7 @@ async fn run(
         return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
     };
     let dialect = connection.dialect();
-    let (request, warnings) = match job.body.request(dialect, job.deployment) {
+    let (request, warnings) = match job.body.request(dialect, connection.quirks(), job.deployment) {
         Ok(request) => request,
         Err(fault) => return (reservation.use_up(), failed(fault)),
     };
@@ -195,8 +190,7 @@ struct Limits {
 impl Limits {
     /// The wait for the next bytes: until when, and what it is called when it has passed.
     fn wait(&self, first: bool) -> (Instant, &'static str) {
-        let (until, name) =
-            if first { (self.first, "first_token") } else { (Instant::now() + self.idle, "idle") };
+        let (until, name) = if first { (self.first, "first_token") } else { (Instant::now() + self.idle, "idle") };
         if self.deadline <= self.total && self.deadline <= until {
             return (self.deadline, "deadline");
         }
@@ -238,12 +232,8 @@ impl Opening<'_> {
         request: http::Request<Bytes>,
         reply: &mut Reply,
     ) -> (OpenAttempt, Course) {
-        let mut course = Course {
-            used: Used::Unknown,
-            result: Err(Broken::Stopped),
-            first_token: None,
-            warnings: Vec::new(),
-        };
+        let mut course =
+            Course { used: Used::Unknown, result: Err(Broken::Stopped), first_token: None, warnings: Vec::new() };
         let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request, self.connect_timeout);
         match within(self.limits.wait(true), reply, opened).await {
             Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,

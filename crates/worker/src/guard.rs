@@ -28,11 +28,8 @@ impl Guard {
     /// Records the last end of a call. `false`: another end came first, or the guard could not be reached in time and
     /// will record the call as lost.
     pub(crate) async fn settle(&self, reservation: ReservationId, end: v1::AttemptEnd) -> bool {
-        let request = v1::SettleRequest {
-            shard: subjects::SHARD,
-            reservation_id: reservation.to_string(),
-            end: Some(end),
-        };
+        let request =
+            v1::SettleRequest { shard: subjects::SHARD, reservation_id: reservation.to_string(), end: Some(end) };
         let subject = subjects::settle(subjects::SHARD);
         let reply = self.insist(&subject, &request, |reply: &v1::SettleReply| {
             matches!(reply.result, Some(v1::settle_reply::Result::Error(_)) | None)
@@ -55,12 +52,7 @@ impl Guard {
     }
 
     /// Ends an attempt and asks to cover the next one.
-    pub(crate) async fn amend(
-        &self,
-        reservation: ReservationId,
-        ended: v1::AttemptEnd,
-        next: v1::Attempt,
-    ) -> Amended {
+    pub(crate) async fn amend(&self, reservation: ReservationId, ended: v1::AttemptEnd, next: v1::Attempt) -> Amended {
         let request = v1::AmendRequest {
             shard: subjects::SHARD,
             reservation_id: reservation.to_string(),

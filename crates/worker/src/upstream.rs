@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use farebox_dialect::{Head, ProviderDialect};
+use farebox_dialect::{Head, ProviderDialect, Quirk};
 use farebox_providers::Provider;
 use farebox_types::{ErrorKind, Fault};
 use secrecy::SecretString;
@@ -162,5 +162,10 @@ fn network_fault(provider: &str, error: &reqwest::Error) -> Fault {
 impl Connection {
     pub(crate) fn dialect(&self) -> &'static dyn ProviderDialect {
         farebox_dialect::provider_dialect(self.provider.dialect)
+    }
+
+    /// OpenAI itself wants `max_completion_tokens`; who is only compatible mostly knows the older word.
+    pub(crate) fn quirks(&self) -> Vec<Quirk> {
+        if self.provider.kind == "openai" { Vec::new() } else { vec![Quirk::MaxTokens] }
     }
 }

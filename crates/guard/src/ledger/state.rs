@@ -114,11 +114,7 @@ pub(crate) struct Closings {
 
 impl Closings {
     pub(crate) fn new(retention: Retention) -> Closings {
-        Closings {
-            retention,
-            by_id: HashMap::new(),
-            order: VecDeque::new(),
-        }
+        Closings { retention, by_id: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(crate) fn get(&self, id: &ReservationId) -> Option<&Closed> {
@@ -156,11 +152,7 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(retention: Retention) -> Requests {
-        Requests {
-            retention,
-            by_id: HashMap::new(),
-            order: VecDeque::new(),
-        }
+        Requests { retention, by_id: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(crate) fn get(&self, project: &str, request_id: &str) -> Option<&Known> {
@@ -247,10 +239,6 @@ impl Requests {
 }
 
 fn key(request: &v1::ReserveRequest) -> (String, String) {
-    let project = request
-        .principal
-        .as_ref()
-        .map(|p| p.project.clone())
-        .unwrap_or_default();
+    let project = request.principal.as_ref().map(|p| p.project.clone()).unwrap_or_default();
     (project, request.request_id.clone())
 }

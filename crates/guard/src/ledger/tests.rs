@@ -18,12 +18,7 @@ fn retention() -> Retention {
 }
 
 fn ledger(limit: &str) -> Ledger {
-    let budget = |name: &str, scope, period, limit: Money| Budget {
-        name: name.into(),
-        scope,
-        period,
-        limit,
-    };
+    let budget = |name: &str, scope, period, limit: Money| Budget { name: name.into(), scope, period, limit };
     let limit: Money = limit.parse().expect("an amount");
     let everything = budget("max_cost_per_day", Scope::Everything, Period::Day, limit);
     let task = budget("max_cost_per_task", Scope::Task, Period::Lifetime, limit);
@@ -42,14 +37,8 @@ fn attempt(bound: Money) -> v1::Attempt {
 fn request(bound: Money, task: &str) -> v1::ReserveRequest {
     v1::ReserveRequest {
         reservation_id: ReservationId::generate().to_string(),
-        principal: Some(v1::Principal {
-            project: "acme".into(),
-            ..Default::default()
-        }),
-        labels: Some(v1::Labels {
-            task_id: task.into(),
-            ..Default::default()
-        }),
+        principal: Some(v1::Principal { project: "acme".into(), ..Default::default() }),
+        labels: Some(v1::Labels { task_id: task.into(), ..Default::default() }),
         request_id: "r".into(),
         deadline_unix_ms: NOW.after(Duration::from_secs(60)).millis(),
         attempt: Some(attempt(bound)),
@@ -66,12 +55,7 @@ fn end(call_id: &str, outcome: Outcome, cost: Money) -> v1::AttemptEnd {
     }
 }
 
-fn settle(
-    ledger: &mut Ledger,
-    request: &v1::ReserveRequest,
-    outcome: Outcome,
-    cost: Money,
-) -> v1::SettleReply {
+fn settle(ledger: &mut Ledger, request: &v1::ReserveRequest, outcome: Outcome, cost: Money) -> v1::SettleReply {
     let call = &request.attempt.as_ref().expect("set").call_id;
     let message = v1::SettleRequest {
         shard: 0,
@@ -95,9 +79,8 @@ fn refusal(reply: v1::ReserveReply) -> Fault {
 #[test]
 fn a_budget_of_twenty_calls_admits_twenty() {
     let mut ledger = ledger("20");
-    let granted = (0..200)
-        .filter(|_| is_granted(&ledger.reserve(request(Money::usd(1), ""), LEASE, NOW).reply))
-        .count();
+    let granted =
+        (0..200).filter(|_| is_granted(&ledger.reserve(request(Money::usd(1), ""), LEASE, NOW).reply)).count();
     assert_eq!(granted, 20);
 }
 
@@ -122,18 +105,11 @@ fn what_was_reserved_too_much_can_be_used_again() {
 #[test]
 fn budgets_are_reserved_together_or_not_at_all() {
     let mut ledger = ledger("10");
-    assert!(is_granted(
-        &ledger.reserve(request(Money::usd(6), "t1"), LEASE, NOW).reply
-    ));
+    assert!(is_granted(&ledger.reserve(request(Money::usd(6), "t1"), LEASE, NOW).reply));
     let before = ledger.status();
-    assert_eq!(
-        refusal(ledger.reserve(request(Money::usd(5), "t2"), LEASE, NOW).reply).kind,
-        ErrorKind::OverBudget
-    );
+    assert_eq!(refusal(ledger.reserve(request(Money::usd(5), "t2"), LEASE, NOW).reply).kind, ErrorKind::OverBudget);
     assert_eq!(ledger.status().len(), before.len());
-    assert!(is_granted(
-        &ledger.reserve(request(Money::usd(4), "t2"), LEASE, NOW).reply
-    ));
+    assert!(is_granted(&ledger.reserve(request(Money::usd(4), "t2"), LEASE, NOW).reply));
 }
 
 #[test]
@@ -143,19 +119,12 @@ fn the_first_end_wins() {
     ledger.reserve(call.clone(), LEASE, NOW);
     let id: ReservationId = call.reservation_id.parse().unwrap();
     let lost = ledger.lose(id, NOW).unwrap();
-    let Some(Entry::Ended(ended)) = lost.entry.unwrap().entry else {
-        panic!("no end")
-    };
+    let Some(Entry::Ended(ended)) = lost.entry.unwrap().entry else { panic!("no end") };
     let fact = ended.fact.unwrap();
-    assert_eq!(
-        (fact.outcome(), v1::Money::of(&fact.cost)),
-        (v1::Outcome::Lost, Money::usd(5))
-    );
+    assert_eq!((fact.outcome(), v1::Money::of(&fact.cost)), (v1::Outcome::Lost, Money::usd(5)));
 
     let late = settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
-    let closed = v1::Closed {
-        outcome: v1::Outcome::Lost.into(),
-    };
+    let closed = v1::Closed { outcome: v1::Outcome::Lost.into() };
     assert_eq!(late.result, Some(v1::settle_reply::Result::Closed(closed)));
     assert!(ledger.lose(id, NOW).is_none());
     assert_eq!(v1::Money::of(&ledger.status()[0].settled), Money::usd(5));
@@ -179,10 +148,7 @@ fn a_repeated_message_changes_nothing() {
     };
     let repeated = ledger.settle(message, NOW);
     assert_eq!(repeated.entry, None);
-    assert_eq!(
-        repeated.reply.result,
-        Some(v1::settle_reply::Result::Settled(v1::Settled {}))
-    );
+    assert_eq!(repeated.reply.result, Some(v1::settle_reply::Result::Settled(v1::Settled {})));
 }
 
 #[test]
@@ -199,35 +165,17 @@ fn another_attempt_ends_the_one_before() {
     };
     let second = attempt(Money::usd(8));
     let decision = ledger.amend(amend(second.clone(), &first, Money::usd(1)), LEASE, NOW);
-    assert!(matches!(
-        decision.reply.result,
-        Some(v1::amend_reply::Result::Granted(_))
-    ));
+    assert!(matches!(decision.reply.result, Some(v1::amend_reply::Result::Granted(_))));
     let day = &ledger.status()[0];
-    assert_eq!(
-        (v1::Money::of(&day.settled), v1::Money::of(&day.reserved)),
-        (Money::usd(1), Money::usd(8))
-    );
+    assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(1), Money::usd(8)));
 
     // The next one does not fit into what is left: the attempt ends and the reservation with it.
-    let third = ledger.amend(
-        amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)),
-        LEASE,
-        NOW,
-    );
-    assert!(matches!(
-        third.reply.result,
-        Some(v1::amend_reply::Result::Refused(_))
-    ));
-    let Some(Entry::Ended(ended)) = third.entry.unwrap().entry else {
-        panic!("not ended")
-    };
+    let third = ledger.amend(amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)), LEASE, NOW);
+    assert!(matches!(third.reply.result, Some(v1::amend_reply::Result::Refused(_))));
+    let Some(Entry::Ended(ended)) = third.entry.unwrap().entry else { panic!("not ended") };
     assert_eq!(ended.fact.unwrap().attempt, 2);
     let day = &ledger.status()[0];
-    assert_eq!(
-        (v1::Money::of(&day.settled), v1::Money::of(&day.reserved)),
-        (Money::usd(3), Money::ZERO)
-    );
+    assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(3), Money::ZERO));
     assert_eq!(ledger.open_count(), 0);
 }
 
@@ -246,10 +194,7 @@ fn a_request_id_is_attached_to_and_another_body_is_a_conflict() {
         other => panic!("not recognised: {other:?}"),
     };
     assert!(existing(ledger.reserve(named(b"a", false), LEASE, NOW).reply).open);
-    assert_eq!(
-        refusal(ledger.reserve(named(b"b", false), LEASE, NOW).reply).kind,
-        ErrorKind::Conflict
-    );
+    assert_eq!(refusal(ledger.reserve(named(b"b", false), LEASE, NOW).reply).kind, ErrorKind::Conflict);
     settle(&mut ledger, &first, Outcome::Ok, Money::usd(1));
     let ended = existing(ledger.reserve(named(b"a", false), LEASE, NOW).reply);
     assert_eq!((ended.open, ended.outcome()), (false, v1::Outcome::Ok));
@@ -276,45 +221,27 @@ fn a_lost_job_may_run_again_and_a_finished_one_may_not() {
 #[test]
 fn a_released_reservation_leaves_no_trace() {
     let mut ledger = ledger("10");
-    let call = v1::ReserveRequest {
-        body_digest: prost::bytes::Bytes::from_static(b"a"),
-        ..request(Money::usd(10), "")
-    };
+    let call =
+        v1::ReserveRequest { body_digest: prost::bytes::Bytes::from_static(b"a"), ..request(Money::usd(10), "") };
     ledger.reserve(call.clone(), LEASE, NOW);
-    assert!(
-        ledger
-            .release(call.reservation_id.parse().unwrap())
-            .reply
-            .released
-    );
-    assert!(is_granted(
-        &ledger.reserve(request(Money::usd(10), ""), LEASE, NOW).reply
-    ));
+    assert!(ledger.release(call.reservation_id.parse().unwrap()).reply.released);
+    assert!(is_granted(&ledger.reserve(request(Money::usd(10), ""), LEASE, NOW).reply));
     assert_eq!(ledger.lookup("acme", "r"), None);
 }
 
 #[test]
 fn max_cost_covers_all_attempts_together() {
     let mut ledger = ledger("100");
-    let call = v1::ReserveRequest {
-        max_cost: Some(Money::usd(5).into()),
-        ..request(Money::usd(3), "")
-    };
+    let call = v1::ReserveRequest { max_cost: Some(Money::usd(5).into()), ..request(Money::usd(3), "") };
     ledger.reserve(call.clone(), LEASE, NOW);
     let message = v1::AmendRequest {
         shard: 0,
         reservation_id: call.reservation_id.clone(),
-        ended: Some(end(
-            &call.attempt.as_ref().unwrap().call_id,
-            Outcome::Error,
-            Money::usd(3),
-        )),
+        ended: Some(end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(3))),
         next: Some(attempt(Money::usd(3))),
     };
     let reply = ledger.amend(message, LEASE, NOW).reply;
-    let Some(v1::amend_reply::Result::Refused(error)) = reply.result else {
-        panic!("granted")
-    };
+    let Some(v1::amend_reply::Result::Refused(error)) = reply.result else { panic!("granted") };
     assert!(error.message.contains("max_cost of $5"), "{}", error.message);
 }
 
@@ -420,10 +347,7 @@ proptest! {
 #[test]
 fn a_request_id_is_known_after_a_snapshot() {
     let mut ledger = ledger("10");
-    let call = v1::ReserveRequest {
-        body_digest: prost::bytes::Bytes::from_static(b"a"),
-        ..request(Money::usd(1), "")
-    };
+    let call = v1::ReserveRequest { body_digest: prost::bytes::Bytes::from_static(b"a"), ..request(Money::usd(1), "") };
     ledger.reserve(call.clone(), LEASE, NOW);
     settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
     let mut restored = super::tests::ledger("10");

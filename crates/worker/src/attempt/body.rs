@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use farebox_dialect::{
-    Call, CallerDialect, Completion, DialectName, Edit, Event, ProviderDialect, Stamp, StreamEncoder, Target,
+    Call, CallerDialect, Completion, DialectName, Edit, Event, ProviderDialect, Quirk, Stamp, StreamEncoder, Target,
     caller_dialect, rewrite, typed,
 };
 use farebox_proto::v1::{self, llm_chunk::Piece, llm_response::Result as Answer};
@@ -27,6 +27,8 @@ pub(crate) struct Body {
     language: Language,
     call: Call,
     pub(crate) stream: bool,
+    /// What the caller's own bytes say; a job is not streamed whatever they say.
+    asked_stream: bool,
     /// Id of the answer, where it is made here.
     id: String,
     /// The model as the caller knows it.
@@ -75,19 +77,19 @@ impl Body {
     pub(crate) fn read(envelope: &v1::Envelope, bytes: Bytes) -> Result<Body, Fault> {
         let (language, mut call) = match envelope.dialect() {
             v1::Dialect::Unspecified => {
-                let conversation = v1::Conversation::decode(bytes.clone())
-                    .map_err(|error| Fault::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))?;
+                let conversation = v1::Conversation::decode(bytes.clone()).map_err(|error| {
+                    Fault::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}"))
+                })?;
                 (Language::Typed, typed::call(&envelope.model, &conversation, envelope.stream)?)
             }
             v1::Dialect::OpenaiChat => parse(DialectName::OpenAiChat, &bytes)?,
             v1::Dialect::AnthropicMessages => parse(DialectName::AnthropicMessages, &bytes)?,
         };
-        call.stream = envelope.stream;
+        let asked_stream = std::mem::replace(&mut call.stream, envelope.stream);
         call.extra.shift_remove("farebox");
         if let Some(tier) = call.service_tier.as_deref().filter(|tier| !STANDARD_TIERS.contains(tier)) {
-            let message = format!(
-                "service_tier `{tier}` has other prices than those the call is reserved with: leave it out"
-            );
+            let message =
+                format!("service_tier `{tier}` has other prices than those the call is reserved with: leave it out");
             return Err(Fault::new(ErrorKind::Unsupported, message));
         }
         Ok(Body {
@@ -95,6 +97,7 @@ impl Body {
             language,
             call,
             stream: envelope.stream,
+            asked_stream,
             id: format!("farebox-{}", envelope.request_id),
             alias: envelope.model.clone(),
         })
@@ -109,14 +112,15 @@ impl Body {
     pub(crate) fn request(
         &self,
         dialect: &dyn ProviderDialect,
+        quirks: Vec<Quirk>,
         deployment: &v1::Deployment,
     ) -> Result<(http::Request<Bytes>, Vec<String>), Fault> {
-        let mut target = Target::new(&deployment.model);
+        let mut target = Target { quirks, ..Target::new(&deployment.model) };
         if deployment.default_max_tokens > 0 {
             target.default_max_output_tokens = deployment.default_max_tokens;
         }
         if self.speaks(dialect.name()) {
-            let body = rewrite(&self.bytes, &self.edits(deployment))?;
+            let body = rewrite(&self.bytes, &self.edits(&target, deployment))?;
             return Ok((dialect.request(&target, body)?, Vec::new()));
         }
         let mut call = self.call.clone();
@@ -131,11 +135,14 @@ impl Body {
     }
 
     /// The closed list of what changes in a body that goes through: model name, output limit and temperature from the
-    /// config where the caller gave none, the usage flag of a stream, and farebox's own member.
-    fn edits(&self, deployment: &v1::Deployment) -> Vec<Edit<'_>> {
+    /// config where the caller gave none, the usage flag of a stream, the stream flag of what cannot be streamed, and
+    /// farebox's own member.
+    fn edits(&self, target: &Target, deployment: &v1::Deployment) -> Vec<Edit<'_>> {
         let mut edits = vec![Edit::string("model", &deployment.model), Edit::remove("farebox")];
         if deployment.default_max_tokens > 0 && self.call.max_output_tokens.is_none() {
-            edits.push(Edit::set("max_tokens", deployment.default_max_tokens.to_string()));
+            let old = target.quirks.contains(&Quirk::MaxTokens);
+            let name = if old { "max_tokens" } else { "max_completion_tokens" };
+            edits.push(Edit::set(name, deployment.default_max_tokens.to_string()));
         }
         if let (Some(temperature), false) = (deployment.default_temperature, self.has_temperature()) {
             edits.push(Edit::set("temperature", temperature.to_string()));
@@ -143,6 +150,9 @@ impl Body {
         if self.stream {
             edits.push(Edit::set("stream", "true"));
             edits.push(Edit::set_in("stream_options", "include_usage", "true"));
+        } else if self.asked_stream {
+            edits.push(Edit::set("stream", "false"));
+            edits.push(Edit::remove("stream_options"));
         }
         edits
     }

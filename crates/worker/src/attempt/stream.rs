@@ -6,7 +6,11 @@ use farebox_proto::v1::llm_chunk::Piece;
 use farebox_types::{ErrorKind, Fault};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Broken, Course, Opening, body::{ChunkForm, Rendering}, within};
+use super::{
+    Broken, Course, Opening,
+    body::{ChunkForm, Rendering},
+    within,
+};
 use crate::{billing::Used, reply::Reply, upstream::Answering};
 
 /// How a provider's pieces become the caller's.
@@ -88,7 +92,8 @@ impl Reading<'_> {
             }
             Ok(Ending::Refused(refusal)) => Err(Fault::from(refusal).into()),
             Err(truncated) => {
-                let message = format!("provider `{provider}` ended its stream before the end of the answer: {truncated}");
+                let message =
+                    format!("provider `{provider}` ended its stream before the end of the answer: {truncated}");
                 Err(Fault::new(ErrorKind::Truncated, message).into())
             }
         }
