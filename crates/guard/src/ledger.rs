@@ -171,7 +171,7 @@ impl Ledger {
         };
         let Some(open) = self.open.get(&id) else {
             let reply = match self.closed.get(&id) {
-                Some(c) if c.call_id == end.call_id && v1::Outcome::from(c.outcome) == end.outcome() => {
+                Some(c) if end.call_id.parse() == Ok(c.call_id) && v1::Outcome::from(c.outcome) == end.outcome() => {
                     v1::SettleReply { result: Some(Result::Settled(v1::Settled {})) }
                 }
                 Some(c) => closed(c.outcome.into()),
@@ -301,10 +301,12 @@ impl Ledger {
         let (Some(open), Some(fact)) = (self.open.remove(&id), &ended.fact) else {
             return;
         };
+        // The ledger holds only call ids that were read as such when they were admitted.
+        let Ok(call_id) = fact.call_id.parse() else { return };
         let ended_at = Timestamp(fact.ended_unix_ms);
         settle_holds(&mut self.windows, &open.holds, v1::Money::of(&fact.cost), ended_at);
         let closed = Closed {
-            call_id: fact.call_id.clone(),
+            call_id,
             outcome: fact.outcome().known().unwrap_or(Outcome::Error),
             error_kind: fact.error_kind().known(),
         };

@@ -56,7 +56,7 @@ impl Default for Options {
             store_deadline: Span::from_secs(30),
             lead_ttl: Span::from_secs(2),
             closed_memory: Span::from_secs(60),
-            closed_memory_max: 100_000,
+            closed_memory_max: 50_000,
             request_memory: Span::from_secs(24 * 60 * 60),
             request_memory_max: 200_000,
             task_memory: Span::from_secs(30 * 24 * 60 * 60),

@@ -126,11 +126,13 @@ impl Open {
 
 impl Known {
     pub(super) fn from_message(message: &v1::KnownRequest) -> Option<Known> {
-        let closed = message.outcome().known().map(|outcome| Closed {
-            call_id: message.call_id.clone(),
-            outcome,
-            error_kind: message.error_kind().known(),
-        });
+        let closed = match message.outcome().known() {
+            Some(outcome) => {
+                let error_kind = message.error_kind().known();
+                Some(Closed { call_id: message.call_id.parse().ok()?, outcome, error_kind })
+            }
+            None => None,
+        };
         let reservation: ReservationId = message.reservation_id.parse().ok()?;
         let digest = prost::bytes::Bytes::copy_from_slice(&message.body_digest);
         Some(Known { reservation, digest, closed })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use farebox_proto::v1;
-use farebox_types::{Disposition, ErrorKind, Money, Outcome, ReservationId, Timestamp};
+use farebox_types::{CallId, Disposition, ErrorKind, Money, Outcome, ReservationId, Timestamp};
 
 /// Money of one budget window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Open {
 /// How a reservation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
-    pub(crate) call_id: String,
+    pub(crate) call_id: CallId,
     pub(crate) outcome: Outcome,
     pub(crate) error_kind: Option<ErrorKind>,
 }
@@ -199,7 +199,7 @@ impl Requests {
                     .and_then(|closed| closed.error_kind)
                     .map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from)
                     .into(),
-                call_id: closed.map(|closed| closed.call_id.clone()).unwrap_or_default(),
+                call_id: closed.map(|closed| closed.call_id.to_string()).unwrap_or_default(),
             })
         })
     }
