@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     billing::{Used, bill},
+    hush,
     options::Options,
     reply::Reply,
     reservation::{OpenAttempt, Reservation},
@@ -118,7 +119,10 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let result = match course.result {
         Ok(done) => Ok(done.result),
         Err(Broken::Stopped) => Err(cancelled()),
-        Err(Broken::Fault(fault)) => Err(fault),
+        Err(Broken::Fault(fault)) => {
+            let connection = job.upstream.provider(&job.deployment.provider);
+            Err(hush::fault(connection.as_ref().and_then(|to| to.key.as_ref()), fault))
+        }
     };
     Ended { attempt, end, result, warnings: course.warnings, again }
 }
@@ -261,7 +265,7 @@ impl Opening<'_> {
         course.used = Used::Nothing;
         let head = answering.head.clone();
         let body = self.read(answering, reply, course).await.unwrap_or_default();
-        let refusal = self.dialect.decode_error(&head, &body);
+        let refusal = self.dialect.decode_error(&head, &hush::body(self.connection.key.as_ref(), body));
         course.result = Err(Fault::from(refusal).into());
     }
 

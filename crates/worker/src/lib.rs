@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod heartbeat;
 mod held;
+mod hush;
 mod options;
 mod reply;
 mod reservation;

@@ -78,12 +78,12 @@ impl Reading<'_> {
             }
             self.events.clear();
             let fed = self.decoder.feed(&bytes, &mut self.events);
-            self.pass_on(&bytes).await?;
+            self.pass_on(&bytes, fed.is_err()).await?;
             fed.map_err(|error| Broken::Fault(error.into()))?;
         }
         self.events.clear();
         let ending = self.decoder.finish(&mut self.events);
-        self.pass_on(&[]).await?;
+        self.pass_on(&[], ending.is_err()).await?;
         match ending {
             Ok(Ending::Complete) => {
                 self.close().await?;
@@ -99,8 +99,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Hands on what has just been understood.
-    async fn pass_on(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+    /// Hands on what has just been understood. `broken`: not all of it was.
+    async fn pass_on(&mut self, bytes: &[u8], broken: bool) -> Result<(), Broken> {
         self.events.iter().for_each(|event| self.collector.push(event));
         if self.reply.to.is_empty() {
             return Ok(());
@@ -111,6 +111,9 @@ impl Reading<'_> {
                 frames.push(bytes);
                 // An oversize frame is the decoder's to report.
                 while let Ok(Some(frame)) = frames.next_frame() {
+                    if broken && serde_json::from_slice::<IgnoredAny>(frame.data).is_err() {
+                        break;
+                    }
                     if is_content(frame.data) && (*keep_usage || !is_usage_only(frame.data)) {
                         pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
                     }
