@@ -1,9 +1,20 @@
 //! Whole-system suites: real servers, real processes, and what a user notices of them.
 
+mod account;
 mod books;
+mod bus;
+mod bytes;
 mod chaos;
 mod cluster;
 mod fault_budget;
 mod fault_roles;
 mod fault_workers;
+mod foreign;
+mod input;
+mod jobs;
+mod layers;
 mod load;
+mod secrets;
+mod stage;
+mod tapes;
+mod up;
