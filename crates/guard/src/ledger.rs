@@ -298,11 +298,10 @@ impl Ledger {
         let Ok(id) = ended.reservation_id.parse::<ReservationId>() else {
             return;
         };
-        let (Some(open), Some(fact)) = (self.open.remove(&id), &ended.fact) else {
-            return;
-        };
+        let Some(fact) = &ended.fact else { return };
         // The ledger holds only call ids that were read as such when they were admitted.
         let Ok(call_id) = fact.call_id.parse() else { return };
+        let Some(open) = self.open.remove(&id) else { return };
         let ended_at = Timestamp(fact.ended_unix_ms);
         settle_holds(&mut self.windows, &open.holds, v1::Money::of(&fact.cost), ended_at);
         let closed = Closed {

@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Caller, Delivery, Fence, Headers, JobDelivery, StoreError, caller, topology};
+use farebox_bus::{Caller, Delivery, Fence, Headers, Inbox, JobDelivery, StoreError, caller, topology};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
 use prost::Message;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
 
 use crate::{
     admit::{Admission, Road},
     answer::{Outgoing, error_kind},
-    live::{Shared, attach},
+    live::Shared,
+    queries,
     request::{Arrival, Request, is_json},
 };
 
@@ -205,7 +206,6 @@ async fn attempt(
     let deadline = Timestamp(job.deadline_unix_ms);
     let principal = job.principal.clone().unwrap_or_default();
     let caller = Caller { project: project.clone(), key_id: Some(principal.key_id).filter(|key| !key.is_empty()) };
-    let now = shared.clock.now();
     let arrival = Arrival {
         caller: &caller,
         json: job.json,
@@ -220,29 +220,75 @@ async fn attempt(
     let traceparent = Some(job.traceparent.as_str()).filter(|parent| !parent.is_empty());
     let road =
         Road { reply_to: &reply_to, keep: true, job: true, received: Timestamp(job.stored_unix_ms), traceparent };
-    match shared.admitter.admit(&request, &road).await {
-        Admission::Refused(fault) => return Err(fault),
-        Admission::Existing(existing) => {
-            // Run by an intake that is no longer here: its worker stores the answer.
-            return attach(shared, project, id, &existing, deadline).await.map(|_| ());
+    let mut pause = shared.options.job_retry_pause.get();
+    loop {
+        match shared.admitter.admit(&request, &road).await {
+            // A part of farebox is away: that is no run, the job waits for its turn.
+            Admission::Refused(fault) if fault.kind == ErrorKind::Unavailable => {
+                tracing::debug!(job = delivery.subject, reason = fault.message, "a job waits");
+            }
+            Admission::Refused(fault) => return Err(fault),
+            // Existing: run by an intake that is no longer here; its worker stores the answer.
+            Admission::Taken | Admission::Existing(_) => break,
         }
-        Admission::Taken => {}
+        sleep(pause).await;
+        pause = (pause * 2).min(shared.options.job_wait_max.get());
+        if stored(shared, project, id).await? {
+            // It was cancelled meanwhile.
+            return Ok(());
+        }
     }
-    let left = deadline.remaining(now) + shared.options.result_wait.get();
-    let answer = tokio::time::timeout(left, inbox.next()).await;
-    let Ok(Some(answer)) = answer else {
-        return Err(Fault::new(
-            ErrorKind::DeadlineExceeded,
-            format!("job `{id}` (run {}) did not end before its deadline", delivery.delivered),
-        ));
-    };
+    ended(shared, job, project, id, &mut inbox, deadline).await
+}
+
+/// Waits until the job's call has ended. Whoever ends it says so here, but a message can be lost, and who ran it before
+/// said it elsewhere: so the stored answers and the guard are asked now and then as well.
+async fn ended(
+    shared: &Shared,
+    job: &v1::Job,
+    project: &Project,
+    id: &RequestId,
+    inbox: &mut Inbox,
+    deadline: Timestamp,
+) -> Result<(), Fault> {
+    let look = shared.options.result_wait.get();
+    loop {
+        if let Ok(Some(answer)) = tokio::time::timeout(look, inbox.next()).await {
+            return take(shared, job, project, id, &answer).await;
+        }
+        let known = queries::lookup(shared, project, id).await;
+        if stored(shared, project, id).await? {
+            return Ok(());
+        }
+        if let Some(closed) = known.filter(|known| !known.open) {
+            let kind = closed.error_kind().known().unwrap_or(ErrorKind::Lost);
+            return Err(Fault::new(kind, format!("its call ended as {kind} and left no answer")));
+        }
+        if deadline.after(look) < shared.clock.now() {
+            return Err(Fault::new(ErrorKind::DeadlineExceeded, format!("job `{id}` did not end before its deadline")));
+        }
+    }
+}
+
+async fn stored(shared: &Shared, project: &Project, id: &RequestId) -> Result<bool, Fault> {
+    shared.results.find(project, id).await.map(|found| found.is_some()).map_err(unavailable)
+}
+
+/// The end of a call, as its worker or the guard said it.
+async fn take(
+    shared: &Shared,
+    job: &v1::Job,
+    project: &Project,
+    id: &RequestId,
+    answer: &Delivery,
+) -> Result<(), Fault> {
     match error_kind(&answer.headers) {
         Some(kind) if kind.disposition() == Disposition::Nak => {
             Err(said(job.json, &answer.payload).unwrap_or_else(|| Fault::new(kind, format!("it ended as {kind}"))))
         }
         // The worker stored it before it said so here; where it could not, this is the second try.
         _ => {
-            let outgoing = Outgoing::delivered(&answer);
+            let outgoing = Outgoing::delivered(answer);
             shared.results.keep(project, id, &outgoing).await.map(|_| ()).map_err(unavailable)
         }
     }

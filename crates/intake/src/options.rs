@@ -46,6 +46,8 @@ pub struct Options {
     pub job_runs_max: u64,
     /// Pause before a job is run again; it doubles with each run, up to 32 times.
     pub job_retry_pause: Span,
+    /// The longest pause between two tries to start a job while a part of farebox is away.
+    pub job_wait_max: Span,
     /// How long storing a job or an answer may take.
     pub store_timeout: Span,
     /// How long the answer of a call that has ended already is waited for.
@@ -74,6 +76,7 @@ impl Default for Options {
             job_ack_wait: Span::from_secs(30),
             job_runs_max: 5,
             job_retry_pause: Span::from_millis(500),
+            job_wait_max: Span::from_secs(10),
             store_timeout: Span::from_secs(3),
             result_wait: Span::from_secs(3),
         }

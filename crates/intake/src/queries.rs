@@ -61,7 +61,8 @@ async fn is_queued(shared: &Shared, project: &Project, id: &RequestId) -> bool {
     matches!(job, Ok(Some(_)))
 }
 
-async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -> Option<v1::Existing> {
+/// What the guard knows of a request id; nothing as well when it does not answer.
+pub(crate) async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -> Option<v1::Existing> {
     let ask = v1::LookupRequest {
         shard: subjects::SHARD,
         project: project.as_str().to_owned(),

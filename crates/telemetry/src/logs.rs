@@ -21,7 +21,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { log: "info".into(), format: Format::Text }
+        Options { log: "info,async_nats=warn".into(), format: Format::Text }
     }
 }
 
