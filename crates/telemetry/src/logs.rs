@@ -2,9 +2,10 @@
 
 use std::{fmt, io, str::FromStr};
 
-use tracing::Subscriber;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
     fmt::{MakeWriter, layer},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -90,7 +91,16 @@ where
         Format::Text => layer().with_ansi(ansi).with_writer(writer).boxed(),
         Format::Json => layer().json().flatten_event(true).with_writer(writer).boxed(),
     };
-    Ok(tracing_subscriber::registry().with(lines.with_filter(filter)))
+    Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(filter_fn(shows_no_payload)))))
+}
+
+/// Dependencies whose `trace` shows what goes over the wire: prompts, answers, headers.
+const TALKATIVE: [&str; 6] = ["async_nats", "h2", "hyper", "hyper_util", "reqwest", "rustls"];
+
+/// Whatever filter is asked for: prompts and keys stand in no log.
+fn shows_no_payload(line: &Metadata<'_>) -> bool {
+    let part = line.target().split("::").next().unwrap_or_default();
+    *line.level() < Level::TRACE || !TALKATIVE.contains(&part)
 }
 
 #[cfg(test)]
@@ -133,6 +143,22 @@ mod tests {
         assert_eq!(logged("debug", Format::Text).lines().count(), 2);
         assert_eq!(logged("warn", Format::Text), "");
         assert_eq!(logged("warn,farebox_telemetry=info", Format::Text).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_goes_over_the_wire_is_never_traced() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let options = Options { log: "trace".into(), format: Format::Text };
+        let subscriber = subscriber(&options, false, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "async_nats::connection", payload = "a prompt");
+            tracing::debug!(target: "async_nats::connection", "connected");
+            tracing::trace!(target: "farebox_worker", "a step");
+        });
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("a prompt"), "{text}");
+        assert!(text.contains("connected") && text.contains("a step"), "{text}");
     }
 
     #[test]
