@@ -102,7 +102,7 @@ async fn make_calls(stage: &Stage) -> Vec<Value> {
 #[test]
 fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
     play(async {
-        let settings = "logs: { log: \"debug\" }";
+        let settings = "logs: { log: \"trace\" }";
         let stage = Stage::start(settings, &[], |up| up.env("SYSTEM_TEST_KEY", KEY)).await;
         let mut heard = stage.bus().subscribe("llm.call.*", None).await.expect("facts");
         let mut events = stage.bus().subscribe("llm.event.*", None).await.expect("events");
@@ -112,6 +112,10 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
         assert!(answers.iter().any(|answer| answer["farebox"]["outcome"] == "ok"));
         let refused: Vec<&Value> = answers.iter().filter(|answer| answer["error"]["provider_status"] == 401).collect();
         assert_eq!(refused.len(), 4, "the provider's refusals are passed on");
+        for answer in refused {
+            let message = answer["error"]["message"].as_str().expect("a message");
+            assert!(message.contains("Incorrect API key provided: [key]"), "{message}");
+        }
         for answer in &answers {
             assert!(!answer.to_string().contains(KEY), "a caller was told the provider's key: {answer}");
         }
@@ -139,7 +143,7 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
             assert_eq!(in_clickhouse(&stage, word).await, Vec::<String>::new(), "`{word}` in ClickHouse");
             assert!(!stage.log().contains(word), "`{word}` in the log of farebox");
         }
-        assert!(stage.log().contains("DEBUG"), "the log was to be a talkative one");
+        assert!(stage.log().contains("TRACE"), "the log was to be a talkative one");
 
         let mut kept = 0;
         for file in files(&stage.data()) {
