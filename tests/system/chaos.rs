@@ -1,7 +1,7 @@
 //! Everything at random: processes killed and stopped while agents call and submit jobs. The seed and the commit are
 //! printed, and the same seed draws the same faults.
 //!
-//! `FAREBOX_SOAK_SECONDS` makes it long (a new seed each time), `FAREBOX_CHAOS_SEED` repeats one.
+//! `SOAK_SECONDS` makes it long (a new seed each time), `CHAOS_SEED` repeats one.
 
 use std::{
     collections::BTreeMap,
@@ -75,12 +75,12 @@ const ACTS: [Act; 12] = [
 const PROCESSES: [&str; 7] = ["accounting.1", "guard.1", "guard.2", "worker.1", "worker.2", "intake.1", "intake.2"];
 
 fn seconds() -> Option<u64> {
-    env::var("FAREBOX_SOAK_SECONDS").ok().map(|text| text.parse().expect("FAREBOX_SOAK_SECONDS is a number"))
+    env::var("SOAK_SECONDS").ok().map(|text| text.parse().expect("SOAK_SECONDS is a number"))
 }
 
 fn seed(soak: bool) -> u64 {
-    if let Ok(text) = env::var("FAREBOX_CHAOS_SEED") {
-        return text.parse().expect("FAREBOX_CHAOS_SEED is a number");
+    if let Ok(text) = env::var("CHAOS_SEED") {
+        return text.parse().expect("CHAOS_SEED is a number");
     }
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     if soak { since.as_secs() } else { 7 }

@@ -91,6 +91,11 @@ impl Builder {
     pub(crate) async fn start(self) -> anyhow::Result<Cluster> {
         let alone = ALONE.lock().await;
         let dir = tempfile::Builder::new().prefix("farebox-system-").tempdir()?;
+        // A build that runs meanwhile replaces the program: this cluster goes on with the one it began with.
+        let program = dir.path().join("farebox");
+        if std::fs::hard_link(FAREBOX, &program).is_err() {
+            std::fs::copy(FAREBOX, &program)?;
+        }
         let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
         let port = free_port()?;
         let config =
@@ -143,7 +148,7 @@ async fn up(dir: &Path, roles: &str, sets: &[(String, String)], start: u32) -> a
 
 fn command(dir: &Path, name: &str, sets: &[(String, String)]) -> ProcessBuilder {
     let sets = sets.iter().flat_map(|(path, value)| ["--set".to_owned(), format!("{path}={value}")]);
-    Process::builder(FAREBOX)
+    Process::builder(dir.join("farebox"))
         .arg(name)
         .arg("--data")
         .arg(dir.join("data"))
@@ -160,6 +165,16 @@ fn at_work(role: &str) -> &'static str {
         "worker" => "taking work",
         "intake" => "taking requests",
         other => panic!("`{other}` is no role that runs by itself"),
+    }
+}
+
+impl Drop for Cluster {
+    /// What a failed test leaves behind stays, to be looked at.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("everything is left in {}", self.dir.path().display());
+        }
     }
 }
 

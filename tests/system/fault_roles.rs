@@ -58,6 +58,27 @@ async fn intake_guard_and_accounting_killed_one_after_the_other_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_leads_a_second_time_stores_what_it_grants() {
+    let cluster = Cluster::builder().with("guard.2").set("guard.max_cost_per_task", "20").start().await.unwrap();
+    let loads = [Load::start(&cluster.client, 6, &Asking::default()), Load::start(&cluster.client, 2, &capped())];
+    loads[0].flows(20, "before anything happens").await;
+    let first = cluster.any_ready(&["guard.1", "guard.2"]).await;
+    let other = if first == "guard.1" { "guard.2" } else { "guard.1" };
+    cluster.sigstop(first);
+    cluster.ready(other).await;
+    loads[0].flows(20, "under the other guard").await;
+    cluster.sigcont(first);
+    eventually(PATIENCE, "the first guard knows that it leads no more", || async {
+        cluster.log(first).contains("not leading the ledger now")
+    })
+    .await;
+    cluster.kill9(other).await;
+    loads[0].flows(40, "under the first guard again").await;
+    assert_eq!(cluster.log(first).matches("leading the ledger snapshot").count(), 2, "it led twice, not more often");
+    verify(&cluster, loads).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nats_killed_under_load_and_then_everything_at_once() {
     let (cluster, loads) = start().await;
     let before = cluster.server_pid("nats-server");
@@ -83,7 +104,7 @@ async fn nats_killed_under_load_and_then_everything_at_once() {
 
 /// How long ClickHouse is away: longer in a soak.
 fn away() -> Duration {
-    if std::env::var_os("FAREBOX_SOAK_SECONDS").is_some() { Duration::from_secs(30) } else { Duration::from_secs(6) }
+    if std::env::var_os("SOAK_SECONDS").is_some() { Duration::from_secs(30) } else { Duration::from_secs(6) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,12 +49,14 @@ impl Service {
 
     /// Leads whenever no other guard does, until the drain.
     pub async fn run(self, drain: Drain) -> Result<(), Error> {
+        let mut term = 0;
         loop {
             let lease = tokio::select! {
                 lease = self.lead() => lease,
                 () = drain.signaled() => return Ok(()),
             };
-            let led = match Leading::begin(&self.options, &self.deps).await {
+            term += 1;
+            let led = match Leading::begin(&self.options, &self.deps, term).await {
                 Ok(mut leading) => leading.run(&drain, &lease).await,
                 Err(error) => Err(error),
             };
@@ -92,6 +94,8 @@ struct Leading<'a> {
     /// Sequence of the newest message of the ledger: the fence of the next one.
     last_sequence: u64,
     began: Instant,
+    /// Counts the leads of this process.
+    term: u64,
     batches: u64,
     /// Bytes written to the ledger since its state was last stored.
     since_snapshot: usize,
@@ -99,7 +103,7 @@ struct Leading<'a> {
 
 impl<'a> Leading<'a> {
     /// Replays the ledger. Mail that comes meanwhile waits.
-    async fn begin(options: &'a Options, deps: &'a Deps) -> Result<Leading<'a>, Error> {
+    async fn begin(options: &'a Options, deps: &'a Deps, term: u64) -> Result<Leading<'a>, Error> {
         let mail = deps.bus.subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE)).await?;
         let retention = Retention {
             reservations: options.closed_memory.into(),
@@ -125,6 +129,7 @@ impl<'a> Leading<'a> {
             },
             last_sequence: 0,
             began: Instant::now(),
+            term,
             batches: 0,
             since_snapshot: 0,
         };
@@ -303,7 +308,8 @@ impl<'a> Leading<'a> {
     /// Writes one message behind the fence. An unclear try is repeated with the same id until it is clear.
     async fn store(&mut self, payload: Bytes) -> Result<(), Error> {
         self.batches += 1;
-        let id = format!("{}-{}", self.deps.guard_id, self.batches);
+        // An id that was used before, in an earlier lead of this process, would be taken for a repetition and dropped.
+        let id = format!("{}-{}-{}", self.deps.guard_id, self.term, self.batches);
         let subject = subjects::ledger(SHARD);
         let until = Instant::now() + self.options.store_deadline.into();
         let mut unclear = false;
@@ -311,6 +317,8 @@ impl<'a> Leading<'a> {
             let fence = Fence::after_subject_seq(self.last_sequence).with_id(id.clone());
             let within = self.options.store_timeout.into();
             match self.deps.bus.store(&subject, Headers::new(), fence, payload.clone(), within).await {
+                // A receipt for something else than this batch: nobody may be answered on it.
+                Ok(stored) if stored.sequence <= self.last_sequence => return Err(Error::SteppedDown),
                 Ok(stored) => {
                     self.last_sequence = stored.sequence;
                     return Ok(());
