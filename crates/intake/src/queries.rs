@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_bus::{CallError, Delivery, topology};
+use farebox_bus::{CallError, Delivery, StoredMessage, StreamError, topology};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Project, RequestId};
 use prost::Message;
@@ -27,15 +27,27 @@ pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
         let fault = Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id");
         return shared.say(&to, Outgoing::refusal(json, "", fault)).await;
     };
-    let outgoing = match shared.results.find(&project, &id).await {
-        Ok(Some(found)) => Outgoing::stored(found),
-        Ok(None) => Outgoing::refusal(json, id.as_str(), missing(shared, &project, &id).await),
-        Err(error) => {
-            let fault = Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
-            Outgoing::refusal(json, id.as_str(), fault)
-        }
+    let outgoing = match find(shared, &project, &id).await {
+        Ok(found) => Outgoing::stored(found),
+        Err(fault) => Outgoing::refusal(json, id.as_str(), fault),
     };
     shared.say(&to, outgoing).await;
+}
+
+/// The stored answer, or why there is none (yet).
+async fn find(shared: &Shared, project: &Project, id: &RequestId) -> Result<StoredMessage, Fault> {
+    let unreadable = |error: StreamError| Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
+    if let Some(found) = shared.results.find(project, id).await.map_err(unreadable)? {
+        return Ok(found);
+    }
+    let fault = missing(shared, project, id).await;
+    if fault.kind == ErrorKind::NotFound {
+        // It is stored before its call or job is gone: what ended in between is there now.
+        if let Some(found) = shared.results.find(project, id).await.map_err(unreadable)? {
+            return Ok(found);
+        }
+    }
+    Err(fault)
 }
 
 /// Why there is no answer (yet).
@@ -74,25 +86,38 @@ pub(crate) async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -
     answer.ok().and_then(|reply| reply.existing)
 }
 
-/// Ends a job that no worker holds. A running call is stopped by the worker that holds it, which answers by itself.
+/// Ends a job that no worker holds. A running call is stopped by the worker that holds it, which answers by itself; in
+/// any case there is an answer.
 pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
     let json = wants_json(&delivery);
     let Some((project, id)) = named(shared, &delivery) else { return };
-    if lookup(shared, &project, &id).await.is_some_and(|existing| existing.open) {
-        return;
-    }
-    let queued = is_queued(shared, &project, &id).await;
-    let cancelled = queued && {
-        let fault = Fault::new(ErrorKind::Cancelled, "the job was cancelled before it ran");
-        let outgoing = Outgoing::refusal(json, id.as_str(), fault);
-        shared.results.keep(&project, &id, &outgoing).await.unwrap_or(false)
-    };
-    if !cancelled {
-        // A worker that holds the call answers first; only when none does, this one is heard.
+    let cancelled = if lookup(shared, &project, &id).await.is_some_and(|existing| existing.open) {
+        // The worker that holds it stops it and says so. One that is only about to get it has not heard of this.
         tokio::time::sleep(shared.options.offer_wait.get()).await;
-    }
+        let stopped = |existing: v1::Existing| existing.outcome() == v1::Outcome::Cancelled;
+        if lookup(shared, &project, &id).await.is_some_and(stopped) {
+            return;
+        }
+        false
+    } else {
+        cancel_queued(shared, &project, &id, json).await
+    };
     let Some(to) = &delivery.reply else { return };
     let receipt = v1::CancelReceipt { request_id: id.as_str().to_owned(), cancelled };
     let bytes = if json { json::cancel_receipt(&receipt) } else { receipt.encode_to_vec() };
     shared.say(to, Outgoing::new(json, bytes)).await;
+}
+
+/// Ends a job that waits for its turn, by storing its final answer.
+async fn cancel_queued(shared: &Shared, project: &Project, id: &RequestId, json: bool) -> bool {
+    if is_queued(shared, project, id).await {
+        let fault = Fault::new(ErrorKind::Cancelled, "the job was cancelled before it ran");
+        let outgoing = Outgoing::refusal(json, id.as_str(), fault);
+        if shared.results.keep(project, id, &outgoing).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    // A worker that holds the call answers first; only when none does, this answer is heard.
+    tokio::time::sleep(shared.options.offer_wait.get()).await;
+    false
 }
