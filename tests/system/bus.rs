@@ -449,7 +449,7 @@ fn labels_and_trace_stand_in_the_row() {
 #[test]
 fn without_a_worker_nothing_is_kept_reserved() {
     play(async {
-        let roles = ["--roles", "identity,guard,accounting,intake", "--set", "intake.worker_deadline=400ms"];
+        let roles = ["--roles", "identity,guard,accounting,intake", "--set", "intake.worker_deadline=700ms"];
         let stage = Stage::start("", &roles, |up| up).await;
         // Of 0.05 for the task, each takes more than a half: a second one only fits if the first was given back.
         let mut body = chat("plain", json!({ "task_id": "t" }));
@@ -460,6 +460,15 @@ fn without_a_worker_nothing_is_kept_reserved() {
             assert!(answer["error"]["message"].as_str().expect("a message").contains("farebox worker"), "{answer}");
             assert_eq!(answer["error"]["retryable"], true);
         }
+        // A call that is reserved and that no worker holds: whoever cancels it is told that it was not stopped.
+        let id = fresh_id("offered");
+        let offered = chat("plain", json!({ "request_id": id }));
+        let (answer, ()) = tokio::join!(stage.ask(&offered), async {
+            for _ in 0..2 {
+                assert_eq!(cancel(&stage, &id).await, json!({ "request_id": id, "cancelled": false }));
+            }
+        });
+        assert_eq!(answer["error"]["type"], "unavailable", "{answer}");
         let worker = Process::builder(FAREBOX).args(["worker", "--data"]).arg(stage.data()).arg("--config");
         let worker = worker.arg(stage.config()).env("SYSTEM_TEST_KEY", "x").spawn().await.expect("a worker");
         eventually(SOON, "the worker takes work", || async { worker.log().contains("taking work") }).await;
