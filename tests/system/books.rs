@@ -14,11 +14,7 @@ pub(crate) struct Row {
     pub(crate) call_id: String,
     pub(crate) request_id: String,
     pub(crate) task_id: String,
-    pub(crate) model: String,
-    pub(crate) provider: String,
     pub(crate) outcome: String,
-    pub(crate) error_kind: String,
-    pub(crate) job: bool,
     pub(crate) estimated: bool,
     pub(crate) input: u64,
     pub(crate) cache_read: u64,
@@ -44,8 +40,8 @@ impl Row {
     }
 }
 
-const ROWS: &str = "SELECT toString(call_id) AS call_id, request_id, task_id, model, provider, outcome, error_kind, job, \
-    estimated, ifNull(input_tokens, 0) AS input, ifNull(cache_read_tokens, 0) AS cache_read, \
+const ROWS: &str = "SELECT toString(call_id) AS call_id, request_id, task_id, outcome, estimated, \
+    ifNull(input_tokens, 0) AS input, ifNull(cache_read_tokens, 0) AS cache_read, \
     ifNull(cache_write_5m_tokens, 0) AS cache_write_5m, ifNull(cache_write_1h_tokens, 0) AS cache_write_1h, \
     ifNull(output_tokens, 0) AS output, ifNull(reasoning_tokens, 0) AS reasoning, \
     toString(cost) AS cost, toString(bound) AS bound FROM farebox.calls ORDER BY ledger_sequence, ledger_index \
@@ -62,10 +58,8 @@ pub(crate) fn billed(entry: &Entry) -> Money {
     if !entry.billed {
         return Money::ZERO;
     }
-    let plain = entry.prompt_tokens
-        - entry.cache_read_tokens
-        - entry.cache_write_5m_tokens
-        - entry.cache_write_1h_tokens;
+    let plain =
+        entry.prompt_tokens - entry.cache_read_tokens - entry.cache_write_5m_tokens - entry.cache_write_1h_tokens;
     // Pico-dollars for a token: a dollar for a million is a million of them.
     let picos = match &*entry.model {
         "m-flat" => 1_000_000_000_000,
@@ -161,9 +155,11 @@ fn compare(rows: &[Row], entries: &[Entry]) -> Result<Matched, Vec<String>> {
     }
     let stray = rows.iter().filter(|row| !row.is_lost() && !called.contains_key(row.call_id.as_str()));
     faults.extend(stray.map(|row| format!("a row without a call: {row:?}")));
-    faults.extend(rows.iter().filter(|row| row.is_lost() && row.cost() != row.bound()).map(|row| {
-        format!("a lost call does not cost its bound: {row:?}")
-    }));
+    faults.extend(
+        rows.iter()
+            .filter(|row| row.is_lost() && row.cost() != row.bound())
+            .map(|row| format!("a lost call does not cost its bound: {row:?}")),
+    );
     if faults.is_empty() {
         let lost = rows.iter().filter(|row| row.is_lost()).count();
         let billed = entries.iter().filter(|entry| entry.billed).count();
@@ -178,10 +174,8 @@ fn differs(row: &Row, entry: &Entry) -> Option<String> {
     if row.is_lost() || row.estimated {
         return (row.cost() < bill).then(|| format!("the bill is {bill}, above the row {row:?} of {entry:?}"));
     }
-    let plain = entry.prompt_tokens
-        - entry.cache_read_tokens
-        - entry.cache_write_5m_tokens
-        - entry.cache_write_1h_tokens;
+    let plain =
+        entry.prompt_tokens - entry.cache_read_tokens - entry.cache_write_5m_tokens - entry.cache_write_1h_tokens;
     let theirs = [
         plain,
         entry.cache_read_tokens,

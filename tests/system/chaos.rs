@@ -38,7 +38,7 @@ impl Dice {
     }
 
     fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.roll() % choices.len() as u64).unwrap()]
+        choices[usize::try_from(self.roll() % choices.len() as u64).unwrap_or_default()]
     }
 
     fn millis(&mut self, from: u64, to: u64) -> Duration {
@@ -82,7 +82,7 @@ fn seed(soak: bool) -> u64 {
     if let Ok(text) = env::var("CHAOS_SEED") {
         return text.parse().expect("CHAOS_SEED is a number");
     }
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if soak { since.as_secs() } else { 7 }
 }
 
@@ -138,16 +138,21 @@ async fn whatever_dies_nothing_is_lost_paid_twice_or_left_without_an_answer() {
     for (id, answer) in jobs {
         let ok = rows.iter().filter(|row| row.request_id == id.as_str() && row.outcome == "ok").count();
         assert!(ok <= 1, "job {id} was paid {ok} times where it could be known");
-        assert!(answer.is_err() || ok == 1, "job {id} was answered without a call: {answer:?}");
+        // The row may say `lost`: the worker answered, and fell silent before it had told the guard.
+        if let Ok(v1::LlmResponse { report: Some(report), .. }) = &answer {
+            let of_answer = rows.iter().find(|row| row.call_id == report.call_id);
+            assert!(of_answer.is_some_and(|row| row.request_id == id.as_str()), "job {id}: {answer:?}, {of_answer:?}");
+        }
     }
 }
 
+#[expect(clippy::print_stderr, reason = "the course of a failed run is needed to repeat it")]
 async fn play(cluster: &Cluster, act: Act, dice: &mut Dice) {
     match act {
         Act::KillRole => {
             let name = dice.of(&PROCESSES);
             eprintln!("chaos:   {name}");
-            cluster.restart(name).await.unwrap();
+            cluster.restart(name).await.expect("a process starts");
         }
         Act::KillTwoRoles => {
             let first = dice.of(&PROCESSES);
@@ -157,8 +162,8 @@ async fn play(cluster: &Cluster, act: Act, dice: &mut Dice) {
             cluster.kill9(first).await;
             cluster.kill9(second).await;
             sleep(dice.millis(0, 1500)).await;
-            cluster.start_role(first).await.unwrap();
-            cluster.start_role(second).await.unwrap();
+            cluster.start_role(first).await.expect("a process starts");
+            cluster.start_role(second).await.expect("a process starts");
         }
         Act::StopRole => {
             let (name, long) = (dice.of(&PROCESSES), dice.millis(200, 5000));
@@ -199,7 +204,7 @@ impl Jobs {
             let mut jobs = Vec::new();
             while Instant::now() < until {
                 let id = RequestId::generate();
-                let answers = client.bus().subscribe(&agent::response(&id), None).await.unwrap();
+                let answers = client.bus().subscribe(&agent::response(&id), None).await.expect("a connection");
                 let request = ask("tokens", "a job", Duration::from_secs(120));
                 let request = v1::LlmRequest { request_id: id.to_string(), ..request };
                 let give_up = Instant::now() + PATIENCE;
@@ -226,7 +231,7 @@ impl Jobs {
             }
             let stored = answer.as_ref().ok().cloned();
             while let Some(heard) = answers.try_next() {
-                let heard: v1::LlmResponse = heard.decode().unwrap();
+                let heard: v1::LlmResponse = heard.decode().expect("answers are answers");
                 assert!(stored.is_none() || stored.as_ref() == Some(&heard), "two answers of job {id}: {heard:?}");
             }
             results.insert(id, answer);

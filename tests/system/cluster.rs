@@ -56,7 +56,6 @@ pub(crate) struct Cluster {
     sets: Vec<(String, String)>,
     up: Mutex<Option<Process>>,
     roles: Mutex<BTreeMap<String, Process>>,
-    up_roles: String,
     starts: Mutex<u32>,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
@@ -64,7 +63,6 @@ pub(crate) struct Cluster {
 /// What a cluster is to be like.
 pub(crate) struct Builder {
     processes: Vec<String>,
-    up_roles: String,
     sets: Vec<(String, String)>,
 }
 
@@ -81,13 +79,6 @@ impl Builder {
         self
     }
 
-    /// All roles in the process of the servers, as in `farebox up`.
-    pub(crate) fn in_one_process(mut self) -> Builder {
-        self.processes.clear();
-        self.up_roles = "identity,accounting,guard,worker,intake".to_owned();
-        self
-    }
-
     pub(crate) async fn start(self) -> anyhow::Result<Cluster> {
         let alone = ALONE.lock().await;
         let dir = tempfile::Builder::new().prefix("farebox-system-").tempdir()?;
@@ -98,11 +89,9 @@ impl Builder {
         }
         let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
         let port = free_port()?;
-        let config =
-            CONFIG.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
+        let config = CONFIG.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config)?;
-        let up_roles = self.up_roles;
-        let up = up(dir.path(), &up_roles, &self.sets, 0).await?;
+        let up = up(dir.path(), &self.sets, 0).await?;
         let options =
             Options { url: format!("nats://127.0.0.1:{port}"), name: "agent".to_owned(), ..Options::default() };
         let cluster = Cluster {
@@ -111,7 +100,6 @@ impl Builder {
             sets: self.sets,
             up: Mutex::new(Some(up)),
             roles: Mutex::default(),
-            up_roles,
             starts: Mutex::new(0),
             dir,
             emulator,
@@ -137,9 +125,10 @@ impl Builder {
     }
 }
 
-async fn up(dir: &Path, roles: &str, sets: &[(String, String)], start: u32) -> anyhow::Result<Process> {
+async fn up(dir: &Path, sets: &[(String, String)], start: u32) -> anyhow::Result<Process> {
     let ready = dir.join(format!("ready-{start}"));
-    let process = command(dir, "up", sets).arg("--roles").arg(roles).arg("--ready-file").arg(&ready).spawn().await?;
+    let process =
+        command(dir, "up", sets).args(["--roles", "identity"]).arg("--ready-file").arg(&ready).spawn().await?;
     // The first start on a machine fetches the servers.
     let waited = process.wait_ready(&ready, PATIENCE * 4).await;
     waited.with_context(|| format!("it said:\n{}", process.log()))?;
@@ -170,6 +159,7 @@ fn at_work(role: &str) -> &'static str {
 
 impl Drop for Cluster {
     /// What a failed test leaves behind stays, to be looked at.
+    #[expect(clippy::print_stderr, reason = "a failed test says where")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.dir.disable_cleanup(true);
@@ -181,19 +171,11 @@ impl Drop for Cluster {
 impl Cluster {
     /// Servers in one process, and each role in one of its own.
     pub(crate) fn builder() -> Builder {
-        Builder {
-            processes: EACH.map(str::to_owned).to_vec(),
-            up_roles: "identity".to_owned(),
-            sets: Vec::new(),
-        }
+        Builder { processes: EACH.map(str::to_owned).to_vec(), sets: Vec::new() }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.path().join("data")
-    }
-
-    pub(crate) fn config(&self) -> PathBuf {
-        self.dir.path().join("farebox.yaml")
     }
 
     /// What `farebox up` wrote about its addresses.
@@ -266,11 +248,6 @@ impl Cluster {
         self.with(name, Process::log)
     }
 
-    /// The names of the role processes that run.
-    pub(crate) fn running(&self) -> Vec<String> {
-        self.roles().keys().cloned().collect()
-    }
-
     /// kill -9 of the servers' process, which takes NATS and ClickHouse along.
     pub(crate) async fn kill9_servers(&self) {
         let up = self.up.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -284,15 +261,9 @@ impl Cluster {
             *starts += 1;
             *starts
         };
-        let process = up(self.dir.path(), &self.up_roles, &self.sets, start).await?;
+        let process = up(self.dir.path(), &self.sets, start).await?;
         *self.up.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         Ok(())
-    }
-
-    /// What the process of the servers has written.
-    pub(crate) fn up_log(&self) -> String {
-        let up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
-        up.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// The process id of a server (`nats-server`, `internal-clickhouse`) that the servers' process runs now.
@@ -319,11 +290,6 @@ impl Cluster {
     pub(crate) fn signal_server(&self, part: &str, signal: rustix::process::Signal) {
         let pid = self.server_pid(part).unwrap_or_else(|| panic!("{part} does not run"));
         rustix::process::kill_process(pid, signal).expect("a signal to a process of one's own");
-    }
-
-    /// The `farebox` program with this cluster's data and config: `call`, `usage`, ….
-    pub(crate) fn farebox(&self, name: &str) -> ProcessBuilder {
-        command(self.dir.path(), name, &self.sets)
     }
 
     /// ClickHouse's answer to a question.

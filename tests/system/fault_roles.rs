@@ -29,14 +29,14 @@ async fn verify(cluster: &Cluster, loads: [Load; 2]) -> Matched {
     let flat = cluster.emulator.ledger().entries();
     let flat = flat.iter().filter(|entry| entry.billed && &*entry.model == "m-flat").count();
     assert!(flat <= LIMIT, "{flat} calls were billed on a budget for {LIMIT}");
-    let rows = ledger(cluster).await.unwrap();
+    let rows = ledger(cluster).await.expect("ClickHouse answers");
     let spent = rows.iter().filter(|row| row.task_id == "capped").map(|row| row.cost()).sum::<farebox_types::Money>();
     assert!(spent <= farebox_types::Money::usd(20), "{spent} spent of 20");
     matched
 }
 
 async fn start() -> (Cluster, [Load; 2]) {
-    let cluster = Cluster::builder().set("guard.max_cost_per_task", "20").start().await.unwrap();
+    let cluster = Cluster::builder().set("guard.max_cost_per_task", "20").start().await.expect("farebox starts");
     let loads = [Load::start(&cluster.client, 6, &Asking::default()), Load::start(&cluster.client, 2, &capped())];
     loads[0].flows(20, "before anything happens").await;
     (cluster, loads)

@@ -48,10 +48,6 @@ impl Ended {
     pub(crate) fn kind(&self) -> Option<ErrorKind> {
         self.result.as_ref().err().map(Error::kind)
     }
-
-    pub(crate) fn call_id(&self) -> Option<&str> {
-        Some(self.result.as_ref().ok()?.report.as_ref()?.call_id.as_str())
-    }
 }
 
 /// Calls once, whole or streamed, and waits for the end.
