@@ -37,7 +37,9 @@ async fn two_hundred_callers_on_a_budget_for_twenty_with_a_guard_killed_in_the_m
     })
     .await;
     (8..100).for_each(|number| drop(callers.spawn(caller(number))));
+    let out = cluster.emulator.ledger().totals().requests;
     cluster.kill9(leader).await;
+    assert!(out < 20, "{out} calls were out before the guard died: that is not the middle");
     (100..200).for_each(|number| drop(callers.spawn(caller(number))));
     let ended = callers.join_all().await;
     let counts = all_ended_in_time(&ended);
@@ -53,7 +55,6 @@ async fn two_hundred_callers_on_a_budget_for_twenty_with_a_guard_killed_in_the_m
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_call_did_not_use_of_its_reservation_is_there_for_the_next() {
-    // Measured first: what one call reserves.
     let cluster = Cluster::builder().set("guard.max_cost_per_task", "0.05").start().await.unwrap();
     // 100 tokens of the 200 that are reserved.
     cluster.emulator.script("m-tokens", Script::usage(Usage::new(10, 100)));
