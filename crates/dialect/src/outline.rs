@@ -22,7 +22,7 @@ pub struct Outline {
     pub stream: bool,
     /// Whether the caller asked for usage at the end of a stream (`stream_options.include_usage`).
     pub include_usage: bool,
-    /// The tightest output limit given.
+    /// The loosest output limit given: which of two a server heeds is not known.
     pub max_output_tokens: Option<u64>,
     pub n: Option<u64>,
     pub messages: usize,
@@ -51,7 +51,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let mut max_output_tokens: Option<u64> = None;
     for name in limits {
         if let Some(limit) = top.optional::<u64>(name, root, "a whole number of tokens")? {
-            max_output_tokens = Some(max_output_tokens.map_or(limit, |other| other.min(limit)));
+            max_output_tokens = Some(max_output_tokens.map_or(limit, |other| other.max(limit)));
         }
     }
     let include_usage = match top.take("stream_options") {

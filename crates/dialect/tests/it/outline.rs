@@ -25,11 +25,12 @@ fn reads_what_routing_needs() {
         model: Some("more".into()),
         stream: true,
         include_usage: true,
-        max_output_tokens: Some(300),
+        max_output_tokens: Some(500),
         n: Some(2),
         messages: 2,
         has_tools: true,
         remote_media: None,
+        inline_media: 0,
         farebox: outline.farebox.clone(),
     };
     assert_eq!(outline, expected);
@@ -85,7 +86,7 @@ fn what_the_provider_would_fetch_is_named() {
 #[test]
 fn the_output_limit_of_each_dialect() {
     let body = br#"{"max_tokens":9,"max_completion_tokens":7,"messages":[{}]}"#;
-    assert_eq!(outline(DialectName::OpenAiChat, body).unwrap().max_output_tokens, Some(7));
+    assert_eq!(outline(DialectName::OpenAiChat, body).unwrap().max_output_tokens, Some(9));
     assert_eq!(outline(DialectName::AnthropicMessages, body).unwrap().max_output_tokens, Some(9));
 }
 
@@ -115,4 +116,13 @@ fn faults_name_the_field_and_the_remedy() {
     );
     let refused = outline(DialectName::OpenAiChat, b"{\"model\":\"\xff\"}").unwrap_err();
     assert_eq!(refused.message, "the body is not UTF-8 at byte 10; send JSON in UTF-8");
+}
+
+#[test]
+fn media_are_counted() {
+    let outline = read(
+        "{\"messages\":[{\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}},\
+         {\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"wav\"}},{\"type\":\"text\",\"text\":\"image_url\"}]}]}",
+    );
+    assert_eq!((outline.inline_media, outline.remote_media), (2, None));
 }
