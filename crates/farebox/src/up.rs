@@ -212,15 +212,18 @@ async fn start_nats(
     Ok(NatsServer::start(NatsOptions::new(binary, path, dir.join("nats-server.log"))).await?)
 }
 
+/// This program, also when its file was replaced since it started.
+fn own_program() -> Result<PathBuf> {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { Ok(running) } else { Ok(std::env::current_exe()?) }
+}
+
 async fn start_clickhouse(config: &Config, data: &Path, fetch: &Fetch, port: u16) -> Result<ClickHouse> {
     if !config.clickhouse.listen.ip().is_loopback() {
         bail!("clickhouse.listen must be a loopback address: the embedded server has no password");
     }
     let engine = fetch.clickhouse(&progress).await?;
-    let launcher = Launcher {
-        program: std::env::current_exe()?,
-        args: vec![OsString::from("internal-clickhouse")],
-    };
+    let launcher = Launcher { program: own_program()?, args: vec![OsString::from("internal-clickhouse")] };
     let dir = data.join("clickhouse");
     let mut options = ClickHouseOptions::new(engine, launcher, &dir, data.join("clickhouse.log"));
     options.http_port = port;
