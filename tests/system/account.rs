@@ -17,7 +17,9 @@ fn foreign_subjects_lead_nowhere() {
         let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         let body = chat("account", json!({})).to_string();
-        for subject in ["llm.b.request", "llm.b.job", "llm.default.request", "llm.b.usage", "llm.b.cancel.x", "llm.b.result.x"] {
+        for subject in
+            ["llm.b.request", "llm.b.job", "llm.default.request", "llm.b.usage", "llm.b.cancel.x", "llm.b.result.x"]
+        {
             let asked = stage.bus().request(subject, Headers::new(), body.clone().into(), SOON).await;
             assert!(
                 matches!(asked, Err(CallError::Forbidden { .. } | CallError::NoResponders { .. })),

@@ -119,7 +119,12 @@ fn a_stream_is_cancelled_and_billed() {
         };
         assert_eq!(last["error"]["type"], "cancelled", "{last}");
         let left = || async {
-            stage.emulator.ledger().entries().iter().any(|e| &*e.model == "cancel-stream" && e.state == State::ClientGone)
+            stage
+                .emulator
+                .ledger()
+                .entries()
+                .iter()
+                .any(|e| &*e.model == "cancel-stream" && e.state == State::ClientGone)
         };
         eventually(SOON, "the provider is left alone", left).await;
         billed_as_cancelled(stage, &id).await;
@@ -424,7 +429,8 @@ fn labels_and_trace_stand_in_the_row() {
                 target: value, "actor": "writer", "task_id": "t-1", "session_id": "s-1", "end_user": "u-1", "tags": ["a", "b"] } });
             let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
             let head = Headers::new().with_traceparent(&format!("00-{trace}-00f067aa0ba902b7-01"));
-            let answer = stage.bus().request("llm.request", head, body.to_string().into(), SOON).await.expect("an answer");
+            let answer =
+                stage.bus().request("llm.request", head, body.to_string().into(), SOON).await.expect("an answer");
             let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
             assert_eq!(answer["farebox"]["model"], "labels", "{answer}");
             let row = stage.rows(answer["farebox"]["request_id"].as_str().expect("an id"), 1).await.remove(0);

@@ -75,13 +75,21 @@ fn a_stream_keeps_the_bytes_of_every_event() {
         let head = "{\"id\":\"c\",  \"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"odd-2025\",\"a\":1,\"a\":2,";
         let event = |rest: &str| format!("{head}{rest}}}");
         let events = [
-            event("\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"caf\\u00e9 \"},\"finish_reason\":null}] "),
-            event("\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\/ €\"},\"logprobs\":1.10,\"finish_reason\":null}]"),
-            event("\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"big\":123456789012345678901234567890"),
+            event(
+                "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"caf\\u00e9 \"},\"finish_reason\":null}] ",
+            ),
+            event(
+                "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\/ €\"},\"logprobs\":1.10,\"finish_reason\":null}]",
+            ),
+            event(
+                "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"big\":123456789012345678901234567890",
+            ),
             event("\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":7,\"total_tokens\":18}"),
         ];
         let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
-        stage.emulator.push("bytes-stream", recorded(&format!("{body}data: [DONE]\n\n"), "text/event-stream").chunks(9));
+        stage
+            .emulator
+            .push("bytes-stream", recorded(&format!("{body}data: [DONE]\n\n"), "text/event-stream").chunks(9));
         let request = REQUEST.replace("\"odd-alias\"", "\"odd-stream-alias\"").replacen('{', "{\"stream\" : true,", 1);
         let mut inbox = stage.open(&request).await;
         let (chunks, last) = stage.read(&mut inbox).await;

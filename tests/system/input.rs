@@ -120,7 +120,8 @@ fn all_faults_of_a_config_are_said_with_their_lines() {
             args.extend(["--config", "bad.yaml"]);
             let (code, said) = run(dir.path(), &args).await;
             assert!(code.is_some_and(|code| code != 0), "{command:?}: {code:?}: {said}");
-            for fault in ["bad.yaml:2", "lisen", "bad.yaml:4", "guard.lease", "bad.yaml:6", "api_key", "bad.yaml:9", "workers"]
+            for fault in
+                ["bad.yaml:2", "lisen", "bad.yaml:4", "guard.lease", "bad.yaml:6", "api_key", "bad.yaml:9", "workers"]
             {
                 assert!(said.contains(fault), "{command:?} does not say `{fault}`: {said}");
             }

@@ -38,9 +38,37 @@ pub(crate) fn play(test: impl Future<Output = ()>) {
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
 const ALIASES: [&str; 31] = [
-    "plain", "stream", "typed", "tools", "cancel-whole", "cancel-stream", "late", "late-stream", "attach", "again",
-    "conflict", "silent", "primary", "backup", "busy", "labels", "budget", "job", "job-fails", "job-waits", "bytes",
-    "bytes-stream", "foreign", "foreign-slow", "cut", "account", "odd", "max-cost", "exact", "default", "broke",
+    "plain",
+    "stream",
+    "typed",
+    "tools",
+    "cancel-whole",
+    "cancel-stream",
+    "late",
+    "late-stream",
+    "attach",
+    "again",
+    "conflict",
+    "silent",
+    "primary",
+    "backup",
+    "busy",
+    "labels",
+    "budget",
+    "job",
+    "job-fails",
+    "job-waits",
+    "bytes",
+    "bytes-stream",
+    "foreign",
+    "foreign-slow",
+    "cut",
+    "account",
+    "odd",
+    "max-cost",
+    "exact",
+    "default",
+    "broke",
 ];
 
 const CONFIG: &str = r#"
@@ -100,8 +128,11 @@ impl Stage {
         more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
     ) -> Stage {
         let dir = tempfile::Builder::new().prefix("farebox-stage-").tempdir().expect("a directory");
-        let emulator = Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() }).await.expect("the emulator listens");
-        let aliases = ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
+        let emulator = Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() })
+            .await
+            .expect("the emulator listens");
+        let aliases =
+            ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
         let config = CONFIG
             .replace("EMULATOR", &emulator.base_url())
             .replace("ALIASES", &aliases.join("\n"))

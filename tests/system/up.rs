@@ -204,12 +204,8 @@ fn a_server_that_dies_alone_comes_back() {
         kill_process(pid(&ready, "nats"), Signal::KILL).expect("NATS runs");
         let body = json!({ "messages": [{ "role": "user", "content": "Hello" }] }).to_string();
         eventually(SOON * 2, "calls are answered again", || async {
-            let asked = client.bus().request(
-                "llm.request",
-                Headers::new(),
-                body.clone().into(),
-                Duration::from_secs(2),
-            );
+            let asked =
+                client.bus().request("llm.request", Headers::new(), body.clone().into(), Duration::from_secs(2));
             let Ok(answer) = asked.await else { return false };
             let answer: Value = serde_json::from_slice(&answer.payload).expect("JSON");
             answer["farebox"]["outcome"] == "ok"
