@@ -36,7 +36,8 @@ pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
 
 /// The stored answer, or why there is none (yet).
 async fn find(shared: &Shared, project: &Project, id: &RequestId) -> Result<StoredMessage, Fault> {
-    let unreadable = |error: StreamError| Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
+    let unreadable =
+        |error: StreamError| Fault::new(ErrorKind::Unavailable, format!("the stored answers cannot be read: {error}"));
     if let Some(found) = shared.results.find(project, id).await.map_err(unreadable)? {
         return Ok(found);
     }
