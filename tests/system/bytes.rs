@@ -23,7 +23,7 @@ fn only_farebox_added(answer: &[u8], raw: &str) -> Value {
 /// Duplicate keys, numbers that no float keeps, escapes, odd white space, members that nobody knows.
 const REQUEST: &str = "{ \"x_unknown\" : {\"a\":1,\"a\":2,\"n\":1.10,\"big\":123456789012345678901234567890,\"e\":1E+2} ,\r\n\t\
      \"messages\":[ {\"role\":\"user\",\"content\":\"caf\\u00e9 \\ud83d\\ude00 \\/ tab\\t €\",\"odd\":[ ]} ],  \
-     \"model\" :\t\"odd-alias\" , \"temperature\":0.10 ,\"farebox\": {\"task_id\" : \"t\"},\"seed\":-5, \"stop\":null }";
+     \"model\" :\t\"odd-alias\" , \"temperature\":0.10 ,\"farebox\": {\"task_id\" : \"t\"},\"seed\":123456789012345678901234567890, \"stop\":null }";
 
 const ANSWER: &str = "{\n  \"id\" : \"chatcmpl-1\",\t\"object\":\"chat.completion\",\"created\":1752912500,\r\n \
      \"model\":\"odd-2025\",\"x\":{\"a\":1,\"a\":2},\"n\":1.10,\"big\":123456789012345678901234567890,\

@@ -65,10 +65,7 @@ pub(crate) fn lock(data: &Path) -> Result<File> {
     let path = data.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!(
-            "another farebox is running on {}: stop it, or choose another directory with --data DIR",
-            data.display()
-        );
+        bail!("another farebox is running on {}: stop it, or choose another directory with --data DIR", data.display());
     }
     Ok(file)
 }

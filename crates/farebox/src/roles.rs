@@ -50,7 +50,10 @@ impl FromStr for Role {
 
     fn from_str(given: &str) -> Result<Role, String> {
         let known = || Role::ALL.map(Role::name).join(", ");
-        Role::ALL.into_iter().find(|role| role.name() == given).ok_or_else(|| format!("`{given}` is no role; there are: {}", known()))
+        Role::ALL
+            .into_iter()
+            .find(|role| role.name() == given)
+            .ok_or_else(|| format!("`{given}` is no role; there are: {}", known()))
     }
 }
 

@@ -173,7 +173,8 @@ async fn start_servers(config: &Config, data: &Path, keyring: &Keyring) -> Resul
     }
     if config.clickhouse.url == EMBEDDED {
         let started = start_clickhouse(config, data, &fetch, config.clickhouse.listen.port()).await;
-        servers.clickhouse = Some(started.with_context(|| not_up("ClickHouse", "clickhouse.listen", config.clickhouse.listen))?);
+        servers.clickhouse =
+            Some(started.with_context(|| not_up("ClickHouse", "clickhouse.listen", config.clickhouse.listen))?);
     }
     Ok(servers)
 }
@@ -293,7 +294,8 @@ async fn answers(bus: &Bus, role: Role) -> bool {
     match role {
         Role::Guard => {
             let ask = v1::LookupRequest::default();
-            let answer: Result<v1::LookupReply, CallError> = bus.call(&subjects::lookup(subjects::SHARD), &ask, within).await;
+            let answer: Result<v1::LookupReply, CallError> =
+                bus.call(&subjects::lookup(subjects::SHARD), &ask, within).await;
             answer.is_ok()
         }
         Role::Worker => {

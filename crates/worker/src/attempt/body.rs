@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use farebox_dialect::{
     Call, CallerDialect, Completion, DialectName, Edit, Event, ProviderDialect, Quirk, Stamp, StreamEncoder, Target,
-    caller_dialect, rewrite, typed,
+    caller_dialect, outline, rewrite, typed,
 };
 use farebox_proto::v1::{self, llm_chunk::Piece, llm_response::Result as Answer};
 use farebox_types::{ErrorKind, Fault};
@@ -26,6 +26,9 @@ pub(crate) struct Body {
     bytes: Bytes,
     language: Language,
     call: Call,
+    /// Why the call could not be read in full: its bytes may still go through to a provider of the same dialect, which
+    /// may understand them.
+    unreadable: Option<Fault>,
     pub(crate) stream: bool,
     /// What the caller's own bytes say; a job is not streamed whatever they say.
     asked_stream: bool,
@@ -75,12 +78,12 @@ impl Rendering {
 
 impl Body {
     pub(crate) fn read(envelope: &v1::Envelope, bytes: Bytes) -> Result<Body, Fault> {
-        let (language, mut call) = match envelope.dialect() {
+        let (language, mut call, unreadable) = match envelope.dialect() {
             v1::Dialect::Unspecified => {
                 let conversation = v1::Conversation::decode(bytes.clone()).map_err(|error| {
                     Fault::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}"))
                 })?;
-                (Language::Typed, typed::call(&envelope.model, &conversation, envelope.stream)?)
+                (Language::Typed, typed::call(&envelope.model, &conversation, envelope.stream)?, None)
             }
             v1::Dialect::OpenaiChat => parse(DialectName::OpenAiChat, &bytes)?,
             v1::Dialect::AnthropicMessages => parse(DialectName::AnthropicMessages, &bytes)?,
@@ -96,6 +99,7 @@ impl Body {
             bytes,
             language,
             call,
+            unreadable,
             stream: envelope.stream,
             asked_stream,
             id: format!("farebox-{}", envelope.request_id),
@@ -122,6 +126,9 @@ impl Body {
         if self.speaks(dialect.name()) {
             let body = rewrite(&self.bytes, &self.edits(&target, deployment))?;
             return Ok((dialect.request(&target, body)?, Vec::new()));
+        }
+        if let Some(fault) = &self.unreadable {
+            return Err(fault.clone());
         }
         let mut call = self.call.clone();
         if call.sampling.temperature.is_none() {
@@ -191,10 +198,34 @@ impl Body {
     }
 }
 
-fn parse(name: DialectName, bytes: &Bytes) -> Result<(Language, Call), Fault> {
+fn parse(name: DialectName, bytes: &Bytes) -> Result<(Language, Call, Option<Fault>), Fault> {
     let Some(dialect) = caller_dialect(name) else {
         let message = format!("requests in the dialect {name} are not served: use openai-chat");
         return Err(Fault::new(ErrorKind::Unsupported, message));
     };
-    Ok((Language::Raw(dialect), dialect.parse(&http::HeaderMap::new(), bytes)?))
+    match dialect.parse(&http::HeaderMap::new(), bytes) {
+        Ok(call) => Ok((Language::Raw(dialect), call, None)),
+        Err(bad) => {
+            let fault = Fault::from(bad);
+            let call = outlined(name, bytes).ok_or(fault.clone())?;
+            Ok((Language::Raw(dialect), call, Some(fault)))
+        }
+    }
+}
+
+/// As much of a call as going through needs, from a body that cannot be read in full.
+fn outlined(name: DialectName, bytes: &Bytes) -> Option<Call> {
+    #[derive(Deserialize)]
+    struct Priced {
+        service_tier: Option<String>,
+    }
+    let outline = outline(name, bytes).ok()?;
+    let priced: Priced = serde_json::from_slice(bytes).ok()?;
+    Some(Call {
+        stream: outline.stream,
+        include_usage: outline.include_usage,
+        max_output_tokens: outline.max_output_tokens,
+        service_tier: priced.service_tier,
+        ..Call::default()
+    })
 }

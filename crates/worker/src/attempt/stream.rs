@@ -150,7 +150,7 @@ fn is_content(data: &[u8]) -> bool {
     if data == b"[DONE]" {
         return false;
     }
-    !data.windows(7).take(16).any(|window| window == b"\"error\"")
+    !data.windows(7).any(|window| window == b"\"error\"")
         || serde_json::from_slice::<Frame>(data).is_ok_and(|frame| frame.error.is_none())
 }
 
