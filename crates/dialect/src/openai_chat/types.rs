@@ -85,6 +85,13 @@ pub(super) struct Usage {
     pub(super) prompt_tokens_details: Option<PromptDetails>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) completion_tokens_details: Option<CompletionDetails>,
+    /// What compatible servers say beside the totals instead of in `prompt_tokens_details`.
+    #[serde(default, skip_serializing)]
+    pub(super) cached_tokens: Option<u64>,
+    #[serde(default, skip_serializing)]
+    pub(super) prompt_cache_hit_tokens: Option<u64>,
+    #[serde(default, skip_serializing)]
+    pub(super) num_cached_tokens: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]

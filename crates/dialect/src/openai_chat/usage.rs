@@ -9,32 +9,37 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
     let completion = wire.completion_tokens_details.unwrap_or_default();
     let mut input = wire.prompt_tokens;
     let mut output = wire.completion_tokens;
-    if reasoning_stands_apart(wire) {
-        output = sum(output, completion.reasoning_tokens);
+    let mut reasoning = completion.reasoning_tokens;
+    if let Some(apart) = reasoning_apart(wire) {
+        output = output.map(|output| output.saturating_add(apart));
+        reasoning = Some(apart);
     }
     Usage {
-        cache_read: share(&mut input, prompt.cached_tokens),
+        cache_read: share(&mut input, cached(wire)),
         cache_write_5m: share(&mut input, prompt.cache_write_tokens),
         cache_write_1h: None,
         audio_input: share(&mut input, prompt.audio_tokens),
         image_input: share(&mut input, prompt.image_tokens),
         input,
-        reasoning: share(&mut output, completion.reasoning_tokens),
+        reasoning: share(&mut output, reasoning),
         audio_output: share(&mut output, completion.audio_tokens),
         image_output: share(&mut output, completion.image_tokens),
         output,
     }
 }
 
-/// Some compatible servers report reasoning beside the completion instead of within it; their total gives it away.
-fn reasoning_stands_apart(wire: &Wire) -> bool {
-    let reasoning = wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).filter(|r| *r > 0);
-    match (wire.prompt_tokens, wire.completion_tokens, reasoning, wire.total_tokens) {
-        (Some(prompt), Some(completion), Some(reasoning), Some(total)) => {
-            prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning)) == Some(total)
-        }
-        _ => false,
-    }
+fn cached(wire: &Wire) -> Option<u64> {
+    let detail = wire.prompt_tokens_details.and_then(|details| details.cached_tokens);
+    detail.or(wire.cached_tokens).or(wire.prompt_cache_hit_tokens).or(wire.num_cached_tokens)
+}
+
+/// Some compatible servers count reasoning beside the completion instead of within it, and some do not name it at all;
+/// their total gives it away.
+fn reasoning_apart(wire: &Wire) -> Option<u64> {
+    let said = wire.prompt_tokens?.checked_add(wire.completion_tokens?)?;
+    let unnamed = wire.total_tokens?.checked_sub(said).filter(|unnamed| *unnamed > 0)?;
+    let reasoning = wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).filter(|r| *r > 0);
+    reasoning.is_none_or(|reasoning| reasoning == unnamed).then_some(unnamed)
 }
 
 /// Moves a detail out of what is left of its total. A detail never takes more than is left, so that the buckets
@@ -44,10 +49,6 @@ fn share(left: &mut Option<u64>, detail: Option<u64>) -> Option<u64> {
     let taken = detail?.min(*left);
     *left -= taken;
     Some(taken)
-}
-
-fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    a.map(|a| a.saturating_add(b.unwrap_or(0)))
 }
 
 /// Back to totals. `None` when nothing was reported.
@@ -75,6 +76,7 @@ pub(super) fn render(usage: &Usage) -> Option<Wire> {
         total_tokens: Some(usage.total()),
         prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
         completion_tokens_details: (completion != CompletionDetails::default()).then_some(completion),
+        ..Wire::default()
     })
 }
 
@@ -115,6 +117,27 @@ mod tests {
         let usage = of(r#"{"prompt_tokens":10,"completion_tokens":3,"total_tokens":53,
             "completion_tokens_details":{"reasoning_tokens":40}}"#);
         assert_eq!((usage.output, usage.reasoning, usage.total()), (Some(3), Some(40), 53));
+    }
+
+    #[test]
+    fn reasoning_that_is_not_named_is_seen_by_the_total() {
+        let usage = of(r#"{"prompt_tokens":10,"completion_tokens":3,"total_tokens":53}"#);
+        assert_eq!((usage.output, usage.reasoning, usage.total()), (Some(3), Some(40), 53));
+        let usage = of(
+            r#"{"prompt_tokens":10,"completion_tokens":3,"total_tokens":53,"completion_tokens_details":{"reasoning_tokens":0}}"#,
+        );
+        assert_eq!((usage.output, usage.reasoning, usage.total()), (Some(3), Some(40), 53));
+    }
+
+    #[test]
+    fn what_was_cached_may_stand_beside_the_totals() {
+        for name in ["cached_tokens", "prompt_cache_hit_tokens", "num_cached_tokens"] {
+            let usage = of(&format!(r#"{{"prompt_tokens":10,"completion_tokens":3,"total_tokens":13,"{name}":8}}"#));
+            assert_eq!((usage.input, usage.cache_read), (Some(2), Some(8)), "{name}");
+        }
+        let usage =
+            of(r#"{"prompt_tokens":10,"prompt_cache_hit_tokens":8,"prompt_tokens_details":{"cached_tokens":8}}"#);
+        assert_eq!((usage.input, usage.cache_read), (Some(2), Some(8)));
     }
 
     #[test]
