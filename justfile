@@ -17,6 +17,10 @@ test *ARGS:
 clients:
     cargo test -p farebox --test system foreign -- --nocapture
 
+# Recorded exchanges of providers, played through farebox: those that are kept here and those in DIR
+recordings DIR:
+    RECORDINGS="$(realpath {{ quote(DIR) }})" cargo test -p farebox --test system recordings -- --nocapture
+
 # Processes killed and stopped at random under load; the same seed draws the same faults
 chaos SEED="7":
     CHAOS_SEED={{ SEED }} cargo test -p farebox --test system chaos -- --nocapture

@@ -14,6 +14,7 @@ mod input;
 mod jobs;
 mod layers;
 mod load;
+mod recordings;
 mod secrets;
 mod stage;
 mod tapes;

@@ -32,8 +32,13 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Runs a test, which ends in any case.
 pub(crate) fn play(test: impl Future<Output = ()>) {
+    play_within(TEST_LIMIT, test);
+}
+
+/// The same, for one that is as long as what it is given.
+pub(crate) fn play_within(limit: Duration, test: impl Future<Output = ()>) {
     let test = Box::pin(test);
-    RUNTIME.block_on(async { timeout(TEST_LIMIT, test).await }).expect("the test ends in time");
+    RUNTIME.block_on(async { timeout(limit, test).await }).expect("the test ends in time");
 }
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
@@ -127,17 +132,26 @@ impl Stage {
         args: &[&str],
         more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
     ) -> Stage {
+        let aliases =
+            ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
+        let config = CONFIG
+            .replace("ALIASES", &aliases.join("\n"))
+            .replace("NAMES", &ALIASES.join(", "))
+            .replace("SETTINGS", settings);
+        Stage::with_config(&config, args, more).await
+    }
+
+    /// One with a config of its own, in which `EMULATOR` is the emulator's address.
+    pub(crate) async fn with_config(
+        config: &str,
+        args: &[&str],
+        more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
+    ) -> Stage {
         let dir = tempfile::Builder::new().prefix("farebox-stage-").tempdir().expect("a directory");
         let emulator = Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() })
             .await
             .expect("the emulator listens");
-        let aliases =
-            ALIASES.map(|name| format!("  {name}: {{ deployments: [{{ target: emu/{name} }}], retries: 0 }}"));
-        let config = CONFIG
-            .replace("EMULATOR", &emulator.base_url())
-            .replace("ALIASES", &aliases.join("\n"))
-            .replace("NAMES", &ALIASES.join(", "))
-            .replace("SETTINGS", settings);
+        let config = config.replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config).expect("the config is written");
         let ready_file = dir.path().join("ready.json");
         let up = Process::builder(FAREBOX)
