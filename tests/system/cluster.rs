@@ -243,6 +243,11 @@ impl Cluster {
         assert!(self.with(name, Process::sigcont), "{name} has ended");
     }
 
+    /// Asks a role to end in order.
+    pub(crate) fn sigterm(&self, name: &str) {
+        assert!(self.with(name, Process::sigterm), "{name} has ended");
+    }
+
     /// What a role has written so far.
     pub(crate) fn log(&self, name: &str) -> String {
         self.with(name, Process::log)

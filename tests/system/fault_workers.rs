@@ -155,3 +155,29 @@ async fn a_worker_that_stood_still_past_its_lease_says_nothing_more() {
         assert_eq!(caller.after_the_final, 0, "{:?}", caller.request);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_shuts_down_gives_its_calls_back_and_its_jobs_run_again() {
+    let cluster = Cluster::builder().set("worker.drain_timeout", "1s").start().await.unwrap();
+    slow(&cluster);
+    let client = cluster.client.clone();
+    let live = tokio::spawn(async move { call(&client, ask("tokens", "slowly", DEADLINE), false, DEADLINE).await });
+    let receipt = cluster.client.job(&ask("tokens", "a job", DEADLINE * 2)).await.unwrap();
+    let job = RequestId::parse(&receipt.request_id).unwrap();
+    in_flight(&cluster, 2).await;
+    cluster.start_role("worker.2").await.unwrap();
+    cluster.ready("worker.2").await;
+    cluster.emulator.clear();
+    cluster.sigterm("worker.1");
+    let told = live.await.unwrap();
+    assert_eq!(told.result.unwrap_err().kind(), ErrorKind::Unavailable, "a retry makes sense");
+    cluster.client.wait(&job, DEADLINE).await.unwrap();
+    eventually(PATIENCE, "it was given back, ran again and was billed twice at most", || async {
+        let rows = ledger(&cluster).await.unwrap();
+        let mut runs: Vec<&str> =
+            rows.iter().filter(|row| row.request_id == job.as_str()).map(|row| row.outcome.as_str()).collect();
+        runs.sort_unstable();
+        runs == ["error", "ok"]
+    })
+    .await;
+}

@@ -27,6 +27,8 @@ pub mod headers {
     pub const TYPE: &str = "Farebox-Type";
     /// The kind of error that a final answer is; absent where it is none.
     pub const ERROR: &str = "Farebox-Error";
+    /// Those that belong to a final answer, also where it is stored.
+    pub const ANSWER: [&str; 4] = [CONTENT_TYPE, TYPE, ERROR, BODY_DIGEST];
     /// The number of a chunk.
     pub const SEQ: &str = "Farebox-Seq";
     /// Which request body a stored result answers (hexadecimal SHA-256).

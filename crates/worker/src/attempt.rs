@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     billing::{Used, bill},
+    held::Stop,
     hush,
     options::Options,
     reply::Reply,
@@ -92,8 +93,10 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let (attempt, course) = run(job, reservation, reply, began).await;
     let rates = job.deployment.rates.unwrap_or_default().into();
     let bill = bill(course.used, &rates, attempt.bound);
+    let leaving = reply.handle.why() == Some(Stop::Leaving);
     let (outcome, kind) = match &course.result {
         Ok(_) => (Outcome::Ok, None),
+        Err(Broken::Stopped) if leaving => (Outcome::Error, Some(ErrorKind::Unavailable)),
         Err(Broken::Stopped) => (Outcome::Cancelled, Some(ErrorKind::Cancelled)),
         Err(Broken::Fault(fault)) => (Outcome::Error, Some(fault.kind)),
     };
@@ -118,6 +121,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     };
     let result = match course.result {
         Ok(done) => Ok(done.result),
+        Err(Broken::Stopped) if leaving => Err(left()),
         Err(Broken::Stopped) => Err(cancelled()),
         Err(Broken::Fault(fault)) => {
             let connection = job.upstream.provider(&job.deployment.provider);
@@ -125,6 +129,13 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         }
     };
     Ended { attempt, end, result, warnings: course.warnings, again }
+}
+
+/// What the caller is told when the worker shuts down before the call has ended.
+pub(crate) fn left() -> Fault {
+    let message = "the worker that held this call was shut down before it ended; what was used until then is billed: send \
+                   it again";
+    Fault::new(ErrorKind::Unavailable, message)
 }
 
 /// What the caller of a cancelled call is told.
@@ -238,6 +249,15 @@ impl Opening<'_> {
     ) -> (OpenAttempt, Course) {
         let mut course =
             Course { used: Used::Unknown, result: Err(Broken::Stopped), first_token: None, warnings: Vec::new() };
+        if reply.handle.why().is_some() || Instant::now() >= self.limits.deadline {
+            // Nothing was sent, so nothing is billed.
+            course.used = Used::Nothing;
+            if reply.handle.why().is_none() {
+                let message = "the request's deadline passed before the call was made";
+                course.result = Err(Fault::new(ErrorKind::DeadlineExceeded, message).into());
+            }
+            return (reservation.use_up(), course);
+        }
         let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request, self.connect_timeout);
         match within(self.limits.wait(true), reply, opened).await {
             Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,
@@ -318,7 +338,9 @@ impl Opening<'_> {
 
     /// A whole answer is there: bill it, and say it in the caller's dialect.
     fn complete(&self, completion: Completion, raw: Option<Bytes>, output_bytes: usize, course: &mut Course) {
-        course.used = if completion.usage.is_reported() {
+        let usage = &completion.usage;
+        let is_whole = (usage.input.is_some() || usage.total_input() > 0) && usage.output.is_some();
+        course.used = if is_whole {
             Used::Reported(completion.usage)
         } else {
             Used::Partly { reported: completion.usage, request_bytes: self.request_bytes, output_bytes }

@@ -36,7 +36,8 @@ impl Heartbeat {
             sequence: self.sequence,
         };
         let sent = Instant::now();
-        let within = self.options.guard_timeout.into();
+        // Short, so that several fit into a lease when one goes to a guard that stands still.
+        let within = self.options.heartbeat_interval.into();
         let answer = self.bus.call(&subjects::heartbeat(subjects::SHARD), &message, within).await;
         let reply: v1::HeartbeatReply = match answer {
             Ok(reply) => reply,

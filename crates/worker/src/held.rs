@@ -1,7 +1,7 @@
 //! What this worker holds, and until when it may act on it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum Stop {
     /// The caller asked for it.
     Cancelled,
+    /// This worker shuts down: the call may be made again elsewhere.
+    Leaving,
     /// The guard has ended it: nothing more may be sent.
     Closed,
 }
@@ -34,7 +36,7 @@ impl Handle {
     fn stop(&self, why: Stop) {
         // The first reason counts, except that a closed call stays silent whatever came before.
         self.stop.send_if_modified(|now| match (*now, why) {
-            (None, _) | (Some(Stop::Cancelled), Stop::Closed) => {
+            (None, _) | (Some(Stop::Cancelled | Stop::Leaving), Stop::Closed) => {
                 *now = Some(why);
                 true
             }
@@ -53,8 +55,8 @@ struct Inner {
     by_request: HashMap<(Project, RequestId), ReservationId>,
     running: HashMap<ReservationId, Handle>,
     /// Not yet named in a heartbeat that was answered.
-    taken: Vec<ReservationId>,
-    ended: Vec<ReservationId>,
+    taken: HashSet<ReservationId>,
+    ended: HashSet<ReservationId>,
 }
 
 /// All calls of this worker, and its lease.
@@ -79,7 +81,7 @@ impl Held {
         let mut inner = self.inner();
         inner.by_request.insert((project, request), id);
         inner.running.insert(id, handle.clone());
-        inner.taken.push(id);
+        inner.taken.insert(id);
         handle
     }
 
@@ -92,8 +94,8 @@ impl Held {
         if inner.by_request.get(&key) == Some(&id) {
             inner.by_request.remove(&key);
         }
-        inner.taken.retain(|taken| *taken != id);
-        inner.ended.push(id);
+        inner.taken.remove(&id);
+        inner.ended.insert(id);
     }
 
     /// Stops the call of a request, if it runs here.
@@ -112,8 +114,8 @@ impl Held {
     }
 
     /// Stops everything: the process ends.
-    pub(crate) fn cancel_all(&self) {
-        self.inner().running.values().for_each(|handle| handle.stop(Stop::Cancelled));
+    pub(crate) fn leave(&self) {
+        self.inner().running.values().for_each(|handle| handle.stop(Stop::Leaving));
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -123,15 +125,20 @@ impl Held {
     /// What the next heartbeat says: everything held, or what is new.
     pub(crate) fn news(&self, complete: bool) -> (Vec<ReservationId>, Vec<ReservationId>) {
         let inner = self.inner();
-        let taken = if complete { inner.running.keys().copied().collect() } else { inner.taken.clone() };
-        (taken, inner.ended.clone())
+        let taken =
+            if complete { inner.running.keys().copied().collect() } else { inner.taken.iter().copied().collect() };
+        (taken, inner.ended.iter().copied().collect())
     }
 
     /// The guard has heard these.
     pub(crate) fn told(&self, taken: &[ReservationId], ended: &[ReservationId]) {
         let mut inner = self.inner();
-        inner.taken.retain(|id| !taken.contains(id));
-        inner.ended.retain(|id| !ended.contains(id));
+        for id in taken {
+            inner.taken.remove(id);
+        }
+        for id in ended {
+            inner.ended.remove(id);
+        }
     }
 
     pub(crate) fn renew(&self, sent: Instant, lease: Duration) {

@@ -7,6 +7,7 @@ use farebox_bus::{Bus, Fence, Headers, StoreError, topology};
 use farebox_proto::{headers, json, subjects::Tenancy, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId};
 use prost::Message;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::held::{Handle, Held, Stop};
 
@@ -24,21 +25,33 @@ pub(crate) struct Reply {
     pub(crate) job: bool,
     pub(crate) body_digest: String,
     pub(crate) store_timeout: Duration,
+    /// When waiting for the lease is given up.
+    pub(crate) until: Instant,
     /// Chunks sent so far.
     pub(crate) chunks: u64,
 }
+
+/// How often a broken connection is looked at.
+const RELINK: Duration = Duration::from_millis(20);
+/// How often an answer is tried to be kept.
+const STORE_TRIES: usize = 5;
 
 /// The guard has ended the call: the caller has been answered, or will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Silenced;
 
 impl Reply {
-    /// Whether this worker may speak, after waiting for its lease if need be.
+    /// Whether this worker may speak, after waiting for its lease if need be. It may not without a connection either:
+    /// what is handed to a broken one may arrive after the lease has gone.
     async fn may_speak(&self) -> Result<(), Silenced> {
-        if !self.held.is_valid() {
-            tokio::select! {
-                () = self.held.valid() => {}
-                () = self.handle.woken.cancelled() => self.held.valid().await,
+        while !self.bus.is_connected() || !self.held.is_valid() {
+            if Instant::now() >= self.until {
+                return Err(Silenced);
+            }
+            // A lost lease comes back with the guard's next answer, a lost connection by itself.
+            let _ = timeout(RELINK, self.held.valid()).await;
+            if !self.bus.is_connected() {
+                sleep(RELINK).await;
             }
         }
         if self.handle.why() == Some(Stop::Closed) { Err(Silenced) } else { Ok(()) }
@@ -79,85 +92,81 @@ impl Reply {
             result: Some(result),
             report: Some(report),
         };
-        let response = self.fit(response).await;
-        let (content_type, bytes) = if self.json {
-            (headers::JSON, Bytes::from(json::final_answer(&response)))
-        } else {
-            (headers::PROTOBUF, Bytes::from(response.encode_to_vec()))
-        };
-        let error = match &response.result {
-            Some(v1::llm_response::Result::Error(error)) => error.kind().known(),
-            _ => None,
-        };
-        let mut head = Headers::new()
-            .with(headers::CONTENT_TYPE, content_type)
-            .with(headers::TYPE, "final")
-            .with(headers::BODY_DIGEST, &self.body_digest);
-        if let Some(kind) = error {
-            head.set(headers::ERROR, kind.as_str());
-        }
+        let (head, bytes, error) = self.form(response);
         self.may_speak().await?;
         let retryable = self.job && error.is_some_and(|kind| kind.disposition() == Disposition::Nak);
         // A job that failed in passing is run again by its runner: its answer is not final yet.
-        if self.keep && !retryable {
-            self.store(head.clone(), bytes.clone()).await;
+        let other = if self.keep && !retryable { self.store(head.clone(), bytes.clone()).await } else { None };
+        if self.to.is_empty() {
+            return Ok(());
         }
-        if !self.to.is_empty()
-            && let Err(error) = self.bus.publish(&self.to, head, bytes).await
-        {
+        self.may_speak().await?;
+        // Whatever was stored first is the answer, also where another process stored it.
+        let (head, bytes) = other.unwrap_or((head, bytes));
+        if let Err(error) = self.bus.publish(&self.to, head, bytes).await {
             tracing::warn!(request = self.request.as_str(), %error, "a final answer was not sent");
         }
         Ok(())
     }
 
-    /// Puts an answer that is too large for one message into the object store.
-    async fn fit(&self, mut response: v1::LlmResponse) -> v1::LlmResponse {
-        /// Room for headers and the report.
-        const ENVELOPE: usize = 64 * 1024;
-        let Some(v1::llm_response::Result::Raw(raw)) = &response.result else { return response };
-        if raw.bytes.len() + ENVELOPE <= self.bus.max_payload() {
-            return response;
+    /// The final answer as the caller reads it. One that no message can carry becomes an error that says so.
+    fn form(&self, response: v1::LlmResponse) -> (Headers, Bytes, Option<ErrorKind>) {
+        let write = |response: &v1::LlmResponse| {
+            if self.json { json::final_answer(response) } else { response.encode_to_vec() }
+        };
+        let mut response = response;
+        let mut bytes = write(&response);
+        let max = self.bus.max_payload();
+        if bytes.len() > max {
+            let message = format!(
+                "the answer has {} bytes, more than one message of this NATS server may have ({max}): ask for less, or \
+                 raise nats.max_payload; the call is billed",
+                bytes.len()
+            );
+            response.result = Some(v1::llm_response::Result::Error(Fault::new(ErrorKind::TooLarge, message).into()));
+            bytes = write(&response);
         }
-        let (dialect, bytes) = (raw.dialect, raw.bytes.clone());
-        response.result = Some(match self.bus.put_object(topology::BODIES, bytes).await {
-            Ok(object) => v1::llm_response::Result::Stored(v1::StoredBody {
-                dialect,
-                object: Some(v1::ObjectRef {
-                    bucket: object.bucket,
-                    name: object.name,
-                    size: object.size,
-                    digest: object.digest,
-                }),
-            }),
-            Err(error) => {
-                let message = format!("the answer is too large for one message and could not be stored: {error}");
-                v1::llm_response::Result::Error(Fault::new(ErrorKind::TooLarge, message).into())
-            }
-        });
-        response
+        let error = match &response.result {
+            Some(v1::llm_response::Result::Error(error)) => error.kind().known(),
+            _ => None,
+        };
+        let mut head = Headers::new()
+            .with(headers::CONTENT_TYPE, if self.json { headers::JSON } else { headers::PROTOBUF })
+            .with(headers::TYPE, "final")
+            .with(headers::BODY_DIGEST, &self.body_digest);
+        if let Some(kind) = error {
+            head.set(headers::ERROR, kind.as_str());
+        }
+        (head, bytes.into(), error)
     }
 
-    async fn store(&self, head: Headers, bytes: Bytes) {
+    /// Stores the final answer. Where another one is stored already, that one comes back.
+    async fn store(&self, head: Headers, bytes: Bytes) -> Option<(Headers, Bytes)> {
         let subject = self.tenancy.response(&self.project, &self.request);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            // An unclear try may have been stored, and those who listen on the subject hear every try.
-            if tries > 1 && matches!(self.bus.last_by_subject(topology::RESULTS, &subject).await, Ok(Some(_))) {
-                return;
+        for _ in 0..STORE_TRIES {
+            // Look first: even a refused write is heard by those who listen on the subject.
+            if let Ok(Some(stored)) = self.bus.last_by_subject(topology::RESULTS, &subject).await {
+                // It may be ours, from a try whose receipt was lost: then it is the same.
+                let own = |head: Headers, name: &str| match stored.headers.get(name) {
+                    Some(value) => head.with(name, value),
+                    None => head,
+                };
+                let head = headers::ANSWER.into_iter().fold(Headers::new(), own);
+                return Some((head, stored.payload));
             }
             let fence = Fence::after_subject_seq(0);
             let stored = self.bus.store(&subject, head.clone(), fence, bytes.clone(), self.store_timeout).await;
             match stored {
-                // The first answer is the answer.
-                Ok(_) | Err(StoreError::WrongLastSequence { .. }) => return,
-                Err(error) if tries >= 5 => {
-                    tracing::error!(request = self.request.as_str(), %error, "a final answer was not kept");
-                    return;
+                Ok(_) => return None,
+                // The next look finds it.
+                Err(StoreError::WrongLastSequence { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(request = self.request.as_str(), %error, "keeping an answer again");
+                    sleep(self.store_timeout / 10).await;
                 }
-                Err(error) => tracing::warn!(request = self.request.as_str(), %error, "keeping an answer again"),
             }
-            tokio::time::sleep(self.store_timeout / 10).await;
         }
+        tracing::error!(request = self.request.as_str(), "a final answer was not kept");
+        None
     }
 }

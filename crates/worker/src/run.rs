@@ -6,7 +6,7 @@ use bytes::Bytes;
 use farebox_bus::{Bus, ObjectRef};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{
     attempt::{self, Body, Ended, Job},
@@ -87,6 +87,9 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         job: envelope.job,
         body_digest: envelope.body_digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         store_timeout: shared.options.guard_timeout.get(),
+        until: Instant::now()
+            + envelope.deadline().remaining(shared.clock.now())
+            + shared.options.settle_deadline.get(),
         chunks: 0,
     }
 }
@@ -115,6 +118,14 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             created: now.millis() / 1000,
         };
         progress.tries += 1;
+        // Work may have waited longer than the lease: then the guard has ended it, and its next answer says so.
+        if !shared.held.is_valid() && timeout_at(deadline, shared.held.valid()).await.is_err() {
+            let fault = Fault::new(ErrorKind::DeadlineExceeded, "no guard answered before the request's deadline");
+            return Some((Ended::before_sending(reservation, fault), progress, deployment));
+        }
+        if handle.why() == Some(Stop::Closed) {
+            return None;
+        }
         let mut ended = attempt::make(&job, reservation, reply).await;
         progress.warnings.append(&mut ended.warnings);
         if handle.why() == Some(Stop::Closed) {
@@ -125,8 +136,10 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             return Some((ended, progress, deployment));
         };
         if !wait(pause, deadline, &handle).await {
-            if handle.why() == Some(Stop::Cancelled) {
-                ended.result = Err(attempt::cancelled());
+            match handle.why() {
+                Some(Stop::Cancelled) => ended.result = Err(attempt::cancelled()),
+                Some(Stop::Leaving) => ended.result = Err(attempt::left()),
+                _ => {}
             }
             return Some((ended, progress, deployment));
         }
@@ -188,6 +201,9 @@ fn next_step(
 
 /// `false`: the call was stopped, or its deadline comes first.
 async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
+    if handle.why().is_some() {
+        return false;
+    }
     if pause.is_zero() {
         return true;
     }

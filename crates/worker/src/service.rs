@@ -173,7 +173,8 @@ impl Service {
         }
     }
 
-    /// Takes no more work; running calls go on until they end or the drain's time is up, then they are cancelled.
+    /// Takes no more work; running calls go on until they end or the drain's time is up, then they are
+    /// given up, for others to make again.
     async fn finish(&self, mut work: Subscription, mut cancels: Subscription) {
         work.stop().await;
         while let Some(delivery) = work.next().await {
@@ -186,7 +187,7 @@ impl Service {
                 Some(delivery) = cancels.next() => self.cancel(&delivery).await,
             }
         }
-        self.shared.held.cancel_all();
+        self.shared.held.leave();
         let grace = Instant::now() + self.shared.options.guard_timeout.get();
         while self.shared.held.running() > 0 && Instant::now() < grace {
             sleep(std::time::Duration::from_millis(20)).await;
