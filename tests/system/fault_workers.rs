@@ -161,7 +161,8 @@ async fn a_worker_that_shuts_down_gives_its_calls_back_and_its_jobs_run_again() 
     let cluster = Cluster::builder().set("worker.drain_timeout", "1s").start().await.unwrap();
     slow(&cluster);
     let client = cluster.client.clone();
-    let live = tokio::spawn(async move { call(&client, ask("tokens", "slowly", DEADLINE), false, DEADLINE).await });
+    let mut live: JoinSet<Ended> = JoinSet::new();
+    live.spawn(async move { call(&client, ask("tokens", "slowly", DEADLINE), false, DEADLINE).await });
     let receipt = cluster.client.job(&ask("tokens", "a job", DEADLINE * 2)).await.unwrap();
     let job = RequestId::parse(&receipt.request_id).unwrap();
     in_flight(&cluster, 2).await;
@@ -169,7 +170,7 @@ async fn a_worker_that_shuts_down_gives_its_calls_back_and_its_jobs_run_again() 
     cluster.ready("worker.2").await;
     cluster.emulator.clear();
     cluster.sigterm("worker.1");
-    let told = live.await.unwrap();
+    let told = live.join_next().await.unwrap().unwrap();
     assert_eq!(told.result.unwrap_err().kind(), ErrorKind::Unavailable, "a retry makes sense");
     cluster.client.wait(&job, DEADLINE).await.unwrap();
     eventually(PATIENCE, "it was given back, ran again and was billed twice at most", || async {

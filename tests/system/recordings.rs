@@ -108,6 +108,7 @@ async fn run(stage: &Stage, root: &Path) -> Tally {
 }
 
 impl Tally {
+    #[expect(clippy::print_stderr, reason = "the count is what a run over a directory is for")]
     fn print(&self, root: &Path) {
         let count = |what: fn(&Played) -> bool| self.played.iter().filter(|played| what(played)).count();
         eprintln!("recordings: {} of {} played from {}", self.played.len(), self.seen, root.display());

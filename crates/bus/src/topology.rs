@@ -17,7 +17,7 @@ use crate::{
 
 /// The guard's decisions, in the order in which they were made.
 pub const LEDGER: &str = "FAREBOX_LEDGER";
-/// One fact per attempt, for accounting.
+/// One fact per attempt, for whoever comes late: alerts, a console. Rows are made from the ledger.
 pub const CALLS: &str = "FAREBOX_CALLS";
 /// Jobs that wait for capacity or are being worked on.
 pub const JOBS: &str = "FAREBOX_JOBS";
@@ -38,7 +38,7 @@ pub struct StorageOptions {
     pub replicas: u8,
     /// When the ledger is full, hard budgets refuse. The guard trims it behind its snapshots.
     pub ledger_max_bytes: ByteSize,
-    /// When it is full, the oldest facts go, read or not: room for a long stop of ClickHouse.
+    /// When it is full, the oldest facts go; rows are made from the ledger, not from them.
     pub calls_max_bytes: ByteSize,
     pub calls_max_age: Span,
     /// When it is full, new jobs are refused.
@@ -59,8 +59,8 @@ impl Default for StorageOptions {
     fn default() -> StorageOptions {
         StorageOptions {
             replicas: 1,
-            ledger_max_bytes: ByteSize(1024 * MIB),
-            calls_max_bytes: ByteSize(2048 * MIB),
+            ledger_max_bytes: ByteSize(2048 * MIB),
+            calls_max_bytes: ByteSize(256 * MIB),
             calls_max_age: Span::from_secs(24 * 3600),
             jobs_max_bytes: ByteSize(512 * MIB),
             jobs_max_messages: 100_000,

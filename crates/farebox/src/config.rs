@@ -1,6 +1,6 @@
 //! The whole config: the sum of what each part of farebox can be told.
 
-use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path, time::Duration};
 
 use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Sources};
 use farebox_identity::Durability;
@@ -44,7 +44,8 @@ pub(crate) struct Nats {
     pub(crate) url: String,
     /// Of a server elsewhere: a `.creds` text, a token or `user:password`, as `file:/path` or `os.environ/NAME`.
     pub(crate) credentials: Option<Secret>,
-    /// Of a server elsewhere: whether it has farebox's accounts (one per project). Without them there is one tenant.
+    /// Of a server elsewhere: whether it has farebox's accounts (one per project). Without them there is one tenant. The
+    /// embedded server always has them.
     pub(crate) accounts: bool,
     /// Where the embedded server listens; port 0: any free one.
     pub(crate) listen: SocketAddr,
@@ -61,7 +62,7 @@ impl Default for Nats {
         Nats {
             url: EMBEDDED.to_owned(),
             credentials: None,
-            accounts: true,
+            accounts: false,
             listen: SocketAddr::from(([127, 0, 0, 1], 4222)),
             durability: Durability::default(),
             max_payload: ByteSize(8 * 1024 * 1024),
@@ -156,6 +157,20 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
             config.worker.heartbeat_interval, config.guard.lease
         );
         faults.push(ConfigFault::new("worker.heartbeat_interval", message));
+    }
+    for (path, span) in [
+        ("guard.lease", config.guard.lease),
+        ("guard.expiry_interval", config.guard.expiry_interval),
+        ("guard.store_timeout", config.guard.store_timeout),
+        ("worker.heartbeat_interval", config.worker.heartbeat_interval),
+        ("worker.guard_timeout", config.worker.guard_timeout),
+        ("intake.guard_timeout", config.intake.guard_timeout),
+        ("intake.job_ack_wait", config.intake.job_ack_wait),
+        ("intake.result_wait", config.intake.result_wait),
+    ] {
+        if span.get() < Duration::from_millis(10) {
+            faults.push(ConfigFault::new(path, format!("{span} is too short: at least 10ms")));
+        }
     }
     if config.process.threads == 0 {
         faults.push(ConfigFault::new("process.threads", "at least one thread is needed".to_owned()));

@@ -95,7 +95,7 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
     let login = login(nats, keyring.as_ref(), identity_of(role))?;
     let options = farebox_bus::Options { url, name: format!("farebox {}", role.name()), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;
-    let tenancy = if embedded || nats.accounts { Tenancy::Projects } else { Tenancy::Single };
+    let tenancy = tenancy(nats);
     topology::ensure_topology(&bus, tenancy, &nats.storage).await?;
     let clickhouse_url = match (&running, loaded.value.clickhouse.url.as_str()) {
         (Some(running), EMBEDDED) => running.clickhouse.clone(),
@@ -111,6 +111,17 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
         started.stop().await;
     });
     finish(&tasks, &loaded.value).await
+}
+
+/// Whether the server knows projects. Said once at the start: on a server of the other kind nobody is heard.
+pub(crate) fn tenancy(nats: &Nats) -> Tenancy {
+    if nats.url == EMBEDDED || nats.accounts {
+        tracing::info!("one account per project: callers are told apart by the NATS server");
+        Tenancy::Projects
+    } else {
+        tracing::info!("one tenant: this NATS server has no accounts of farebox (nats.accounts)");
+        Tenancy::Single
+    }
 }
 
 /// How a role shows who it is: with farebox's own keys, or as the config says.

@@ -16,10 +16,7 @@ use farebox_config::Loaded;
 use farebox_emulator::Emulator;
 use farebox_identity::{Accounts, Keyring, ServerConf};
 use farebox_parts::{ClickHouse, ClickHouseOptions, Fetch, Launcher, NatsOptions, NatsServer, Progress};
-use farebox_proto::{
-    subjects::{self, Tenancy},
-    v1,
-};
+use farebox_proto::{subjects, v1};
 use farebox_providers::{Model, Target};
 use farebox_runtime::{Drain, Tasks, write_ready_file};
 use farebox_types::{Clock, SystemClock};
@@ -30,7 +27,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     config::{Config, EMBEDDED},
     output::say,
-    process::{Place, finish, lock, login},
+    process::{Place, finish, lock, login, tenancy},
     roles::{self, Parts, Role, Running},
 };
 
@@ -260,7 +257,7 @@ async fn start_roles(
     let options =
         farebox_bus::Options { url: addresses.nats.clone(), name: "farebox up".to_owned(), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;
-    let tenancy = if embedded || nats.accounts { Tenancy::Projects } else { Tenancy::Single };
+    let tenancy = tenancy(nats);
     topology::ensure_topology(&bus, tenancy, &nats.storage).await?;
     let parts = Parts {
         config: loaded,
