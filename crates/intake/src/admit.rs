@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, CallError, Headers, ObjectRef, Reach, Refusal, topology};
 use farebox_proto::{subjects, v1};
+use farebox_runtime::Tasks;
 use farebox_types::{CallId, Clock, ErrorKind, Fault, ReservationId, Timestamp};
 use prost::Message;
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,7 @@ use crate::{options::Options, request::Request, route::Router};
 pub(crate) struct Admitter {
     pub(crate) bus: Bus,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
     pub(crate) options: Options,
     pub(crate) router: Router,
 }
@@ -58,7 +60,11 @@ impl Admitter {
             Ok(v1::reserve_reply::Result::Granted(_)) => {}
             Ok(v1::reserve_reply::Result::Existing(existing)) => return Admission::Existing(existing),
             Ok(v1::reserve_reply::Result::Refused(error)) => return Admission::Refused(error.into()),
-            Err(fault) => return Admission::Refused(fault),
+            Err(fault) => {
+                // Unheard is not undone: the guard may store the reservation yet.
+                self.release_later(reservation);
+                return Admission::Refused(fault);
+            }
         }
         let work = match self.work(request, road, plan, reservation, call, deadline).await {
             Ok(work) => work,
@@ -136,17 +142,16 @@ impl Admitter {
 
     /// Gives back a reservation that nobody took.
     async fn release(&self, reservation: ReservationId) {
-        let ask = v1::ReleaseRequest { shard: subjects::SHARD, reservation_id: reservation.to_string() };
-        let subject = subjects::release(subjects::SHARD);
-        for _ in 0..3 {
-            let answer: Result<v1::ReleaseReply, CallError> =
-                self.bus.call(&subject, &ask, self.options.guard_timeout.get()).await;
-            match answer {
-                Ok(_) => return,
-                Err(error) => tracing::debug!(%reservation, %error, "releasing a reservation again"),
-            }
-        }
-        tracing::warn!(%reservation, "a reservation that nobody took was not released: its lease will run out");
+        release(&self.bus, &self.options, reservation, self.options.guard_timeout.get() * 3).await;
+    }
+
+    /// Gives back a reservation that the guard may hold without having said so. It travels behind the question on the
+    /// same connection, so a guard that wakes up reads the two in this order.
+    fn release_later(&self, reservation: ReservationId) {
+        let (bus, options) = (self.bus.clone(), self.options.clone());
+        self.tasks.spawn("release", async move {
+            release(&bus, &options, reservation, options.release_deadline.get()).await;
+        });
     }
 
     async fn work(
@@ -200,6 +205,29 @@ impl Admitter {
         })?;
         Ok(v1::ObjectRef { bucket: object.bucket, name: object.name, size: object.size, digest: object.digest })
     }
+}
+
+/// Asks the guard to release until it answers. What it does not know, or what a worker holds, needs no release.
+async fn release(bus: &Bus, options: &Options, reservation: ReservationId, within: Duration) {
+    let ask = v1::ReleaseRequest { shard: subjects::SHARD, reservation_id: reservation.to_string() };
+    let subject = subjects::release(subjects::SHARD);
+    let until = Instant::now() + within;
+    while Instant::now() < until {
+        let answer: Result<v1::ReleaseReply, CallError> = bus.call(&subject, &ask, options.guard_timeout.get()).await;
+        match answer {
+            Ok(reply) if is_final(&reply) => return,
+            Ok(_) => tracing::debug!(%reservation, "the guard could not release yet"),
+            Err(error) => tracing::debug!(%reservation, %error, "releasing a reservation again"),
+        }
+        sleep(options.offer_pause.get()).await;
+    }
+    tracing::warn!(%reservation, "a reservation that nobody took was not released: its lease will run out");
+}
+
+/// Whether asking again would change nothing.
+fn is_final(reply: &v1::ReleaseReply) -> bool {
+    let passing = |error: &v1::Error| Fault::from(error.clone()).kind == ErrorKind::Unavailable;
+    reply.released || !reply.error.as_ref().is_some_and(passing)
 }
 
 fn reserve_request(

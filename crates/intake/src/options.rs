@@ -26,6 +26,9 @@ pub struct Options {
     pub guard_timeout: Span,
     /// How long the guard is asked in all before the request is refused.
     pub guard_deadline: Span,
+    /// How long a reservation is given back that the guard did not confirm. Not below the guard's lease: what is not
+    /// given back in time counts as spent.
+    pub release_deadline: Span,
     /// How long after an offer a worker's refusal is still heard. Who takes the work answers nothing.
     pub offer_wait: Span,
     /// How long a worker is looked for before the request is refused.
@@ -66,6 +69,7 @@ impl Default for Options {
             max_deadline: Span::from_secs(24 * 60 * 60),
             guard_timeout: Span::from_secs(2),
             guard_deadline: Span::from_secs(10),
+            release_deadline: Span::from_secs(10),
             offer_wait: Span::from_millis(300),
             worker_deadline: Span::from_secs(3),
             offer_pause: Span::from_millis(50),

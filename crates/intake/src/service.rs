@@ -57,7 +57,13 @@ type Handler = fn(Arc<Shared>, Delivery) -> Handling;
 impl Service {
     pub fn create(options: Options, deps: Deps) -> Service {
         let router = Router::new(deps.catalog, deps.prices, options.clone());
-        let admitter = Admitter { bus: deps.bus.clone(), clock: deps.clock.clone(), options: options.clone(), router };
+        let admitter = Admitter {
+            bus: deps.bus.clone(),
+            clock: deps.clock.clone(),
+            tasks: deps.tasks.clone(),
+            options: options.clone(),
+            router,
+        };
         let results =
             Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
         let in_flight = Arc::new(InFlight { count: AtomicUsize::new(0), max: options.max_in_flight });
