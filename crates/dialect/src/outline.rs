@@ -1,12 +1,13 @@
 //! What routing must know of a body, without reading it as a call.
 
-use std::{fmt, ops::Range};
+use std::{borrow::Cow, fmt, ops::Range};
 
 use farebox_types::Fault;
 use serde::{
     Deserializer,
     de::{self, DeserializeSeed, IgnoredAny},
 };
+use serde_json::Value;
 
 use crate::{
     dialect::DialectName,
@@ -31,6 +32,11 @@ pub struct Outline {
     pub remote_media: Option<String>,
     /// How many images, documents and recordings the messages carry.
     pub inline_media: usize,
+    /// How many of them are documents.
+    pub inline_documents: usize,
+    /// The first field whose cost nothing in the body bounds: a file that the provider keeps, a tool that it runs.
+    pub unbounded: Option<String>,
+    pub service_tier: Option<String>,
     /// Where the value of the top-level member `farebox` stands in the body; it is an object.
     pub farebox: Option<Range<usize>>,
 }
@@ -72,7 +78,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         }
         None => None,
     };
-    let mut scan = Scan { messages: 0, remote: None, media: 0 };
+    let mut scan = Scan::default();
     let raw = top
         .take("messages")
         .ok_or_else(|| BadRequest::field("messages", "is missing: it must be an array with at least one message"))?;
@@ -83,6 +89,11 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     if scan.messages == 0 {
         return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
     }
+    let tools = top.take("tools").filter(|raw| raw.get() != "[]");
+    let searches = top.take("web_search_options").is_some_and(|raw| raw.get() != "null");
+    let unbounded = (searches.then(|| "web_search_options".to_owned()))
+        .or_else(|| tools.and_then(|raw| provider_tool(dialect, raw.get())))
+        .or(scan.stored);
     Ok(Outline {
         model: top.optional::<String>("model", root, "a string")?.filter(|m| !m.is_empty()),
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
@@ -90,9 +101,12 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         max_output_tokens,
         n: top.optional("n", root, "a whole number")?,
         messages: scan.messages,
-        has_tools: ["tools", "functions"].into_iter().any(|name| top.take(name).is_some_and(|raw| raw.get() != "[]")),
+        has_tools: tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]"),
         remote_media: scan.remote,
         inline_media: scan.media,
+        inline_documents: scan.documents,
+        unbounded,
+        service_tier: top.optional::<String>("service_tier", root, "a string")?,
         farebox,
     })
 }
@@ -116,10 +130,28 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
     })
 }
 
+/// The first tool that the provider would run itself, at a price of its own. What is no list of tools is left to the
+/// provider to refuse.
+fn provider_tool(dialect: DialectName, tools: &str) -> Option<String> {
+    let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
+    let callers_own = |kind: &str| match dialect {
+        DialectName::OpenAiChat => matches!(kind, "function" | "custom"),
+        DialectName::AnthropicMessages => kind == "custom",
+    };
+    let index = tools.iter().position(|tool| match tool.get("type") {
+        None | Some(Value::Null) => false,
+        Some(kind) => !kind.as_str().is_some_and(callers_own),
+    })?;
+    Some(Path::Root.member("tools").item(index).member("type").to_string())
+}
+
+#[derive(Default)]
 struct Scan {
     messages: usize,
     remote: Option<String>,
+    stored: Option<String>,
     media: usize,
+    documents: usize,
 }
 
 struct Messages<'s>(&'s mut Scan);
@@ -168,9 +200,12 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
         f.write_str("a message object")
     }
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if key == "content" {
                 map.next_value_seed(Content { scan: self.scan, at: self.at.member("content"), is_address: false })?;
+            } else if key == "audio" {
+                // An earlier answer's recording, by its id.
+                self.scan.media += usize::from(map.next_value::<Option<IgnoredAny>>()?.is_some());
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -231,13 +266,23 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
         Ok(())
     }
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if matches!(&*key, "input" | "arguments" | "text" | "data" | "citations") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             if matches!(&*key, "image_url" | "file" | "input_audio" | "source") {
                 self.scan.media += 1;
+            }
+            if key == "file" {
+                self.scan.documents += 1;
+            }
+            if key == "file_id" {
+                let given = map.next_value::<Option<IgnoredAny>>()?.is_some();
+                if given && self.scan.stored.is_none() {
+                    self.scan.stored = Some(self.at.member(&key).to_string());
+                }
+                continue;
             }
             let is_address = matches!(&*key, "url" | "image_url" | "file_url" | "video_url" | "file_data");
             map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address })?;

@@ -64,6 +64,9 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         has_tools: !conversation.tools.is_empty(),
         remote_media: remote_media(conversation),
         inline_media: conversation.messages.iter().map(|m| inline_media(&m.parts)).sum(),
+        inline_documents: conversation.messages.iter().map(|m| documents(&m.parts)).sum(),
+        unbounded: None,
+        service_tier: None,
         farebox: None,
     }
 }
@@ -72,6 +75,15 @@ fn inline_media(parts: &[v1::Part]) -> usize {
     let count = |given: &v1::Part| match &given.kind {
         Some(part::Kind::Image(_) | part::Kind::Document(_) | part::Kind::Audio(_)) => 1,
         Some(part::Kind::ToolResult(result)) => inline_media(&result.parts),
+        _ => 0,
+    };
+    parts.iter().map(count).sum()
+}
+
+fn documents(parts: &[v1::Part]) -> usize {
+    let count = |given: &v1::Part| match &given.kind {
+        Some(part::Kind::Document(_)) => 1,
+        Some(part::Kind::ToolResult(result)) => documents(&result.parts),
         _ => 0,
     };
     parts.iter().map(count).sum()

@@ -9,7 +9,11 @@ use farebox_types::{CallId, Clock, ErrorKind, Fault, ReservationId, Timestamp};
 use prost::Message;
 use tokio::time::{Instant, sleep};
 
-use crate::{options::Options, request::Request, route::Router};
+use crate::{
+    options::Options,
+    request::Request,
+    route::{Plan, Router},
+};
 
 /// Admits requests.
 pub(crate) struct Admitter {
@@ -55,7 +59,7 @@ impl Admitter {
             Err(fault) => return Admission::Refused(fault),
         };
         let (reservation, call) = (ReservationId::generate(), CallId::generate());
-        let ask = reserve_request(request, road, &plan, reservation, call, deadline);
+        let ask = reserve_request(request, road, &plan.deployments, reservation, call, deadline);
         match self.reserve(&ask, deadline).await {
             Ok(v1::reserve_reply::Result::Granted(_)) => {}
             Ok(v1::reserve_reply::Result::Existing(existing)) => return Admission::Existing(existing),
@@ -158,7 +162,7 @@ impl Admitter {
         &self,
         request: &Request,
         road: &Road<'_>,
-        plan: Vec<v1::Deployment>,
+        plan: Plan,
         reservation: ReservationId,
         call: CallId,
         deadline: Timestamp,
@@ -166,7 +170,9 @@ impl Admitter {
         /// Room for everything but the body.
         const ENVELOPE: usize = 64 * 1024;
         let mut warnings = request.warnings.clone();
-        let stream = request.stream && !road.job && !road.reply_to.is_empty();
+        warnings.extend(plan.warnings);
+        let plan = plan.deployments;
+        let stream = streams(request, road);
         if request.stream && !stream {
             warnings.push("the answer was not streamed: there is no reply subject for its pieces".to_owned());
         }
@@ -230,6 +236,11 @@ fn is_final(reply: &v1::ReleaseReply) -> bool {
     reply.released || !reply.error.as_ref().is_some_and(passing)
 }
 
+/// Whether the answer comes in pieces: only where somebody listens.
+fn streams(request: &Request, road: &Road<'_>) -> bool {
+    request.stream && !road.job && !road.reply_to.is_empty()
+}
+
 fn reserve_request(
     request: &Request,
     road: &Road<'_>,
@@ -248,7 +259,7 @@ fn reserve_request(
         body_digest: if request.id_chosen { request.digest.to_vec().into() } else { bytes::Bytes::new() },
         reply_to: road.reply_to.to_owned(),
         json: request.json,
-        stream: request.stream,
+        stream: streams(request, road),
         keep_result: road.keep,
         job: road.job,
         received_unix_ms: road.received.millis(),

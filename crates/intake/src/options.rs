@@ -35,12 +35,17 @@ pub struct Options {
     pub worker_deadline: Span,
     /// Pause between two offers of the same work.
     pub offer_pause: Span,
-    /// Output limit that is assumed for a model whose own is not known, where the caller gives none.
+    /// Output limit that is set for a model whose own is not known, where the caller gives none.
     pub assumed_max_output_tokens: u64,
     /// Input tokens that a provider may add for tools.
     pub tool_overhead_tokens: u64,
-    /// The most input tokens that one image, document or recording in the body may cost beyond its bytes.
+    /// The most input tokens that one image or recording in the body may cost beyond its bytes.
     pub media_tokens_max: u64,
+    /// The most input tokens that one document in the body may cost beyond its bytes: providers read its pages as text
+    /// and as images, and it is compressed.
+    pub document_tokens_max: u64,
+    /// The most answers (`n`) that one request may ask for.
+    pub choices_max: u64,
     /// Jobs that one intake runs at the same time.
     pub jobs_in_flight: u32,
     /// How long a job may go without a sign of life from its intake before another one takes it.
@@ -76,6 +81,8 @@ impl Default for Options {
             assumed_max_output_tokens: 16_384,
             tool_overhead_tokens: 1_024,
             media_tokens_max: 8_192,
+            document_tokens_max: 524_288,
+            choices_max: 128,
             jobs_in_flight: 64,
             job_ack_wait: Span::from_secs(30),
             job_runs_max: 5,

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::options::Options;
 
+/// Service tiers with the standard prices, the only ones that are known.
+const STANDARD_TIERS: [&str; 4] = ["auto", "default", "standard", "standard_only"];
+
 /// What a request asks to be served by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -165,7 +168,11 @@ impl Request {
             Some(v1::llm_request::Body::Raw(raw)) => {
                 let name = match raw.dialect() {
                     v1::Dialect::OpenaiChat => DialectName::OpenAiChat,
-                    v1::Dialect::AnthropicMessages => DialectName::AnthropicMessages,
+                    v1::Dialect::AnthropicMessages => {
+                        let text = "requests in the dialect anthropic-messages are not served: send `conversation`, \
+                                    or a raw body in openai-chat";
+                        return Err(Fault::new(ErrorKind::Unsupported, text));
+                    }
                     v1::Dialect::Unspecified => {
                         return Err(Fault::new(
                             ErrorKind::BadRequest,
@@ -239,13 +246,40 @@ impl Request {
             let message = format!("{} tags are too many: at most {}", labels.tags.len(), options.tags_max);
             return Err(Fault::new(ErrorKind::BadRequest, message));
         }
-        if let Some(field) = &self.outline.remote_media {
-            let message = format!(
-                "`{field}` makes the provider fetch something whose cost has no bound: send the content itself, in base64"
-            );
-            return Err(Fault::new(ErrorKind::Unsupported, message));
-        }
-        Ok(())
+        priceable(&self.outline, options)
+    }
+}
+
+/// Whether the body alone says how much the call can cost at most, at the prices that are known.
+fn priceable(outline: &Outline, options: &Options) -> Result<(), Fault> {
+    let unsupported = |message: String| Err(Fault::new(ErrorKind::Unsupported, message));
+    let bad = |message: String| Err(Fault::new(ErrorKind::BadRequest, message));
+    if let Some(field) = &outline.remote_media {
+        return unsupported(format!(
+            "`{field}` makes the provider fetch something whose cost has no bound: send the content itself, in base64"
+        ));
+    }
+    if let Some(field) = &outline.unbounded {
+        return unsupported(format!(
+            "`{field}` has a cost that nothing in the request bounds: send files in base64, and run tools (searches \
+             included) yourself, as functions"
+        ));
+    }
+    if let Some(tier) = outline.service_tier.as_deref().filter(|tier| !STANDARD_TIERS.contains(tier)) {
+        return unsupported(format!(
+            "service_tier `{tier}` has other prices than those the call is reserved with: leave it out"
+        ));
+    }
+    if outline.max_output_tokens == Some(0) {
+        return bad("an output limit of 0 leaves no room for an answer: give at least 1, or leave it out".to_owned());
+    }
+    match outline.n {
+        Some(0) => bad("`n` is 0: ask for at least one answer, or leave it out".to_owned()),
+        Some(n) if n > options.choices_max => bad(format!(
+            "`n` is {n}, at most {} answers fit into one request: send several requests",
+            options.choices_max
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use farebox_dialect::DialectName;
 use farebox_pricing::{PriceBook, Priced, bound};
 use farebox_proto::v1;
 use farebox_providers::{Ask, Catalog, Deployment};
@@ -23,14 +24,29 @@ pub(crate) struct Router {
     turn: AtomicU64,
 }
 
+/// Where a request may be served.
+pub(crate) struct Plan {
+    /// Never empty.
+    pub(crate) deployments: Vec<v1::Deployment>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The most output tokens of one answer.
+#[derive(Debug, PartialEq, Eq)]
+struct OutputLimit {
+    tokens: u64,
+    /// What the request is to say where its caller said nothing; 0: nothing.
+    sent: u64,
+}
+
 impl Router {
     pub(crate) fn new(catalog: Arc<Catalog>, prices: Arc<PriceBook>, options: Options) -> Router {
         Router { catalog, prices, options, turn: AtomicU64::new(0) }
     }
 
     /// The plan of a request: deployments in the order in which they are tried. A deployment without a price is no
-    /// place to spend money.
-    pub(crate) fn plan(&self, request: &Request, now: Timestamp) -> Result<Vec<v1::Deployment>, Fault> {
+    /// place to spend money: it is left out.
+    pub(crate) fn plan(&self, request: &Request, now: Timestamp) -> Result<Plan, Fault> {
         let ask = match &request.target {
             Target::Model(model) => Ask::Model(model),
             Target::TaskType(task) => Ask::Task(task),
@@ -41,7 +57,21 @@ impl Router {
             .catalog
             .route(ask, &request.fallback_models, &mut |total| self.draw(total))
             .map_err(|error| Fault::new(error.kind(), error.to_string()))?;
-        routed.into_iter().map(|deployment| self.priced(deployment, request, now)).collect()
+        let mut plan = Plan { deployments: Vec::with_capacity(routed.len()), warnings: Vec::new() };
+        let mut unpriced = None;
+        for deployment in routed {
+            match self.priced(deployment, request, now) {
+                Ok(deployment) => plan.deployments.push(deployment),
+                Err(fault) => {
+                    plan.warnings.push(format!("a deployment was left out: {}", fault.message));
+                    unpriced = unpriced.or(Some(fault));
+                }
+            }
+        }
+        match unpriced {
+            Some(fault) if plan.deployments.is_empty() => Err(fault),
+            _ => Ok(plan),
+        }
     }
 
     /// A number below `total`. Multiples of the golden ratio fall evenly, whatever the weights are.
@@ -59,9 +89,8 @@ impl Router {
             );
             return Err(Fault::new(ErrorKind::Unsupported, message));
         };
-        let given = request.outline.max_output_tokens;
-        let default_max_tokens = deployment.default_max_tokens.filter(|_| given.is_none()).unwrap_or_default();
-        let bound = self.bound(&priced, request, given.or(deployment.default_max_tokens));
+        let limit = self.output_limit(&deployment, &priced, request);
+        let bound = self.bound(&priced, request, limit.tokens);
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
         Ok(v1::Deployment {
@@ -69,7 +98,7 @@ impl Router {
             model: deployment.model,
             rates: Some(priced.rates.into()),
             bound: Some(bound.into()),
-            default_max_tokens,
+            default_max_tokens: limit.sent,
             default_temperature: deployment.default_temperature,
             timeouts: Some(v1::Timeouts {
                 connect_ms: millis(timeout.connect),
@@ -83,18 +112,38 @@ impl Router {
         })
     }
 
+    /// How long an answer can be. What neither the caller nor the model itself limits is limited by the request that
+    /// is sent; so is every call in a dialect that must name a limit, as its encoder would choose another one.
+    fn output_limit(&self, deployment: &Deployment, priced: &Priced, request: &Request) -> OutputLimit {
+        if let Some(tokens) = request.outline.max_output_tokens {
+            return OutputLimit { tokens, sent: 0 };
+        }
+        if let Some(tokens) = deployment.default_max_tokens {
+            return OutputLimit { tokens, sent: tokens };
+        }
+        let assumed = self.options.assumed_max_output_tokens;
+        match priced.max_output.or(priced.context_window.filter(|window| *window <= assumed)) {
+            Some(tokens) if deployment.dialect == DialectName::OpenAiChat => OutputLimit { tokens, sent: 0 },
+            known => {
+                let tokens = known.unwrap_or(assumed);
+                OutputLimit { tokens, sent: tokens }
+            }
+        }
+    }
+
     /// The most that one attempt can cost. A token is at least one byte of the body; what a provider adds to messages
     /// and tools is smaller than what JSON adds, apart from the tools' own preamble.
-    fn bound(&self, priced: &Priced, request: &Request, max_output: Option<u64>) -> farebox_types::Money {
+    fn bound(&self, priced: &Priced, request: &Request, output: u64) -> farebox_types::Money {
         let outline = &request.outline;
         let bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
         let per_message = 16 * u64::try_from(outline.messages).unwrap_or(u64::MAX);
         let tools = if outline.has_tools { self.options.tool_overhead_tokens } else { 0 };
-        let media =
-            u64::try_from(outline.inline_media).unwrap_or(u64::MAX).saturating_mul(self.options.media_tokens_max);
+        let count = |things: usize| u64::try_from(things).unwrap_or(u64::MAX);
+        let documents = count(outline.inline_documents).saturating_mul(self.options.document_tokens_max);
+        let pictures = count(outline.inline_media.saturating_sub(outline.inline_documents));
+        let media = pictures.saturating_mul(self.options.media_tokens_max).saturating_add(documents);
         let input = bytes.saturating_add(per_message).saturating_add(tools).saturating_add(media);
         let input = priced.context_window.map_or(input, |window| input.min(window));
-        let output = max_output.or(priced.max_output).unwrap_or(self.options.assumed_max_output_tokens);
         bound(&priced.rates, input, output.saturating_mul(outline.n.unwrap_or(1).max(1)))
     }
 }

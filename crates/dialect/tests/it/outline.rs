@@ -17,7 +17,7 @@ fn fault(body: &str) -> String {
 fn reads_what_routing_needs() {
     let body = " {\"model\":\"old\",\"messages\":[{\"role\":\"system\",\"content\":\"a\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"see https://x.invalid/a.png\"}]}],\
                 \"max_tokens\":500,\"max_completion_tokens\":300,\"n\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},\
-                \"tools\":[{}],\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
+                \"tools\":[{}],\"service_tier\":\"flex\",\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
     let outline = read(body);
     let span = outline.farebox.clone().unwrap();
     assert_eq!(&body[span], "{ \"task\" : \"code\" }");
@@ -31,6 +31,9 @@ fn reads_what_routing_needs() {
         has_tools: true,
         remote_media: None,
         inline_media: 0,
+        inline_documents: 0,
+        unbounded: None,
+        service_tier: Some("flex".into()),
         farebox: outline.farebox.clone(),
     };
     assert_eq!(outline, expected);
@@ -125,4 +128,33 @@ fn media_are_counted() {
          {\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"wav\"}},{\"type\":\"text\",\"text\":\"image_url\"}]}]}",
     );
     assert_eq!((outline.inline_media, outline.remote_media), (2, None));
+}
+
+#[test]
+fn documents_and_earlier_recordings_are_counted() {
+    let outline = read(
+        r#"{"messages":[{"role":"assistant","content":null,"audio":{"id":"audio-1"}},{"role":"assistant","audio":null},
+            {"content":[{"type":"file","file":{"file_data":"data:application/pdf;base64,AAAA"}}]}]}"#,
+    );
+    assert_eq!((outline.inline_media, outline.inline_documents, outline.unbounded), (2, 1, None));
+}
+
+#[test]
+fn what_has_no_bound_is_named() {
+    for (member, field) in [
+        (
+            r#""messages":[{"content":[{"type":"file","file":{"file_id":"file-1"}}]}]"#,
+            "messages[0].content[0].file.file_id",
+        ),
+        (r#""messages":[{}],"web_search_options":{}"#, "web_search_options"),
+        (
+            r#""messages":[{}],"tools":[{"type":"function","function":{}},{"type":"web_search","size":1}]"#,
+            "tools[1].type",
+        ),
+        (r#""messages":[{}],"tools":[7,{"type":"function","type":"web_search"}]"#, "tools[1].type"),
+    ] {
+        assert_eq!(read(&format!("{{{member}}}")).unbounded.as_deref(), Some(field), "{member}");
+    }
+    let harmless = r#"{"messages":[{"content":[{"file":{"file_id":null}}]}],"web_search_options":null,"tools":[{"type":"custom"},{"function":{}}]}"#;
+    assert_eq!(read(harmless).unbounded, None);
 }
