@@ -5,7 +5,9 @@ use std::time::Duration;
 use farebox_bus::{Bus, Fence, Headers, StoreError, topology};
 use farebox_proto::{headers, json, subjects::Tenancy, v1};
 use farebox_types::{CallId, ErrorKind, Fault, RequestId};
+use futures::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
+use tokio::time::{Instant, timeout_at};
 
 use crate::handler::Orphan;
 
@@ -14,7 +16,10 @@ pub(crate) struct Announcer {
     pub(crate) bus: Bus,
     pub(crate) tenancy: Tenancy,
     pub(crate) json_events: bool,
-    pub(crate) store_timeout: Duration,
+    /// How long all lost answers of one batch together may take to be kept.
+    pub(crate) keep_timeout: Duration,
+    /// How many of them are written at a time.
+    pub(crate) keep_inflight: usize,
 }
 
 impl Announcer {
@@ -38,8 +43,21 @@ impl Announcer {
         }
     }
 
-    /// Answers the caller of a call that was lost.
-    pub(crate) async fn orphan(&self, orphan: &Orphan) {
+    /// Answers the callers of calls that were lost. Those whose answers cannot be kept in time are told all the same:
+    /// the guard has others to serve.
+    pub(crate) async fn orphans(&self, orphans: &[Orphan]) {
+        let mut waiting: FuturesUnordered<_> = FuturesUnordered::new();
+        let until = Instant::now() + self.keep_timeout;
+        for orphan in orphans {
+            if waiting.len() >= self.keep_inflight.max(1) {
+                waiting.next().await;
+            }
+            waiting.push(self.orphan(orphan, until));
+        }
+        while waiting.next().await.is_some() {}
+    }
+
+    async fn orphan(&self, orphan: &Orphan, until: Instant) {
         let response = lost_answer(orphan);
         let request = &orphan.request;
         let (content_type, bytes) = if request.json {
@@ -54,7 +72,10 @@ impl Announcer {
             .with(headers::BODY_DIGEST, &hex(&request.body_digest));
         // A job is run again by its runner, who hears of this on its own inbox; only other answers are final.
         if request.keep_result && !request.job {
-            self.keep(request, headers.clone(), bytes.clone()).await;
+            let kept = timeout_at(until, self.keep(request, headers.clone(), bytes.clone())).await;
+            if kept.is_err() {
+                tracing::warn!(request = request.request_id, "a lost answer was not kept in time");
+            }
         }
         if !request.reply_to.is_empty()
             && let Err(error) = self.bus.publish(&request.reply_to, headers, bytes.into()).await
@@ -76,7 +97,7 @@ impl Announcer {
             return;
         }
         let stored =
-            self.bus.store(&subject, headers, Fence::after_subject_seq(0), bytes.into(), self.store_timeout).await;
+            self.bus.store(&subject, headers, Fence::after_subject_seq(0), bytes.into(), self.keep_timeout).await;
         match stored {
             // Somebody stored an answer before: the first one is the answer.
             Ok(_) | Err(StoreError::WrongLastSequence { .. }) => {}

@@ -169,6 +169,22 @@ impl State {
         orphans
     }
 
+    /// Takes over a stored batch. Returns what the callers of the calls are owed that it recorded as lost.
+    pub(crate) fn reapply(&mut self, entries: &[v1::LedgerEntry]) -> Vec<Orphan> {
+        let mut orphans = Vec::new();
+        for entry in entries {
+            if let Some(Entry::Ended(v1::Ended { reservation_id, fact: Some(fact) })) = &entry.entry
+                && fact.outcome() == v1::Outcome::Lost
+                && let Ok(id) = reservation_id.parse()
+                && let Some(request) = self.ledger.request(&id)
+            {
+                orphans.push(Orphan { request: request.clone(), fact: fact.clone() });
+            }
+            self.ledger.apply(entry);
+        }
+        orphans
+    }
+
     fn record_end(&mut self, id: &str, entry: Option<v1::LedgerEntry>, batch: &mut Batch) {
         let Some(entry) = entry else { return };
         if let Ok(id) = id.parse() {

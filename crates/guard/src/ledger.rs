@@ -227,6 +227,11 @@ impl Ledger {
         self.open.contains_key(id)
     }
 
+    /// What asked for an open reservation.
+    pub(crate) fn request(&self, id: &ReservationId) -> Option<&v1::ReserveRequest> {
+        Some(&self.open.get(id)?.request)
+    }
+
     pub(crate) fn open_ids(&self) -> impl Iterator<Item = ReservationId> {
         self.open.keys().copied()
     }

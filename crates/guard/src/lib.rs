@@ -4,7 +4,8 @@
 //! Every batch of decisions is one message of the ledger stream (`farebox.v1.ledger.<shard>`), written behind a fence
 //! and stored before anyone is answered; a restart replays it.
 //!
-//! Guarantees: settled and reserved money of a window never exceed its limit; the first end of an attempt is its end;
+//! Guarantees: settled and reserved money of a window exceed its limit only where a provider billed a call above its
+//! bound; the first end of an attempt is its end;
 //! when a worker has been silent for a lease, its calls end as `lost` at their reserved bound, the fact is published
 //! and the callers are told, in this order. Two guards never decide at the same time: a lease says who tries, the
 //! fence says who may write.

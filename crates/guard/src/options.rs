@@ -23,6 +23,11 @@ pub struct Options {
     pub store_timeout: Span,
     /// How long a batch is tried in all before the guard gives up leading.
     pub store_deadline: Span,
+    /// How long the guard takes at most to keep the answers to lost calls before it goes on; their callers are told all
+    /// the same.
+    pub keep_timeout: Span,
+    /// How many of them are written at a time.
+    pub keep_inflight: usize,
     /// How long the lead lasts when the guard that holds it dies.
     pub lead_ttl: Span,
     /// How long ended reservations are remembered, so that a repeated message is recognised.
@@ -54,6 +59,8 @@ impl Default for Options {
             batch_max: 512,
             store_timeout: Span::from_secs(2),
             store_deadline: Span::from_secs(30),
+            keep_timeout: Span::from_secs(1),
+            keep_inflight: 64,
             lead_ttl: Span::from_secs(2),
             closed_memory: Span::from_secs(60),
             closed_memory_max: 50_000,

@@ -99,6 +99,9 @@ struct Leading<'a> {
     batches: u64,
     /// Bytes written to the ledger since its state was last stored.
     since_snapshot: usize,
+    /// Sequence of the newest message of all snapshots, also of unfinished ones: the fence of the next one.
+    snapshot_sequence: u64,
+    snapshots: u64,
 }
 
 impl<'a> Leading<'a> {
@@ -118,7 +121,8 @@ impl<'a> Leading<'a> {
                 bus: deps.bus.clone(),
                 tenancy: deps.tenancy,
                 json_events: options.json_events,
-                store_timeout: options.store_timeout.into(),
+                keep_timeout: options.keep_timeout.into(),
+                keep_inflight: options.keep_inflight,
             },
             mail,
             state: State {
@@ -132,41 +136,40 @@ impl<'a> Leading<'a> {
             term,
             batches: 0,
             since_snapshot: 0,
+            snapshot_sequence: 0,
+            snapshots: 0,
         };
         leading.replay().await?;
         Ok(leading)
     }
 
     async fn replay(&mut self) -> Result<(), Error> {
-        let parts =
-            self.deps.bus.read_from(topology::LEDGER, &subjects::ledger_snapshot(SHARD), 1).await?.collect().await?;
-        let parts = parts.into_iter().filter_map(|stored| v1::SnapshotPart::decode(stored.payload).ok()).collect();
-        let through = match newest(parts) {
-            Some((through, parts)) => {
-                self.state.ledger.restore(parts);
-                through
-            }
-            None => 0,
-        };
+        let through = self.restore().await?;
         self.last_sequence = through;
         let mut replay = self.deps.bus.read_from(topology::LEDGER, &subjects::ledger(SHARD), through + 1).await?;
         let mut newest_batch = None;
+        let mut orphans = Vec::new();
         let mut entries = 0;
         while let Some(message) = replay.next().await? {
             let batch = v1::LedgerBatch::decode(message.payload.clone())
                 .map_err(|error| Error::Damaged { sequence: message.sequence, reason: error.to_string() })?;
-            batch.entries.iter().for_each(|entry| self.state.ledger.apply(entry));
+            if batch.previous_sequence > self.last_sequence {
+                return Err(self.missing(batch.previous_sequence, message.sequence).await?);
+            }
+            orphans = self.state.reapply(&batch.entries);
             entries += batch.entries.len();
             self.last_sequence = message.sequence;
             self.since_snapshot += message.payload.len();
             newest_batch = Some(batch);
         }
-        // Facts of one batch are sent before the next batch is, on the same connection: only those of the newest
-        // batch can be missing. Receivers know a fact by its call id.
+        // What one batch has to tell is sent before the next batch is stored, on the same connection: only that of the
+        // newest batch can be missing. Receivers know a fact by its call id; a kept answer stays the first one, and a
+        // caller who hears of a lost call twice has dropped the inbox of the first time.
         if let Some(batch) = newest_batch {
             for fact in facts(&batch.entries) {
                 self.announcer.fact(fact).await;
             }
+            self.announcer.orphans(&orphans).await;
         }
         for id in self.state.ledger.open_ids().collect::<Vec<_>>() {
             self.state.leases.grant(id, self.began.elapsed());
@@ -181,28 +184,73 @@ impl<'a> Leading<'a> {
         Ok(())
     }
 
+    /// Why the batches before `sequence` are not there: trimmed behind a snapshot taken meanwhile, or lost.
+    async fn missing(&self, previous: u64, sequence: u64) -> Result<Error, Error> {
+        let snapshot = self.deps.bus.last_by_subject(topology::LEDGER, &subjects::ledger_snapshot(SHARD)).await?;
+        if snapshot.is_some_and(|newest| newest.sequence != self.snapshot_sequence) {
+            return Ok(Error::SteppedDown);
+        }
+        let reason = format!(
+            "it follows message {previous}, but what was stored after message {} is not there: restore the stream from \
+             a backup, or delete it to begin anew, without what was spent so far",
+            self.last_sequence
+        );
+        Ok(Error::Damaged { sequence, reason })
+    }
+
+    /// Takes over the newest snapshot. Returns the sequence up to which it holds the ledger; 0 without one.
+    async fn restore(&mut self) -> Result<u64, Error> {
+        let subject = subjects::ledger_snapshot(SHARD);
+        let mut stored = self.deps.bus.read_from(topology::LEDGER, &subject, 1).await?;
+        let mut parts = Vec::new();
+        while let Some(message) = stored.next().await? {
+            let part = v1::SnapshotPart::decode(message.payload)
+                .map_err(|error| Error::Damaged { sequence: message.sequence, reason: error.to_string() })?;
+            parts.push(part);
+            self.snapshot_sequence = message.sequence;
+        }
+        let Some((through, parts)) = newest(parts) else { return Ok(0) };
+        self.state.ledger.restore(parts);
+        Ok(through)
+    }
+
     /// Stores the state once enough was written since the last time, and removes what lies before it.
-    async fn snapshot(&mut self) {
+    async fn snapshot(&mut self) -> Result<(), Error> {
         if self.since_snapshot < self.options.snapshot_every.len() {
-            return;
+            return Ok(());
         }
         self.since_snapshot = 0;
+        self.snapshots += 1;
         self.state.ledger.forget_windows(self.deps.clock.now(), self.options.task_memory.into());
-        let parts = self.state.ledger.snapshot(self.last_sequence, self.options.snapshot_part.len());
-        if let Err(error) = self.store_snapshot(parts).await {
-            // The ledger itself is whole: the next try comes after as much again.
-            tracing::warn!(%error, "the ledger was not trimmed");
+        let id = format!("{}-{}-{}", self.deps.guard_id, self.term, self.snapshots);
+        let parts = self.state.ledger.snapshot(&id, self.last_sequence, self.options.snapshot_part.len());
+        match self.store_snapshot(parts).await {
+            Err(error @ Error::SteppedDown) => Err(error),
+            Err(error) => {
+                // The ledger itself is whole: the next try comes after as much again.
+                tracing::warn!(%error, "the ledger was not trimmed");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
-    async fn store_snapshot(&self, parts: Vec<v1::SnapshotPart>) -> Result<(), Error> {
+    /// Each part is written behind the fence of the part before. Who was overtaken by another guard writes none, or not
+    /// all, and so removes nothing: what the other one has stored may be all that is left of the ledger.
+    async fn store_snapshot(&mut self, parts: Vec<v1::SnapshotPart>) -> Result<(), Error> {
         let bus = &self.deps.bus;
         let subject = subjects::ledger_snapshot(SHARD);
         let mut first = None;
         for part in parts {
             let payload = part.encode_to_vec().into();
+            let fence = Fence::after_subject_seq(self.snapshot_sequence);
             let within = self.options.store_timeout.into();
-            let stored = bus.store(&subject, Headers::new(), Fence::none(), payload, within).await?;
+            // A part whose receipt was lost also ends here, the next time: leading anew finds out what is stored.
+            let stored = match bus.store(&subject, Headers::new(), fence, payload, within).await {
+                Err(StoreError::WrongLastSequence { .. }) => return Err(Error::SteppedDown),
+                stored => stored?,
+            };
+            self.snapshot_sequence = stored.sequence;
             first.get_or_insert(stored.sequence);
         }
         let Some(first) = first else { return Ok(()) };
@@ -216,7 +264,7 @@ impl<'a> Leading<'a> {
     }
 
     async fn run(&mut self, drain: &Drain, lease: &Lease) -> Result<(), Error> {
-        let mut tick = interval(self.options.expiry_interval.into());
+        let mut tick = interval(self.options.expiry_interval.get().max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
         loop {
@@ -283,6 +331,7 @@ impl<'a> Leading<'a> {
             entries: batch.entries,
             at_unix_ms: now.wall.millis(),
             guard_id: self.deps.guard_id.clone(),
+            previous_sequence: self.last_sequence,
         };
         if !record.entries.is_empty() {
             let payload: Bytes = record.encode_to_vec().into();
@@ -298,11 +347,8 @@ impl<'a> Leading<'a> {
         for fact in facts(&record.entries) {
             self.announcer.fact(fact).await;
         }
-        for orphan in &orphans {
-            self.announcer.orphan(orphan).await;
-        }
-        self.snapshot().await;
-        Ok(())
+        self.announcer.orphans(&orphans).await;
+        self.snapshot().await
     }
 
     /// Writes one message behind the fence. An unclear try is repeated with the same id until it is clear.

@@ -126,7 +126,7 @@ impl World {
             });
             entries.push(entry(Entry::Released(v1::Released::default())));
         }
-        let batch = v1::LedgerBatch { entries, at_unix_ms: START, guard_id: "g".into() };
+        let batch = v1::LedgerBatch { entries, at_unix_ms: START, guard_id: "g".into(), ..Default::default() };
         self.raw_ledger(prost::Message::encode_to_vec(&batch)).await;
     }
 

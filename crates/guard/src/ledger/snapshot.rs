@@ -3,7 +3,7 @@
 //! Ended reservations are not in it: they are remembered for a minute, against repeats of a message, and a repeat of an
 //! end that is no longer known changes nothing.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use farebox_proto::v1;
 use farebox_types::{ReservationId, Timestamp};
@@ -16,8 +16,8 @@ use super::{
 use crate::budget::Window;
 
 impl Ledger {
-    /// The state, in parts of about `part_bytes`.
-    pub(crate) fn snapshot(&self, through_sequence: u64, part_bytes: usize) -> Vec<v1::SnapshotPart> {
+    /// The state, in parts of about `part_bytes`. `id` is used for no other snapshot.
+    pub(crate) fn snapshot(&self, id: &str, through_sequence: u64, part_bytes: usize) -> Vec<v1::SnapshotPart> {
         let mut parts = Parts { part_bytes, bytes: 0, done: Vec::new(), filling: v1::SnapshotPart::default() };
         for open in self.open.values() {
             let open = open.to_message();
@@ -36,7 +36,7 @@ impl Ledger {
         for known in self.requests.to_messages() {
             parts.add(known.encoded_len(), |part| part.requests.push(known));
         }
-        parts.finish(through_sequence)
+        parts.finish(id, through_sequence)
     }
 
     /// Takes over the state of all parts of a snapshot.
@@ -89,11 +89,12 @@ impl Parts {
         add(&mut self.filling);
     }
 
-    fn finish(mut self, through_sequence: u64) -> Vec<v1::SnapshotPart> {
+    fn finish(mut self, id: &str, through_sequence: u64) -> Vec<v1::SnapshotPart> {
         self.done.push(self.filling);
         let parts = u32::try_from(self.done.len()).unwrap_or(u32::MAX);
         for (at, part) in (0..).zip(&mut self.done) {
             (part.through_sequence, part.part, part.parts) = (through_sequence, at, parts);
+            id.clone_into(&mut part.snapshot_id);
         }
         self.done
     }
@@ -101,9 +102,12 @@ impl Parts {
 
 /// The newest snapshot of which all parts are there.
 pub(crate) fn newest(mut parts: Vec<v1::SnapshotPart>) -> Option<(u64, Vec<v1::SnapshotPart>)> {
-    parts.sort_by_key(|part| (std::cmp::Reverse(part.through_sequence), part.part));
-    parts.dedup_by_key(|part| (part.through_sequence, part.part));
-    let complete = parts.chunk_by(|a, b| a.through_sequence == b.through_sequence).find(|chunk| {
+    fn of(part: &v1::SnapshotPart) -> (Reverse<u64>, &str) {
+        (Reverse(part.through_sequence), &part.snapshot_id)
+    }
+    parts.sort_by(|a, b| (of(a), a.part).cmp(&(of(b), b.part)));
+    parts.dedup_by(|a, b| (of(a), a.part) == (of(b), b.part));
+    let complete = parts.chunk_by(|a, b| of(a) == of(b)).find(|chunk| {
         let wanted = chunk.first().map_or(0, |first| first.parts);
         u32::try_from(chunk.len()) == Ok(wanted)
     })?;

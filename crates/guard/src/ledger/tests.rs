@@ -332,7 +332,7 @@ proptest! {
         prop_assert_eq!(replayed.open.len(), ledger.open.len());
 
         // A snapshot, in however many parts, says the same as all entries before it.
-        let (through, parts) = newest(ledger.snapshot(7, 300)).expect("a snapshot has at least one part");
+        let (through, parts) = newest(ledger.snapshot("s", 7, 300)).expect("a snapshot has at least one part");
         prop_assert_eq!(through, 7);
         let mut restored = super::tests::ledger("20");
         restored.restore(parts);
@@ -351,7 +351,7 @@ fn a_request_id_is_known_after_a_snapshot() {
     ledger.reserve(call.clone(), LEASE, NOW);
     settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
     let mut restored = super::tests::ledger("10");
-    restored.restore(ledger.snapshot(1, 1_000_000));
+    restored.restore(ledger.snapshot("s", 1, 1_000_000));
     assert_eq!(restored.lookup("acme", "r"), ledger.lookup("acme", "r"));
 }
 
@@ -361,12 +361,27 @@ fn half_a_snapshot_is_none() {
     for task in 0..40 {
         ledger.reserve(request(Money::usd(1), &format!("t{task}")), LEASE, NOW);
     }
-    let old = ledger.snapshot(5, 1_000_000);
-    let mut half = ledger.snapshot(9, 500);
+    let old = ledger.snapshot("old", 5, 1_000_000);
+    let mut half = ledger.snapshot("half", 9, 500);
     assert!(half.len() > 2);
     half.pop();
     half.extend(old);
     assert_eq!(newest(half).map(|(through, parts)| (through, parts.len())), Some((5, 1)));
+}
+
+#[test]
+fn two_snapshots_up_to_the_same_sequence_are_not_mixed() {
+    let mut ledger = ledger("1000");
+    for task in 0..40 {
+        ledger.reserve(request(Money::usd(1), &format!("t{task}")), LEASE, NOW);
+    }
+    let (first, second) = (ledger.snapshot("first", 9, 500), ledger.snapshot("second", 9, 500));
+    assert!(first.len() > 2);
+    let half = first.len() / 2;
+    let mixed: Vec<_> = first[..half].iter().chain(&second[half..]).cloned().collect();
+    assert_eq!(newest(mixed), None);
+    let with_half: Vec<_> = first[..half].iter().chain(&second).cloned().collect();
+    assert_eq!(newest(with_half), Some((9, second)));
 }
 
 #[test]

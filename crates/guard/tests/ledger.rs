@@ -1,0 +1,205 @@
+//! The guard on a real NATS: what it writes, what it finds there when it begins, and whom it tells.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{sync::Arc, time::Duration};
+
+use farebox_bus::{Bus, Fence, Headers, StoredMessage, topology};
+use farebox_guard::{Deps, Error, Options, Service};
+use farebox_proto::{
+    headers,
+    subjects::{self, SHARD, Tenancy},
+    v1::{self, ledger_entry::Entry},
+};
+use farebox_runtime::DrainTrigger;
+use farebox_testkit::{PATIENCE, TestNats, eventually};
+use farebox_types::{ByteSize, CallId, Clock, Money, ReservationId, SystemClock};
+use prost::Message;
+use tokio::task::JoinSet;
+
+struct World {
+    bus: Bus,
+    nats: TestNats,
+}
+
+struct Guard {
+    tasks: JoinSet<Result<(), Error>>,
+    _trigger: DrainTrigger,
+}
+
+impl Guard {
+    async fn ended(mut self) -> Result<(), Error> {
+        tokio::time::timeout(PATIENCE, self.tasks.join_next()).await.unwrap().unwrap().unwrap()
+    }
+}
+
+async fn connect(nats: &TestNats) -> Bus {
+    Bus::connect(&farebox_bus::Options { url: nats.url(), ..Default::default() }).await.unwrap()
+}
+
+impl World {
+    async fn start() -> World {
+        let nats = TestNats::start().await.unwrap();
+        let bus = connect(&nats).await;
+        topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
+        World { bus, nats }
+    }
+
+    /// A guard with a connection of its own.
+    async fn guard(&self, options: Options) -> Guard {
+        let deps = Deps {
+            bus: connect(&self.nats).await,
+            tenancy: Tenancy::Single,
+            clock: Arc::new(SystemClock),
+            guard_id: "g".into(),
+        };
+        let (trigger, drain) = farebox_runtime::drain();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Service::create(options, deps).run(drain));
+        Guard { tasks, _trigger: trigger }
+    }
+
+    async fn store(&self, subject: &str, payload: Vec<u8>) -> u64 {
+        let stored = self.bus.store(subject, Headers::new(), Fence::none(), payload.into(), PATIENCE).await;
+        stored.unwrap().sequence
+    }
+
+    async fn store_batch(&self, entry: Entry, previous_sequence: u64) -> u64 {
+        let entries = vec![v1::LedgerEntry { entry: Some(entry) }];
+        let batch = v1::LedgerBatch { entries, previous_sequence, ..Default::default() };
+        self.store(&subjects::ledger(SHARD), batch.encode_to_vec()).await
+    }
+
+    async fn stored(&self, subject: &str) -> Vec<StoredMessage> {
+        self.bus.read_from(topology::LEDGER, subject, 1).await.unwrap().collect().await.unwrap()
+    }
+
+    /// Asks until a guard answers.
+    async fn reserve(&self, request: &v1::ReserveRequest) -> v1::ReserveReply {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.bus.call(&subjects::reserve(SHARD), request, Duration::from_millis(500)).await {
+                Ok(reply) => return reply,
+                Err(error) => assert!(tokio::time::Instant::now() < until, "{error}"),
+            }
+        }
+    }
+}
+
+fn request() -> v1::ReserveRequest {
+    let attempt = v1::Attempt {
+        call_id: CallId::generate().to_string(),
+        bound: Some(Money::usd(1).into()),
+        ..Default::default()
+    };
+    v1::ReserveRequest {
+        reservation_id: ReservationId::generate().to_string(),
+        principal: Some(v1::Principal { project: "acme".into(), ..Default::default() }),
+        request_id: "r".into(),
+        deadline_unix_ms: SystemClock.now().after(PATIENCE).millis(),
+        attempt: Some(attempt),
+        ..Default::default()
+    }
+}
+
+fn reserved(request: &v1::ReserveRequest) -> Entry {
+    Entry::Reserved(v1::Reserved {
+        request: Some(request.clone()),
+        holds: Vec::new(),
+        at_unix_ms: SystemClock.now().millis(),
+    })
+}
+
+fn is_granted(reply: &v1::ReserveReply) -> bool {
+    matches!(reply.result, Some(v1::reserve_reply::Result::Granted(_)))
+}
+
+#[tokio::test]
+async fn a_guard_that_another_overtook_removes_nothing_and_leads_anew() {
+    let world = World::start().await;
+    // The second batch is one too many.
+    let _guard = world.guard(Options { snapshot_every: ByteSize(1500), ..Options::default() }).await;
+    let long = |id: &str| v1::ReserveRequest {
+        request_id: id.into(),
+        body_digest: vec![1; 32].into(),
+        trace_id: "t".repeat(1000),
+        ..request()
+    };
+    let known = |id: &'static str| {
+        let lookup = v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: id.into() };
+        let bus = &world.bus;
+        async move {
+            let reply = bus.call(&subjects::lookup(SHARD), &lookup, Duration::from_millis(500)).await;
+            reply.ok().map(|reply: v1::LookupReply| reply.existing.is_some())
+        }
+    };
+    assert!(is_granted(&world.reserve(&long("first")).await));
+    assert_eq!(known("first").await, Some(true));
+    // As the next leader does. That it holds nothing shows below who goes by it.
+    let through_sequence = world.stored(&subjects::ledger(SHARD)).await.last().unwrap().sequence;
+    let of_another =
+        v1::SnapshotPart { through_sequence, parts: 1, snapshot_id: "of another".into(), ..Default::default() };
+    let newer = world.store(&subjects::ledger_snapshot(SHARD), of_another.encode_to_vec()).await;
+    assert!(is_granted(&world.reserve(&long("second")).await));
+    eventually(PATIENCE, "it leads anew, from the newer snapshot", || async { known("first").await == Some(false) })
+        .await;
+    assert_eq!(known("second").await, Some(true));
+    let kept: Vec<u64> =
+        world.stored(&subjects::ledger_snapshot(SHARD)).await.iter().map(|message| message.sequence).collect();
+    assert_eq!(kept, [newer]);
+}
+
+#[tokio::test]
+async fn snapshots_follow_one_another_and_only_the_newest_stays() {
+    let world = World::start().await;
+    let _guard = world.guard(Options { snapshot_every: ByteSize(1), ..Options::default() }).await;
+    for _ in 0..5 {
+        assert!(is_granted(&world.reserve(&request()).await));
+    }
+    let newest = world.stored(&subjects::ledger(SHARD)).await.last().unwrap().sequence;
+    eventually(PATIENCE, "the newest snapshot is alone", || async {
+        let stored = world.stored(&subjects::ledger_snapshot(SHARD)).await;
+        let parts: Vec<_> = stored.iter().map(|m| v1::SnapshotPart::decode(m.payload.clone()).unwrap()).collect();
+        matches!(&parts[..], [part] if part.through_sequence == newest && part.open.len() == 5)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ledger_with_a_gap_is_not_led() {
+    let world = World::start().await;
+    world.store_batch(reserved(&request()), 0).await;
+    let second = world.store_batch(reserved(&request()), 1).await;
+    let gap = world.store_batch(reserved(&request()), second).await;
+    assert!(world.bus.delete(topology::LEDGER, second).await.unwrap());
+    let error = world.guard(Options::default()).await.ended().await.unwrap_err();
+    assert!(matches!(&error, Error::Damaged { sequence, .. } if *sequence == gap), "{error}");
+    assert!(error.to_string().contains("restore the stream from a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_read_is_not_passed_over() {
+    let world = World::start().await;
+    let part = world.store(&subjects::ledger_snapshot(SHARD), b"\xff\xff".to_vec()).await;
+    let error = world.guard(Options::default()).await.ended().await.unwrap_err();
+    assert!(matches!(&error, Error::Damaged { sequence, .. } if *sequence == part), "{error}");
+}
+
+#[tokio::test]
+async fn a_guard_that_died_before_it_told_the_caller_of_a_lost_call_is_made_up_for() {
+    let world = World::start().await;
+    let mut inbox = world.bus.inbox();
+    let request = v1::ReserveRequest { reply_to: inbox.subject(), ..request() };
+    let first = world.store_batch(reserved(&request), 0).await;
+    let fact = v1::CallFact {
+        call_id: request.attempt.as_ref().unwrap().call_id.clone(),
+        outcome: v1::Outcome::Lost.into(),
+        cost: Some(Money::usd(1).into()),
+        ..Default::default()
+    };
+    let ended = v1::Ended { reservation_id: request.reservation_id.clone(), fact: Some(fact) };
+    world.store_batch(Entry::Ended(ended), first).await;
+    let _guard = world.guard(Options::default()).await;
+    let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    assert_eq!(answer.headers.get(headers::ERROR), Some("lost"));
+}
