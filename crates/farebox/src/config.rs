@@ -6,7 +6,7 @@ use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Sources}
 use farebox_identity::Durability;
 use farebox_pricing::{PriceBook, PriceRow};
 use farebox_providers::{Catalog, Model, ProviderOptions, RoutingOptions};
-use farebox_types::{ByteSize, Secret, Span};
+use farebox_types::{ByteSize, Money, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +170,28 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
     ] {
         if span.get() < Duration::from_millis(10) {
             faults.push(ConfigFault::new(path, format!("{span} is too short: at least 10ms")));
+        }
+    }
+    for (path, limit) in [
+        ("guard.max_cost_per_day", config.guard.max_cost_per_day),
+        ("guard.max_cost_per_task", config.guard.max_cost_per_task),
+    ] {
+        if limit.is_some_and(|limit| limit < Money::ZERO) {
+            faults.push(ConfigFault::new(path, "a budget cannot be below zero: leave it out for no limit"));
+        }
+    }
+    if config.guard.lead_ttl.get() < Duration::from_secs(1) {
+        faults.push(ConfigFault::new("guard.lead_ttl", "a lead of less than 1s cannot be kept"));
+    }
+    for (path, count) in [
+        ("guard.batch_max", config.guard.batch_max),
+        ("worker.max_in_flight", config.worker.max_in_flight),
+        ("intake.max_in_flight", config.intake.max_in_flight),
+        ("nats.connection.command_capacity", config.nats.connection.command_capacity),
+        ("nats.connection.subscription_capacity", config.nats.connection.subscription_capacity),
+    ] {
+        if count == 0 {
+            faults.push(ConfigFault::new(path, "0 would let nothing through: at least 1"));
         }
     }
     if config.process.threads == 0 {

@@ -97,16 +97,6 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
     write_ready_file(&data.join(ADDRESSES), &line)?;
-    let ready = answering(&bus, &wanted, loaded.value.process.start_timeout.get()).await;
-    if ready.is_err() {
-        // Who reads it would wait in vain; that it may be gone already is no harm.
-        let _ = fs::remove_file(data.join(ADDRESSES));
-    }
-    ready?;
-    if let Some(path) = &args.ready_file {
-        write_ready_file(path, &line)?;
-    }
-    announce(&loaded.value, &addresses, &data);
     let (stop_servers, stop) = farebox_runtime::drain();
     keep_alive(&tasks, &loaded.value, &data, servers, &stop);
     let (drain, gone) = (tasks.drain(), data.join(ADDRESSES));
@@ -117,6 +107,20 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
         running.stop().await;
         stop_servers.drain();
     });
+    let started = tasks.drain();
+    let ready = tokio::select! {
+        ready = answering(&bus, &wanted, loaded.value.process.start_timeout.get()) => ready,
+        // A role has failed: its own reason comes first.
+        () = started.signaled() => Err(anyhow::anyhow!("farebox could not start: see the log above")),
+    };
+    if let Err(late) = ready {
+        tasks.finish(loaded.value.process.drain_timeout.get()).await?;
+        return Err(late);
+    }
+    if let Some(path) = &args.ready_file {
+        write_ready_file(path, &line)?;
+    }
+    announce(&loaded.value, &addresses, &data);
     let ended = finish(&tasks, &loaded.value).await;
     if let Some(emulator) = emulator {
         emulator.stop().await;

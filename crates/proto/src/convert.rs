@@ -124,12 +124,24 @@ impl From<Fault> for v1::Error {
         v1::Error {
             kind: v1::ErrorKind::from(fault.kind).into(),
             retryable: fault.kind.is_retryable(),
-            message: fault.message,
+            message: shortened(fault.message),
             retry_after_ms: fault.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             provider_status: fault.provider_status.map(u32::from),
             provider_body: fault.provider_body,
         }
     }
+}
+
+/// The longest sentence that travels: it may repeat what a caller wrote.
+const MESSAGE_MAX: usize = 4096;
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_MAX {
+        let end = (0..=MESSAGE_MAX).rev().find(|at| message.is_char_boundary(*at)).unwrap_or_default();
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 impl From<v1::Error> for Fault {

@@ -178,7 +178,19 @@ pub fn job(project: &Project, request: &RequestId) -> String {
     format!("farebox.v1.job.{project}.{request}")
 }
 
+/// Whose job a subject holds, and which.
+pub fn of_job(subject: &str) -> Option<(Project, RequestId)> {
+    let (project, request) = subject.strip_prefix("farebox.v1.job.")?.split_once('.')?;
+    Some((Project::parse(project).ok()?, RequestId::parse(request).ok()?))
+}
+
 pub const JOBS_ALL: &str = "farebox.v1.job.*.*";
+
+/// Whether an answer may go to a reply subject that a caller chose. Nobody makes farebox, which may publish more than
+/// its callers, speak where the server, its roles or its other callers listen.
+pub fn may_answer_to(subject: &str) -> bool {
+    !(subject.starts_with('$') || subject.starts_with("farebox.") || subject.starts_with("llm."))
+}
 
 /// Whether a role is there: any of its processes answers.
 pub fn ping(role: &str) -> String {
@@ -197,11 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_subject_is_no_lever() {
+        for subject in ["_INBOX.a.b", "_R_.x.y", "agent.replies", "llms", ""] {
+            assert!(may_answer_to(subject), "{subject}");
+        }
+        let levers = ["$JS.API.STREAM.DELETE.FAREBOX_LEDGER", "$SYS.REQ", "farebox.v1.ledger.0", "llm.acme.response.r"];
+        for subject in levers {
+            assert!(!may_answer_to(subject), "{subject}");
+        }
+    }
+
+    #[test]
     fn a_subject_of_a_request_names_it() {
         let id = RequestId::parse("r-1").unwrap();
         let acme = Project::parse("acme").unwrap();
         let subject = Tenancy::Projects.response(&acme, &id);
         assert_eq!(subject, "llm.acme.response.r-1");
-        assert_eq!(Tenancy::Projects.request_in(&subject), Some(id));
+        assert_eq!(Tenancy::Projects.request_in(&subject), Some(id.clone()));
+        assert_eq!(of_job(&job(&acme, &id)), Some((acme, id)));
+        assert_eq!(of_job("farebox.v1.job.acme"), None);
     }
 }

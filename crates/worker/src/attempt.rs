@@ -265,7 +265,10 @@ impl Opening<'_> {
                 course.used = if error.may_be_billed { Used::Unknown } else { Used::Nothing };
                 course.result = Err(error.fault.into());
             }
-            Err(broken) => course.result = Err(broken),
+            Err(broken) => {
+                course.used = if attempt.sent.is_set() { Used::Unknown } else { Used::Nothing };
+                course.result = Err(broken);
+            }
         }
         (attempt, course)
     }

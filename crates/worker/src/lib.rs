@@ -23,6 +23,7 @@ mod options;
 mod reply;
 mod reservation;
 mod run;
+mod sent;
 mod service;
 mod upstream;
 

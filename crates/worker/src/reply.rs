@@ -124,6 +124,9 @@ impl Reply {
                 bytes.len()
             );
             response.result = Some(v1::llm_response::Result::Error(Fault::new(ErrorKind::TooLarge, message).into()));
+            if let Some(report) = &mut response.report {
+                report.warnings.clear();
+            }
             bytes = write(&response);
         }
         let error = match &response.result {

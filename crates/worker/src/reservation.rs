@@ -3,6 +3,8 @@
 use farebox_proto::{InvalidMessage, ParseId, v1};
 use farebox_types::{CallId, Money, ReservationId};
 
+use crate::sent::Sent;
+
 /// Covers one attempt at a provider. [`crate::upstream::Upstream::open`], the only way to a provider, takes it by value.
 ///
 /// It cannot be copied and is made in two places only: from admitted work, and from the guard's grant of a further
@@ -34,7 +36,13 @@ impl Reservation {
 
     /// Uses it up: from here on the attempt is open and has to be ended.
     pub(crate) fn use_up(self) -> OpenAttempt {
-        OpenAttempt { reservation: self.id, call: self.call, bound: self.bound, number: self.number }
+        OpenAttempt {
+            reservation: self.id,
+            call: self.call,
+            bound: self.bound,
+            number: self.number,
+            sent: Sent::default(),
+        }
     }
 }
 
@@ -48,6 +56,7 @@ pub(crate) struct OpenAttempt {
     pub(crate) bound: Money,
     /// 1 for the first attempt of a request.
     pub(crate) number: u32,
+    pub(crate) sent: Sent,
 }
 
 impl OpenAttempt {

@@ -16,6 +16,7 @@ use secrecy::SecretString;
 use crate::{
     options::Options,
     reservation::{OpenAttempt, Reservation},
+    sent::Sent,
 };
 
 /// Carries farebox's call id, so that a bill can be matched with its row
@@ -77,14 +78,15 @@ impl Upstream {
         connect_timeout: Duration,
     ) -> (OpenAttempt, impl Future<Output = Result<Answering, SendError>> + 'a) {
         let attempt = reservation.use_up();
-        let id = attempt.call.to_string();
-        (attempt, self.send(request, id, to, connect_timeout))
+        let (id, sent) = (attempt.call.to_string(), attempt.sent.clone());
+        (attempt, self.send(request, id, sent, to, connect_timeout))
     }
 
     async fn send(
         &self,
         request: http::Request<Bytes>,
         call_id: String,
+        sent: Sent,
         to: &Connection,
         connect_timeout: Duration,
     ) -> Result<Answering, SendError> {
@@ -94,9 +96,9 @@ impl Upstream {
         })?;
         let refused = |error: &reqwest::Error| SendError {
             fault: network_fault(&to.provider.name, error),
-            // A request that was never written cannot be billed.
-            may_be_billed: !(error.is_connect() || error.is_builder()),
+            may_be_billed: sent.is_set(),
         };
+        let request = request.map(|bytes| reqwest::Body::wrap(sent.watch(bytes)));
         let mut request = reqwest::Request::try_from(request).map_err(|error| refused(&error))?;
         if let Ok(id) = call_id.parse() {
             request.headers_mut().insert(CALL_ID, id);

@@ -13,6 +13,9 @@ use serde::{Deserialize, de::IgnoredAny};
 /// Service tiers with the standard prices, the only ones that are known.
 const STANDARD_TIERS: [&str; 4] = ["auto", "default", "standard", "standard_only"];
 
+/// The longest warning, in characters: it may repeat what the caller wrote.
+const WARNING_MAX: usize = 400;
+
 /// How the caller speaks.
 #[derive(Clone, Copy)]
 enum Language {
@@ -138,7 +141,10 @@ impl Body {
             call.max_output_tokens = Some(deployment.default_max_tokens);
         }
         let encoded = dialect.encode(&call, &target)?;
-        Ok((encoded.request, encoded.warnings.into_iter().map(|warning| warning.0).collect()))
+        Ok((
+            encoded.request,
+            encoded.warnings.into_iter().map(|warning| warning.0.chars().take(WARNING_MAX).collect()).collect(),
+        ))
     }
 
     /// The closed list of what changes in a body that goes through: model name, output limit and temperature from the
