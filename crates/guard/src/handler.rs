@@ -128,6 +128,12 @@ impl State {
         let known = self.leases.knows(&beat.worker_id);
         self.leases.beat(&beat.worker_id, now.leading);
         let mut closed = Vec::new();
+        // First: what it ended and took again since then, it holds.
+        for id in beat.ended.iter().filter_map(|id| id.parse().ok()) {
+            if self.ledger.is_open(&id) {
+                self.leases.give_up(&beat.worker_id, id, now.leading);
+            }
+        }
         for id in beat.taken {
             match id.parse::<ReservationId>() {
                 Ok(parsed) if self.ledger.is_open(&parsed) => self.leases.claim(&beat.worker_id, parsed),

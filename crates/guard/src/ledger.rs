@@ -314,7 +314,7 @@ impl Ledger {
             outcome: fact.outcome().known().unwrap_or(Outcome::Error),
             error_kind: fact.error_kind().known(),
         };
-        self.requests.close(&open.request, &id, &closed);
+        self.requests.close(&open.request, &id, &closed, ended_at);
         self.closed.insert(id, closed, ended_at);
         self.requests.forget_before(ended_at);
     }
@@ -325,7 +325,7 @@ impl Ledger {
         };
         let Some(open) = self.open.remove(&id) else { return };
         settle_holds(&mut self.windows, &open.holds, Money::ZERO, open.started);
-        self.requests.remove(&open.request);
+        self.requests.remove(&open.request, &id);
     }
 
     /// Whether the request id was used before: a conflict, something to attach to, or free.

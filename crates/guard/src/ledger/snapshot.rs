@@ -129,6 +129,22 @@ impl Open {
 }
 
 impl Known {
+    pub(super) fn to_message(&self, (project, request_id): &(String, String)) -> v1::KnownRequest {
+        let closed = self.closed.as_ref();
+        let error_kind = closed.and_then(|closed| closed.error_kind);
+        v1::KnownRequest {
+            project: project.clone(),
+            request_id: request_id.clone(),
+            reservation_id: self.reservation.to_string(),
+            body_digest: self.digest.clone(),
+            admitted_unix_ms: self.admitted.millis(),
+            outcome: closed.map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into()).into(),
+            error_kind: error_kind.map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from).into(),
+            call_id: closed.map(|closed| closed.call_id.to_string()).unwrap_or_default(),
+            ended_unix_ms: 0,
+        }
+    }
+
     pub(super) fn from_message(message: &v1::KnownRequest) -> Option<Known> {
         let closed = match message.outcome().known() {
             Some(outcome) => {
@@ -139,7 +155,7 @@ impl Known {
         };
         let reservation: ReservationId = message.reservation_id.parse().ok()?;
         let digest = prost::bytes::Bytes::copy_from_slice(&message.body_digest);
-        Some(Known { reservation, digest, closed })
+        Some(Known { reservation, digest, admitted: Timestamp(message.admitted_unix_ms), closed })
     }
 }
 

@@ -140,6 +140,7 @@ impl Closings {
 pub(crate) struct Known {
     pub(crate) reservation: ReservationId,
     pub(crate) digest: prost::bytes::Bytes,
+    pub(crate) admitted: Timestamp,
     pub(crate) closed: Option<Closed>,
 }
 
@@ -147,7 +148,9 @@ pub(crate) struct Known {
 pub(crate) struct Requests {
     retention: Retention,
     by_id: HashMap<(String, String), Known>,
-    order: VecDeque<(Timestamp, (String, String))>,
+    /// Those that have ended, in this order. Where the id was used again since, this names another reservation than
+    /// `by_id` and says nothing any more.
+    order: VecDeque<(Timestamp, ReservationId, (String, String))>,
 }
 
 impl Requests {
@@ -167,73 +170,61 @@ impl Requests {
             reservation,
             // A copy: the field itself keeps the whole message in memory.
             digest: prost::bytes::Bytes::copy_from_slice(&request.body_digest),
+            admitted: at,
             closed: None,
         };
         self.by_id.insert(key(request), known);
-        self.order.push_back((at, key(request)));
     }
 
-    pub(crate) fn close(&mut self, request: &v1::ReserveRequest, id: &ReservationId, closed: &Closed) {
+    pub(crate) fn close(&mut self, request: &v1::ReserveRequest, id: &ReservationId, closed: &Closed, at: Timestamp) {
         if request.body_digest.is_empty() {
             return;
         }
-        if let Some(known) = self.by_id.get_mut(&key(request))
+        let key = key(request);
+        if let Some(known) = self.by_id.get_mut(&key)
             && known.reservation == *id
         {
             known.closed = Some(closed.clone());
+            self.order.push_back((at, *id, key));
         }
     }
 
     pub(super) fn to_messages(&self) -> impl Iterator<Item = v1::KnownRequest> {
-        self.order.iter().filter_map(|(at, key)| {
-            let known = self.by_id.get(key)?;
-            let closed = known.closed.as_ref();
-            Some(v1::KnownRequest {
-                project: key.0.clone(),
-                request_id: key.1.clone(),
-                reservation_id: known.reservation.to_string(),
-                body_digest: known.digest.clone(),
-                admitted_unix_ms: at.millis(),
-                outcome: closed.map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into()).into(),
-                error_kind: closed
-                    .and_then(|closed| closed.error_kind)
-                    .map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from)
-                    .into(),
-                call_id: closed.map(|closed| closed.call_id.to_string()).unwrap_or_default(),
-            })
-        })
+        let ended = self.order.iter().filter_map(|(at, id, key)| {
+            let known = self.by_id.get(key).filter(|known| known.reservation == *id)?;
+            Some(v1::KnownRequest { ended_unix_ms: at.millis(), ..known.to_message(key) })
+        });
+        let open = self.by_id.iter().filter(|(_, known)| known.closed.is_none());
+        ended.chain(open.map(|(key, known)| known.to_message(key)))
     }
 
     pub(super) fn restore(&mut self, message: v1::KnownRequest) {
         let Some(known) = Known::from_message(&message) else { return };
         let key = (message.project, message.request_id);
-        self.order.push_back((Timestamp(message.admitted_unix_ms), key.clone()));
+        if known.closed.is_some() {
+            let ended = Timestamp(message.ended_unix_ms).max(known.admitted);
+            self.order.push_back((ended, known.reservation, key.clone()));
+        }
         self.by_id.insert(key, known);
     }
 
-    pub(crate) fn remove(&mut self, request: &v1::ReserveRequest) {
-        self.by_id.remove(&key(request));
+    pub(crate) fn remove(&mut self, request: &v1::ReserveRequest, id: &ReservationId) {
+        let key = key(request);
+        if self.by_id.get(&key).is_some_and(|known| known.reservation == *id) {
+            self.by_id.remove(&key);
+        }
     }
 
-    /// Forgets what is older than the retention at `now`, or too much.
+    /// Forgets what ended longer ago than the retention at `now`, and the oldest of what is too much. What runs stays.
     pub(crate) fn forget_before(&mut self, now: Timestamp) {
-        while let Some((at, _)) = self.order.front() {
-            if at.after(self.retention.requests) > now && self.order.len() <= self.retention.requests_max {
+        while let Some((ended, id, key)) = self.order.front() {
+            if ended.after(self.retention.requests) > now && self.order.len() <= self.retention.requests_max {
                 break;
             }
-            let Some((at, key)) = self.order.pop_front() else {
-                break;
-            };
-            match self.by_id.get(&key) {
-                // Still running, or run again since: it is looked at again later.
-                Some(known) if known.closed.is_none() && self.order.len() < self.retention.requests_max => {
-                    self.order.push_back((now.max(at), key));
-                    break;
-                }
-                _ => {
-                    self.by_id.remove(&key);
-                }
+            if self.by_id.get(key).is_some_and(|known| known.reservation == *id) {
+                self.by_id.remove(key);
             }
+            self.order.pop_front();
         }
     }
 }

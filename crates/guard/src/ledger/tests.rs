@@ -356,6 +356,64 @@ fn a_request_id_is_known_after_a_snapshot() {
 }
 
 #[test]
+fn an_end_that_ages_out_takes_no_newer_run_with_it() {
+    let mut ledger = ledger("100");
+    let hour = Duration::from_secs(3600);
+    let job = || v1::ReserveRequest {
+        body_digest: prost::bytes::Bytes::from_static(b"a"),
+        job: true,
+        deadline_unix_ms: NOW.after(hour * 10).millis(),
+        ..request(Money::usd(1), "")
+    };
+    let age = |ledger: &mut Ledger, now: Timestamp| {
+        let other = v1::ReserveRequest { request_id: now.millis().to_string(), ..job() };
+        ledger.reserve(other.clone(), LEASE, now);
+        let end = end(&other.attempt.unwrap().call_id, Outcome::Ok, Money::ZERO);
+        ledger.settle(v1::SettleRequest { shard: 0, reservation_id: other.reservation_id, end: Some(end) }, now);
+    };
+    let (first, second) = (job(), job());
+    ledger.reserve(first.clone(), LEASE, NOW);
+    ledger.lose(first.reservation_id.parse().unwrap(), NOW);
+    ledger.reserve(second.clone(), LEASE, NOW);
+
+    age(&mut ledger, NOW.after(hour * 2));
+    let known = ledger.lookup("acme", "r").expect("it runs");
+    assert_eq!((known.open, &known.reservation_id), (true, &second.reservation_id));
+
+    let mut restored = super::tests::ledger("100");
+    restored.restore(ledger.snapshot("s", 1, 1_000_000));
+    assert_eq!(restored.lookup("acme", "r"), Some(known));
+
+    // Remembered from its end on, also after a restart.
+    ledger.lose(second.reservation_id.parse().unwrap(), NOW.after(hour * 3));
+    age(&mut ledger, NOW.after(hour * 7 / 2));
+    let mut restored = super::tests::ledger("100");
+    restored.restore(ledger.snapshot("s", 1, 1_000_000));
+    assert!(restored.lookup("acme", "r").is_some_and(|known| !known.open));
+    age(&mut restored, NOW.after(hour * 5));
+    assert_eq!(restored.lookup("acme", "r"), None);
+}
+
+#[test]
+fn too_many_request_ids_push_out_the_oldest_end_and_no_running_call() {
+    let retention = Retention { requests_max: 2, ..retention() };
+    let mut ledger = Ledger::new(Vec::new(), retention);
+    let named = |id: &str| v1::ReserveRequest {
+        request_id: id.into(),
+        body_digest: prost::bytes::Bytes::from_static(b"a"),
+        ..request(Money::usd(1), "")
+    };
+    ledger.reserve(named("running"), LEASE, NOW);
+    for id in ["a", "b", "c"] {
+        let call = named(id);
+        ledger.reserve(call.clone(), LEASE, NOW);
+        settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
+    }
+    let known = ["running", "a", "b", "c"].map(|id| ledger.lookup("acme", id).is_some());
+    assert_eq!(known, [true, false, true, true]);
+}
+
+#[test]
 fn half_a_snapshot_is_none() {
     let mut ledger = ledger("1000");
     for task in 0..40 {
