@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use farebox_bus::{Bus, Delivery, Headers, Subscription, caller};
 use farebox_clickhouse::{Certainty, Client, Error as ClickHouseError, GroupBy, Period, UsageSum};
-use farebox_proto::{headers, json, subjects::Tenancy, v1};
+use farebox_proto::{
+    headers, json,
+    subjects::{self, Tenancy},
+    v1,
+};
 use farebox_types::{ErrorKind, Fault, Project};
 use prost::Message;
 use serde::Deserialize;
@@ -68,7 +72,7 @@ impl Questions {
     }
 
     async fn answer(&self, delivery: &Delivery) {
-        let Some(reply) = &delivery.reply else {
+        let Some(reply) = delivery.reply.as_ref().filter(|reply| subjects::may_answer_to(reply)) else {
             return;
         };
         // A protobuf question whose fields are all default is empty too: its header tells.
