@@ -45,6 +45,8 @@ pub struct StorageOptions {
     pub jobs_max_bytes: ByteSize,
     /// When so many jobs wait, new ones are refused.
     pub jobs_max_messages: u64,
+    /// Jobs older than this are gone. Above `intake.max_deadline`, so that each has had its answer by then.
+    pub jobs_max_age: Span,
     /// When it is full, the oldest results go.
     pub results_max_bytes: ByteSize,
     pub results_max_age: Span,
@@ -64,6 +66,7 @@ impl Default for StorageOptions {
             calls_max_age: Span::from_secs(24 * 3600),
             jobs_max_bytes: ByteSize(512 * MIB),
             jobs_max_messages: 100_000,
+            jobs_max_age: Span::from_secs(25 * 3600),
             results_max_bytes: ByteSize(512 * MIB),
             results_max_age: Span::from_secs(24 * 3600),
             bodies_max_bytes: ByteSize(512 * MIB),
@@ -90,6 +93,7 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
             retention: Retention::WorkQueue,
             discard: Discard::New,
             max_messages: Some(options.jobs_max_messages),
+            max_age: Some(options.jobs_max_age.get()),
             ..base(JOBS, subjects::JOBS_ALL, options.jobs_max_bytes.0)
         },
         StreamSpec {

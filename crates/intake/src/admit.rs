@@ -10,6 +10,7 @@ use prost::Message;
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    answer::Results,
     options::Options,
     request::Request,
     route::{Plan, Router},
@@ -20,6 +21,7 @@ pub(crate) struct Admitter {
     pub(crate) bus: Bus,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
+    pub(crate) results: Results,
     pub(crate) options: Options,
     pub(crate) router: Router,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Road<'a> {
 pub(crate) enum Admission {
     /// A worker has it: the answer comes from there, or from the guard if the worker dies.
     Taken,
+    /// A final answer was stored while a job waited: nothing is left to do.
+    Answered,
     /// The request id is known: attach to the running call or fetch its answer.
     Existing(v1::Existing),
     Refused(Fault),
@@ -70,6 +74,10 @@ impl Admitter {
                 return Admission::Refused(fault);
             }
         }
+        if road.job && self.answered(request).await {
+            self.release(reservation).await;
+            return Admission::Answered;
+        }
         let work = match self.work(request, road, plan, reservation, call, deadline).await {
             Ok(work) => work,
             Err(fault) => {
@@ -84,6 +92,13 @@ impl Admitter {
                 Admission::Refused(fault)
             }
         }
+    }
+
+    /// Whether a final answer is stored: a job may have been cancelled while its money was reserved. Where that cannot be
+    /// read, the job runs: the first answer stays the answer.
+    async fn answered(&self, request: &Request) -> bool {
+        let Ok(project) = request.principal.project() else { return false };
+        matches!(self.results.find(&project, &request.id).await, Ok(Some(_)))
     }
 
     /// Asks the guard until it answers: the question is the same each time, so a lost answer is given again.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Caller, Delivery, Fence, Headers, Inbox, JobDelivery, StoreError, caller, topology};
+use farebox_bus::{Caller, Delivery, Fence, Headers, Inbox, JobDelivery, PublishError, StoreError, caller, topology};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
 use prost::Message;
@@ -49,7 +49,7 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
     let id = request.id.as_str().to_owned();
     let named = |fault: Fault| (id.clone(), fault);
     shared.admitter.router.plan(&request, now).map_err(named)?;
-    let digest = hex(&request.digest);
+    let digest = request.digest_text();
     if let Some(result) = shared.results.find(&caller.project, &request.id).await.map_err(|e| named(unavailable(e)))? {
         let same = result.headers.get(headers::BODY_DIGEST).is_none_or(|answered| answered == digest);
         return if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) };
@@ -78,6 +78,13 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
             let same = before.is_none_or(|job| job.headers.get(headers::BODY_DIGEST) == Some(digest.as_str()));
             if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) }
         }
+        Err(StoreError::Publish(PublishError::TooLarge { size, max, .. })) => {
+            let message = format!(
+                "the job has {size} bytes as it is stored, above the NATS server's max_payload of {max}: send less, or \
+                 raise max_payload"
+            );
+            Err(named(Fault::new(ErrorKind::TooLarge, message)))
+        }
         Err(error) => Err(named(unavailable(error))),
     }
 }
@@ -95,10 +102,6 @@ fn conflict(id: &RequestId) -> Fault {
     Fault::new(ErrorKind::Conflict, message)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What to do with a job's message after a run.
 enum After {
     /// Its final answer is stored.
@@ -110,7 +113,7 @@ enum After {
 /// Runs one delivered job. Its message goes only once the final answer is stored.
 pub(crate) async fn run(shared: Arc<Shared>, delivery: JobDelivery) {
     let alive = async {
-        let beat = shared.options.job_ack_wait.get() / 3;
+        let beat = (shared.options.job_ack_wait.get() / 3).max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + beat, beat);
         loop {
             ticks.tick().await;
@@ -139,15 +142,14 @@ fn retry_pause(shared: &Shared, runs: u64) -> Duration {
 }
 
 async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
-    let Ok(job) = v1::Job::decode(delivery.payload.clone()) else {
-        tracing::error!(job = delivery.subject, "a stored job cannot be read and is dropped");
-        return After::Done;
-    };
-    let (Some(project), Ok(id)) =
-        (job.principal.as_ref().and_then(|principal| principal.project().ok()), RequestId::parse(&job.request_id))
-    else {
-        tracing::error!(job = delivery.subject, "a stored job names no caller and is dropped");
-        return After::Done;
+    let digest = delivery.headers.get(headers::BODY_DIGEST);
+    let read = v1::Job::decode(delivery.payload.clone()).ok().and_then(|job| {
+        let project = job.principal.as_ref()?.project().ok()?;
+        let id = RequestId::parse(&job.request_id).ok()?;
+        Some((job, project, id))
+    });
+    let Some((job, project, id)) = read else {
+        return unreadable(shared, delivery, digest).await;
     };
     match shared.results.find(&project, &id).await {
         Ok(Some(_)) => return After::Done,
@@ -172,19 +174,30 @@ async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
     } else {
         fault
     };
-    end(shared, &job, &project, &id, delivery.headers.get(headers::BODY_DIGEST), fault).await
+    end(shared, job.json, &project, &id, digest, fault).await
+}
+
+/// Ends a job whose message cannot be read: its subject still says whose it is.
+async fn unreadable(shared: &Shared, delivery: &JobDelivery, digest: Option<&str>) -> After {
+    let Some((project, id)) = subjects::of_job(&delivery.subject) else {
+        tracing::error!(job = delivery.subject, "a stored job cannot be read, names no caller and is dropped");
+        return After::Done;
+    };
+    tracing::error!(job = delivery.subject, "a stored job cannot be read and is ended");
+    let fault = Fault::new(ErrorKind::Internal, "the stored job cannot be read: submit it again under a new id");
+    end(shared, true, &project, &id, digest, fault).await
 }
 
 /// Stores a final error.
 async fn end(
     shared: &Shared,
-    job: &v1::Job,
+    json: bool,
     project: &Project,
     id: &RequestId,
     digest: Option<&str>,
     fault: Fault,
 ) -> After {
-    let mut outgoing = Outgoing::refusal(job.json, id.as_str(), fault);
+    let mut outgoing = Outgoing::refusal(json, id.as_str(), fault);
     outgoing.headers.set(headers::BODY_DIGEST, digest.unwrap_or_default());
     match shared.results.keep(project, id, &outgoing).await {
         Ok(_) => After::Done,
@@ -230,6 +243,7 @@ async fn attempt(
             Admission::Refused(fault) => return Err(fault),
             // Existing: run by an intake that is no longer here; its worker stores the answer.
             Admission::Taken | Admission::Existing(_) => break,
+            Admission::Answered => return Ok(()),
         }
         sleep(pause).await;
         pause = (pause * 2).min(shared.options.job_wait_max.get());

@@ -1,9 +1,9 @@
 //! `llm.request`: one live request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, caller};
-use farebox_proto::{subjects::Tenancy, v1};
+use farebox_proto::{headers, subjects::Tenancy, v1};
 use farebox_types::{Clock, ErrorKind, Fault, Project, RequestId, Timestamp};
 
 use crate::{
@@ -64,8 +64,13 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
         received,
         traceparent: delivery.headers.traceparent(),
     };
+    match answered(shared, &project, &request).await {
+        Ok(Some(outgoing)) => return shared.say(&reply_to, outgoing).await,
+        Ok(None) => {}
+        Err(fault) => return shared.say(&reply_to, Outgoing::refusal(json, request.id.as_str(), fault)).await,
+    }
     let fault = match shared.admitter.admit(&request, &road).await {
-        Admission::Taken => return,
+        Admission::Taken | Admission::Answered => return,
         Admission::Refused(fault) => fault,
         Admission::Existing(existing) => match attach(shared, &project, &request.id, &existing, request.deadline).await
         {
@@ -73,8 +78,9 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
             Err(fault) => fault,
         },
     };
-    let outgoing = Outgoing::refusal(json, request.id.as_str(), fault);
+    let mut outgoing = Outgoing::refusal(json, request.id.as_str(), fault);
     if reply_to.is_empty() {
+        outgoing.headers.set(headers::BODY_DIGEST, &request.digest_text());
         // Nobody listens on a reply subject: the refusal goes where the answer would have gone.
         if let Err(error) = shared.results.keep(&project, &request.id, &outgoing).await {
             tracing::warn!(request = request.id.as_str(), %error, "a refusal was not kept");
@@ -82,6 +88,26 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
         return;
     }
     shared.say(&reply_to, outgoing).await;
+}
+
+/// The stored answer of a request whose id its caller chose. The guard forgets an id sooner than its answer goes, and a
+/// repeat is not paid again in between.
+async fn answered(shared: &Shared, project: &Project, request: &Request) -> Result<Option<Outgoing>, Fault> {
+    if !request.id_chosen {
+        return Ok(None);
+    }
+    let found = shared.results.find(project, &request.id).await.map_err(|error| {
+        let message = format!("whether this request id was answered before cannot be read: {error}");
+        Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1))
+    })?;
+    let Some(found) = found else { return Ok(None) };
+    let digest = request.digest_text();
+    if found.headers.get(headers::BODY_DIGEST).is_some_and(|answered| !answered.is_empty() && answered != digest) {
+        let message =
+            format!("request id `{}` was used before with another body: choose a new id for a new request", request.id);
+        return Err(Fault::new(ErrorKind::Conflict, message));
+    }
+    Ok(Some(Outgoing::stored(found)))
 }
 
 /// The answer of a call that was admitted before, now or when it ends.
@@ -92,7 +118,9 @@ pub(crate) async fn attach(
     existing: &v1::Existing,
     deadline: Timestamp,
 ) -> Result<Outgoing, Fault> {
-    let within = if existing.open { deadline.remaining(shared.clock.now()) } else { shared.options.result_wait.get() };
+    let now = shared.clock.now();
+    let deadline = deadline.min(now.after(shared.options.max_deadline.get()));
+    let within = if existing.open { deadline.remaining(now) } else { shared.options.result_wait.get() };
     if let Some(outgoing) = shared.results.wait(project, id, within).await? {
         return Ok(outgoing);
     }

@@ -98,6 +98,11 @@ impl Request {
         Ok(Request { digest: request.digest(), ..request })
     }
 
+    /// The digest as headers carry it.
+    pub(crate) fn digest_text(&self) -> String {
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// What makes two messages the same request: what is asked, and of whom. A deadline or a label may differ.
     fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

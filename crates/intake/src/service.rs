@@ -57,15 +57,16 @@ type Handler = fn(Arc<Shared>, Delivery) -> Handling;
 impl Service {
     pub fn create(options: Options, deps: Deps) -> Service {
         let router = Router::new(deps.catalog, deps.prices, options.clone());
+        let results =
+            Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
         let admitter = Admitter {
             bus: deps.bus.clone(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),
+            results: results.clone(),
             options: options.clone(),
             router,
         };
-        let results =
-            Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
         let in_flight = Arc::new(InFlight { count: AtomicUsize::new(0), max: options.max_in_flight });
         let shared = Shared { bus: deps.bus, tenancy: deps.tenancy, clock: deps.clock, options, admitter, results };
         Service { shared: Arc::new(shared), tasks: deps.tasks, in_flight }
@@ -125,6 +126,10 @@ impl Service {
     }
 
     async fn spawn(&self, handler: Handler, delivery: Delivery) {
+        if let Some(reply) = delivery.reply.as_deref().filter(|reply| !subjects::may_answer_to(reply)) {
+            tracing::warn!(subject = delivery.subject, reply, "dropped: answers go to no subject of a service");
+            return;
+        }
         let Some(place) = InFlight::enter(&self.in_flight) else {
             let message = "intake admits as many requests as max_in_flight allows: try again in a moment";
             let fault = Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1));

@@ -1,0 +1,348 @@
+//! Intake over a real NATS server, with a guard that the test plays.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use farebox_bus::{Bus, Delivery, Fence, Headers, Inbox, Subscription, topology};
+use farebox_intake::{Deps, Options, Service};
+use farebox_pricing::PriceBook;
+use farebox_proto::{
+    headers,
+    subjects::{self, Tenancy},
+    v1::{self, reserve_reply},
+};
+use farebox_providers::{Catalog, Model, ProviderOptions, RoutingOptions};
+use farebox_runtime::{DrainTrigger, Tasks};
+use farebox_testkit::{PATIENCE, TestNats, eventually};
+use farebox_types::{Project, RequestId, Span, SystemClock};
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+struct World {
+    bus: Bus,
+    /// Everything that intake asks the guard.
+    guard: Subscription,
+    /// Everything that intake offers to workers.
+    work: Subscription,
+    trigger: DrainTrigger,
+    _nats: TestNats,
+}
+
+impl World {
+    async fn start(options: Options) -> World {
+        let nats = TestNats::start().await.unwrap();
+        let url = nats.url();
+        let connect = || async { Bus::connect(&farebox_bus::Options { url: url.clone(), ..Default::default() }).await };
+        let (bus, own) = (connect().await.unwrap(), connect().await.unwrap());
+        topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
+        let guard = bus.subscribe(&subjects::guard_all(subjects::SHARD), None).await.unwrap();
+        let work = bus.subscribe(subjects::WORK, None).await.unwrap();
+        bus.flush().await.unwrap();
+        let (trigger, drain) = farebox_runtime::drain();
+        let tasks = Tasks::new(trigger.clone());
+        let deps = Deps {
+            bus: own,
+            tenancy: Tenancy::Single,
+            clock: Arc::new(SystemClock),
+            tasks: tasks.clone(),
+            catalog: Arc::new(catalog()),
+            prices: Arc::new(prices()),
+        };
+        tasks.spawn("intake", Service::create(options, deps).run(drain));
+        let world = World { bus, guard, work, trigger, _nats: nats };
+        // Requests are what it listens for last.
+        eventually(PATIENCE, "intake listens", || async {
+            world.bus.request("llm.request", Headers::new(), "{}".into(), Duration::from_secs(1)).await.is_ok()
+        })
+        .await;
+        world
+    }
+
+    async fn ask(&self, subject: &str, body: &Value) -> Inbox {
+        let inbox = self.bus.inbox();
+        let to = inbox.subject();
+        self.bus.publish_with_reply(subject, &to, Headers::new(), body.to_string().into()).await.unwrap();
+        inbox
+    }
+
+    /// The guard's next question of this kind; others are not answered.
+    async fn asked(&mut self, subject: &str) -> Delivery {
+        let next = async {
+            loop {
+                let delivery = self.guard.next().await.unwrap();
+                if delivery.subject == subject {
+                    return delivery;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap()
+    }
+
+    async fn reserve(&mut self) -> (Delivery, v1::ReserveRequest) {
+        let delivery = self.asked(&subjects::reserve(subjects::SHARD)).await;
+        let request = delivery.decode().unwrap();
+        (delivery, request)
+    }
+
+    async fn release(&mut self) -> (Delivery, v1::ReleaseRequest) {
+        let delivery = self.asked(&subjects::release(subjects::SHARD)).await;
+        let request = delivery.decode().unwrap();
+        (delivery, request)
+    }
+
+    async fn answer(&self, to: &Delivery, message: &impl Message) {
+        let to = to.reply.as_deref().unwrap();
+        self.bus.publish_message(to, Headers::new(), message).await.unwrap();
+    }
+
+    async fn grant(&self, to: &Delivery) {
+        let result = reserve_reply::Result::Granted(v1::Granted { lease_ms: 6_000, budgets: Vec::new() });
+        self.answer(to, &v1::ReserveReply { result: Some(result) }).await;
+    }
+
+    async fn work(&mut self) -> v1::Work {
+        timeout(PATIENCE, self.work.next()).await.unwrap().unwrap().decode().unwrap()
+    }
+
+    async fn keep(&self, id: &str, digest: &str, payload: &'static str) {
+        let subject = Tenancy::Single.response(&Project::default_project(), &RequestId::parse(id).unwrap());
+        let head = Headers::new().with(headers::CONTENT_TYPE, headers::JSON).with(headers::BODY_DIGEST, digest);
+        self.bus.store(&subject, head, Fence::after_subject_seq(0), payload.into(), PATIENCE).await.unwrap();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.trigger.drain();
+    }
+}
+
+fn catalog() -> Catalog {
+    let providers: BTreeMap<String, ProviderOptions> = serde_json::from_value(json!({
+        "emu": { "kind": "openai-compatible", "api_base": "http://127.0.0.1:1/v1" },
+        "claude": { "kind": "anthropic-compatible", "api_base": "http://127.0.0.1:1" },
+    }))
+    .unwrap();
+    let models: BTreeMap<String, Model> = serde_json::from_value(json!({
+        "limited": "emu/limited",
+        "open": "emu/open",
+        "claude": "claude/limited",
+        "unpriced": "emu/unpriced",
+        "half": { "deployments": [{ "target": "emu/limited" }], "fallback": ["unpriced"] },
+    }))
+    .unwrap();
+    Catalog::new(&providers, &models, &RoutingOptions::default()).unwrap()
+}
+
+fn prices() -> PriceBook {
+    let rows = json!([
+        { "provider": "emu", "models": ["limited"], "input": "1", "output": "2", "max_output": 5000 },
+        { "provider": "claude", "models": ["limited"], "input": "1", "output": "2", "max_output": 5000 },
+        { "provider": "emu", "models": ["open"], "input": "1", "output": "2" },
+    ]);
+    let rows: Vec<farebox_pricing::PriceRow> = serde_json::from_value(rows).unwrap();
+    PriceBook::with_overrides(&rows).unwrap()
+}
+
+fn chat(model: &str, farebox: Value) -> Value {
+    json!({ "model": model, "messages": [{ "role": "user", "content": "hi" }], "farebox": farebox })
+}
+
+fn quick() -> Options {
+    Options {
+        guard_timeout: Span::from_millis(100),
+        guard_deadline: Span::from_millis(300),
+        release_deadline: Span::from_secs(20),
+        offer_wait: Span::from_millis(50),
+        job_retry_pause: Span::from_millis(20),
+        ..Options::default()
+    }
+}
+
+async fn said(inbox: &mut Inbox) -> Value {
+    let answer = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+#[tokio::test]
+async fn a_reservation_that_a_silent_guard_may_have_stored_is_given_back() {
+    let mut world = World::start(quick()).await;
+    let mut inbox = world.ask("llm.request", &chat("limited", json!({}))).await;
+    let (_, asked) = world.reserve().await;
+    // The guard says nothing: the caller is refused, and the release insists beyond that.
+    assert_eq!(said(&mut inbox).await["error"]["type"], "unavailable");
+    let (_, first) = world.release().await;
+    assert_eq!(first.reservation_id, asked.reservation_id);
+    let mut last = None;
+    for _ in 0..4 {
+        last = Some(world.release().await);
+    }
+    // Once the guard has answered, it is asked no more.
+    let (delivery, again) = last.unwrap();
+    assert_eq!(again.reservation_id, asked.reservation_id);
+    world.answer(&delivery, &v1::ReleaseReply { released: false, error: None }).await;
+    let silence = timeout(Duration::from_millis(500), world.release()).await;
+    assert!(silence.is_err(), "asked again after the answer");
+}
+
+#[tokio::test]
+async fn the_limit_that_bounds_a_call_is_sent_where_nothing_else_limits_it() {
+    let mut world = World::start(quick()).await;
+    let given = |mut body: Value| {
+        body["max_tokens"] = 7.into();
+        body
+    };
+    let assumed = Options::default().assumed_max_output_tokens;
+    for (body, sent, at_least) in [
+        (chat("limited", json!({})), 0, 5000),
+        (chat("claude", json!({})), 5000, 5000),
+        (chat("open", json!({})), assumed, assumed),
+        (given(chat("open", json!({}))), 0, 7),
+        (given(chat("claude", json!({}))), 0, 7),
+    ] {
+        world.ask("llm.request", &body).await;
+        let (delivery, asked) = world.reserve().await;
+        world.grant(&delivery).await;
+        let work = world.work().await;
+        assert_eq!(work.plan[0].default_max_tokens, sent, "{body}");
+        let bound = farebox_types::Money::from(asked.attempt.unwrap().bound.unwrap());
+        // Two dollars a million.
+        assert!(bound.picos() >= i128::from(at_least) * 2_000_000, "{body}: {bound:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_bound_is_refused_before_the_guard_is_asked() {
+    let mut world = World::start(quick()).await;
+    let with = |name: &str, value: Value| {
+        let mut body = chat("limited", json!({}));
+        body[name] = value;
+        body
+    };
+    for (body, kind, word) in [
+        (with("web_search_options", json!({})), "unsupported", "web_search_options"),
+        (with("tools", json!([{ "type": "web_search" }])), "unsupported", "tools[0].type"),
+        (
+            with("messages", json!([{ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }])),
+            "unsupported",
+            "messages[0].content[0].file.file_id",
+        ),
+        (with("service_tier", json!("flex")), "unsupported", "flex"),
+        (with("max_completion_tokens", json!(0)), "bad_request", "at least 1"),
+        (with("n", json!(0)), "bad_request", "`n`"),
+        (with("n", json!(100_000)), "bad_request", "128"),
+    ] {
+        let answer = said(&mut world.ask("llm.request", &body).await).await;
+        assert_eq!(answer["error"]["type"], kind, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(word), "{answer}");
+    }
+    // The first question is of the request that is in order.
+    world.ask("llm.request", &with("service_tier", json!("auto"))).await;
+    let (_, asked) = world.reserve().await;
+    assert_eq!(asked.attempt.unwrap().model, "limited");
+}
+
+#[tokio::test]
+async fn a_fallback_without_a_price_is_left_out_and_named() {
+    let mut world = World::start(quick()).await;
+    world.ask("llm.request", &chat("half", json!({}))).await;
+    let (delivery, _) = world.reserve().await;
+    world.grant(&delivery).await;
+    let work = world.work().await;
+    assert_eq!(work.plan.len(), 1);
+    let warnings = work.envelope.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("emu/unpriced"), "{warnings:?}");
+    let answer = said(&mut world.ask("llm.request", &chat("unpriced", json!({}))).await).await;
+    assert_eq!(answer["error"]["type"], "unsupported", "{answer}");
+}
+
+#[tokio::test]
+async fn an_id_that_the_guard_forgot_is_answered_from_what_is_stored() {
+    let mut world = World::start(quick()).await;
+    let body = chat("limited", json!({ "request_id": "r-1" }));
+    world.ask("llm.request", &body).await;
+    let (_, asked) = world.reserve().await;
+    let digest: String = asked.body_digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    world.keep("r-1", &digest, r#"{"answer":1}"#).await;
+
+    assert_eq!(said(&mut world.ask("llm.request", &body).await).await, json!({ "answer": 1 }));
+    let mut other = body.clone();
+    other["temperature"] = 1.into();
+    let answer = said(&mut world.ask("llm.request", &other).await).await;
+    assert_eq!(answer["error"]["type"], "conflict", "{answer}");
+    // Only the first one's reservation was ever asked for.
+    let again = timeout(Duration::from_millis(500), async {
+        loop {
+            let (_, again) = world.reserve().await;
+            if again.reservation_id != asked.reservation_id {
+                return again;
+            }
+        }
+    });
+    assert!(again.await.is_err(), "a second reservation");
+}
+
+#[tokio::test]
+async fn a_job_cancelled_while_its_money_is_reserved_is_not_offered() {
+    let mut world = World::start(quick()).await;
+    let mut body = chat("limited", json!({ "request_id": "j-1" }));
+    body["stream"] = true.into();
+    assert_eq!(said(&mut world.ask("llm.job", &body).await).await["stored"], true);
+    let (delivery, asked) = world.reserve().await;
+    assert!(asked.job && !asked.stream, "a job is not streamed: {asked:?}");
+    world.keep("j-1", "", r#"{"cancelled":1}"#).await;
+    world.grant(&delivery).await;
+    let (delivery, released) = world.release().await;
+    assert_eq!(released.reservation_id, asked.reservation_id);
+    world.answer(&delivery, &v1::ReleaseReply { released: true, error: None }).await;
+    let subject = subjects::job(&Project::default_project(), &RequestId::parse("j-1").unwrap());
+    eventually(PATIENCE, "the job is gone", || async {
+        world.bus.last_by_subject(topology::JOBS, &subject).await.unwrap().is_none()
+    })
+    .await;
+    assert!(world.work.try_next().is_none(), "it was offered");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_has_an_answer() {
+    let world = World::start(quick()).await;
+    let (project, id) = (Project::default_project(), RequestId::parse("j-2").unwrap());
+    let fence = Fence::after_subject_seq(0);
+    let junk = b"\xff\xff junk".as_slice().into();
+    world.bus.store(&subjects::job(&project, &id), Headers::new(), fence, junk, PATIENCE).await.unwrap();
+    let subject = Tenancy::Single.response(&project, &id);
+    eventually(PATIENCE, "its answer is stored", || async {
+        world.bus.last_by_subject(topology::RESULTS, &subject).await.unwrap().is_some()
+    })
+    .await;
+    let stored = world.bus.last_by_subject(topology::RESULTS, &subject).await.unwrap().unwrap();
+    assert_eq!(stored.headers.get(headers::ERROR), Some("internal"));
+}
+
+#[tokio::test]
+async fn a_job_above_the_servers_limit_is_too_large() {
+    let world = World::start(quick()).await;
+    let mut body = chat("limited", json!({}));
+    let room = world.bus.max_payload() - body.to_string().len();
+    body["messages"][0]["content"] = "x".repeat(room).into();
+    let receipt = said(&mut world.ask("llm.job", &body).await).await;
+    assert_eq!(receipt["error"]["type"], "too_large", "{receipt}");
+}
+
+#[tokio::test]
+async fn nobody_makes_intake_answer_on_a_subject_of_a_service() {
+    let world = World::start(quick()).await;
+    let mut heard = world.bus.subscribe("farebox.v1.ledger.9", None).await.unwrap();
+    world.bus.flush().await.unwrap();
+    for subject in ["llm.request", "llm.job", "llm.result.r", "llm.cancel.r"] {
+        world.bus.publish_with_reply(subject, "farebox.v1.ledger.9", Headers::new(), "{}".into()).await.unwrap();
+    }
+    // What comes behind is answered, so the four were read.
+    for subject in ["llm.request", "llm.job"] {
+        let answer = said(&mut world.ask(subject, &json!({})).await).await;
+        assert_eq!(answer["error"]["type"], "bad_request", "{answer}");
+    }
+    assert!(heard.try_next().is_none(), "an answer went where no caller may speak");
+}
