@@ -30,6 +30,9 @@ pub struct Options {
     pub keep_inflight: usize,
     /// How long the lead lasts when the guard that holds it dies.
     pub lead_ttl: Span,
+    /// How long the guard answers what needs no write before it asks again whether it still leads; half of `lead_ttl` at
+    /// most. Who was stopped and goes on has missed that another leads now.
+    pub lead_check: Span,
     /// How long ended reservations are remembered, so that a repeated message is recognised.
     pub closed_memory: Span,
     /// The most of them that are remembered.
@@ -62,6 +65,7 @@ impl Default for Options {
             keep_timeout: Span::from_secs(1),
             keep_inflight: 64,
             lead_ttl: Span::from_secs(2),
+            lead_check: Span::from_secs(1),
             closed_memory: Span::from_secs(60),
             closed_memory_max: 50_000,
             request_memory: Span::from_secs(24 * 60 * 60),

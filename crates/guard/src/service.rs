@@ -10,7 +10,7 @@ use farebox_proto::{
 use farebox_runtime::Drain;
 use farebox_types::Clock;
 use prost::{Message, bytes::Bytes};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::{
     announce::Announcer,
@@ -38,6 +38,9 @@ pub struct Service {
     deps: Deps,
 }
 
+/// Heartbeats are received apart from all else, so that they need not wait behind it. What has another group's name gets
+/// its own copy.
+const HEARTBEATS: &str = "guard-heartbeats";
 const SHARD: u32 = subjects::SHARD;
 /// Between two tries of a store or of the lead.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,7 +83,7 @@ impl Service {
     async fn lead(&self) -> Lease {
         let options = LeaseOptions { ttl: self.options.lead_ttl.into(), ..LeaseOptions::default() };
         let bucket = self.deps.bus.bucket(topology::LEASES);
-        bucket.acquire(&format!("guard-{SHARD}"), &self.deps.guard_id, &options).await
+        bucket.acquire(&lease_key(), &self.deps.guard_id, &options).await
     }
 }
 
@@ -90,10 +93,13 @@ struct Leading<'a> {
     deps: &'a Deps,
     announcer: Announcer,
     mail: Subscription,
+    heartbeats: Subscription,
     state: State,
     /// Sequence of the newest message of the ledger: the fence of the next one.
     last_sequence: u64,
     began: Instant,
+    /// When it was last certain that no other guard leads.
+    confirmed: Instant,
     /// Counts the leads of this process.
     term: u64,
     batches: u64,
@@ -107,6 +113,8 @@ struct Leading<'a> {
 impl<'a> Leading<'a> {
     /// Replays the ledger. Mail that comes meanwhile waits.
     async fn begin(options: &'a Options, deps: &'a Deps, term: u64) -> Result<Leading<'a>, Error> {
+        let began = Instant::now();
+        let heartbeats = deps.bus.subscribe(&subjects::heartbeat(SHARD), Some(HEARTBEATS)).await?;
         let mail = deps.bus.subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE)).await?;
         let retention = Retention {
             reservations: options.closed_memory.into(),
@@ -125,6 +133,7 @@ impl<'a> Leading<'a> {
                 keep_inflight: options.keep_inflight,
             },
             mail,
+            heartbeats,
             state: State {
                 guard_id: deps.guard_id.clone(),
                 ledger: Ledger::new(budgets(options), retention),
@@ -132,7 +141,8 @@ impl<'a> Leading<'a> {
                 lease: options.lease.into(),
             },
             last_sequence: 0,
-            began: Instant::now(),
+            began,
+            confirmed: began,
             term,
             batches: 0,
             since_snapshot: 0,
@@ -278,30 +288,44 @@ impl<'a> Leading<'a> {
                     if stood_still {
                         self.state.leases.forgive(self.began.elapsed());
                     } else {
-                        self.expire().await?;
+                        self.expire(lease).await?;
                     }
+                }
+                batch = self.heartbeats.next_batch(self.options.batch_max) => {
+                    if batch.is_empty() {
+                        return Err(Error::Disconnected);
+                    }
+                    self.decide(&batch, lease).await?;
                 }
                 batch = self.mail.next_batch(self.options.batch_max) => {
                     if batch.is_empty() {
                         return Err(Error::Disconnected);
                     }
-                    self.decide(batch).await?;
+                    self.decide(&without_heartbeats(batch), lease).await?;
                 }
                 // Last: what is waiting is still decided. Workers settle during their drain.
-                () = drain.signaled() => return self.finish().await,
+                () = drain.signaled() => return self.finish(lease).await,
             }
         }
     }
 
     /// Decides what is waiting already; then nobody is listened to any more.
-    async fn finish(&mut self) -> Result<(), Error> {
+    async fn finish(&mut self, lease: &Lease) -> Result<(), Error> {
+        self.heartbeats.stop().await;
         self.mail.stop().await;
+        loop {
+            let batch = self.heartbeats.next_batch(self.options.batch_max).await;
+            if batch.is_empty() {
+                break;
+            }
+            self.decide(&batch, lease).await?;
+        }
         loop {
             let batch = self.mail.next_batch(self.options.batch_max).await;
             if batch.is_empty() {
                 return Ok(());
             }
-            self.decide(batch).await?;
+            self.decide(&without_heartbeats(batch), lease).await?;
         }
     }
 
@@ -309,24 +333,24 @@ impl<'a> Leading<'a> {
         Now { wall: self.deps.clock.now(), leading: self.began.elapsed() }
     }
 
-    async fn decide(&mut self, mail: Vec<Delivery>) -> Result<(), Error> {
+    async fn decide(&mut self, mail: &[Delivery], lease: &Lease) -> Result<(), Error> {
         let now = self.now();
         let mut batch = Batch::default();
-        for delivery in &mail {
+        for delivery in mail {
             self.state.handle(delivery, now, &mut batch);
         }
-        self.commit(batch, now, Vec::new()).await
+        self.commit(batch, now, Vec::new(), lease).await
     }
 
-    async fn expire(&mut self) -> Result<(), Error> {
+    async fn expire(&mut self, lease: &Lease) -> Result<(), Error> {
         let now = self.now();
         let mut batch = Batch::default();
         let orphans = self.state.expire(now, &mut batch);
-        self.commit(batch, now, orphans).await
+        self.commit(batch, now, orphans, lease).await
     }
 
     /// Stores what was decided; only then is anyone told.
-    async fn commit(&mut self, batch: Batch, now: Now, orphans: Vec<Orphan>) -> Result<(), Error> {
+    async fn commit(&mut self, batch: Batch, now: Now, orphans: Vec<Orphan>, lease: &Lease) -> Result<(), Error> {
         let record = v1::LedgerBatch {
             entries: batch.entries,
             at_unix_ms: now.wall.millis(),
@@ -336,7 +360,11 @@ impl<'a> Leading<'a> {
         if !record.entries.is_empty() {
             let payload: Bytes = record.encode_to_vec().into();
             self.since_snapshot += payload.len();
+            self.confirmed = Instant::now();
             self.store(payload).await?;
+        } else if batch.replies.is_empty() || !self.leads(lease).await? {
+            // Who asked asks again.
+            return Ok(());
         }
         for (to, reply) in batch.replies {
             // Who asked asks again when no reply comes, and gets the recorded one.
@@ -349,6 +377,30 @@ impl<'a> Leading<'a> {
         }
         self.announcer.orphans(&orphans).await;
         self.snapshot().await
+    }
+
+    /// Whether it is certain enough that no other guard leads to answer without a write: what another one decided since
+    /// would be missing in the answer. A stored batch proves the same through its fence.
+    async fn leads(&mut self, lease: &Lease) -> Result<bool, Error> {
+        if !lease.is_held() {
+            return Err(Error::LeadLost);
+        }
+        let ttl = self.options.lead_ttl.get();
+        let enough = self.options.lead_check.get().min(ttl / 2);
+        if self.confirmed.elapsed() < enough {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let bucket = self.deps.bus.bucket(topology::LEASES);
+        match timeout(ttl / 4, bucket.entry(&lease_key())).await {
+            Ok(Ok(Some(entry))) if entry.value.as_deref() == Some(self.deps.guard_id.as_bytes()) => {
+                self.confirmed = asked;
+                Ok(asked.elapsed() < ttl / 2)
+            }
+            Ok(Ok(_)) => Err(Error::LeadLost),
+            // Not known now. The lease itself ends if this lasts.
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
     }
 
     /// Writes one message behind the fence. An unclear try is repeated with the same id until it is clear.
@@ -396,6 +448,17 @@ impl<'a> Leading<'a> {
             _ => Err(Error::SteppedDown),
         }
     }
+}
+
+fn lease_key() -> String {
+    format!("guard-{SHARD}")
+}
+
+/// These have come, and are answered, on a subscription of their own.
+fn without_heartbeats(mut mail: Vec<Delivery>) -> Vec<Delivery> {
+    let heartbeat = subjects::heartbeat(SHARD);
+    mail.retain(|delivery| delivery.subject != heartbeat);
+    mail
 }
 
 fn budgets(options: &Options) -> Vec<Budget> {

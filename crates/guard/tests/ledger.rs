@@ -13,7 +13,7 @@ use farebox_proto::{
 };
 use farebox_runtime::DrainTrigger;
 use farebox_testkit::{PATIENCE, TestNats, eventually};
-use farebox_types::{ByteSize, CallId, Clock, Money, ReservationId, SystemClock};
+use farebox_types::{ByteSize, CallId, Clock, Money, ReservationId, Span, SystemClock};
 use prost::Message;
 use tokio::task::JoinSet;
 
@@ -202,4 +202,38 @@ async fn a_guard_that_died_before_it_told_the_caller_of_a_lost_call_is_made_up_f
     let _guard = world.guard(Options::default()).await;
     let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     assert_eq!(answer.headers.get(headers::ERROR), Some("lost"));
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_answered_once() {
+    let world = World::start().await;
+    let _guard = world.guard(Options::default()).await;
+    world.reserve(&request()).await;
+    let mut inbox = world.bus.inbox();
+    let beat = v1::HeartbeatRequest { worker_id: "w".into(), ..Default::default() };
+    let payload = beat.encode_to_vec().into();
+    let subject = subjects::heartbeat(SHARD);
+    world.bus.publish_with_reply(&subject, &inbox.subject(), Headers::new(), payload).await.unwrap();
+    let first = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    assert_eq!(first.decode::<v1::HeartbeatReply>().unwrap().guard_id, "g");
+    // What came on the other subscription has been seen before this is.
+    world.reserve(&request()).await;
+    assert!(inbox.try_next().is_none());
+}
+
+#[tokio::test]
+async fn a_guard_that_does_not_know_yet_that_another_leads_does_not_answer_from_memory() {
+    let world = World::start().await;
+    // It is far from renewing its lease when it is overtaken.
+    let options = Options { lead_ttl: Span::from_secs(600), lead_check: Span::from_millis(0), ..Options::default() };
+    let _guard = world.guard(options).await;
+    world.reserve(&request()).await;
+    let lookup = v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: "r".into() };
+    let ask = || async {
+        let asked = world.bus.call(&subjects::lookup(SHARD), &lookup, Duration::from_secs(1)).await;
+        asked.map(|_: v1::LookupReply| ())
+    };
+    ask().await.unwrap();
+    world.bus.bucket(topology::LEASES).put("guard-0", "another".into()).await.unwrap();
+    assert!(ask().await.is_err());
 }
