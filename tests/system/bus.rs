@@ -97,6 +97,21 @@ fn a_whole_call_is_cancelled_and_billed() {
 }
 
 #[test]
+fn a_cancel_right_behind_its_request_stops_it() {
+    play(async {
+        let stage = shared().await;
+        for _ in 0..10 {
+            let id = fresh_id("cancel");
+            stage.emulator.push("cancel-at-once", Script::default().fault(Fault::HangBeforeHead));
+            let body = chat("cancel-at-once", json!({ "request_id": id, "deadline_ms": 10_000 }));
+            let (answer, receipt) = tokio::join!(stage.ask(&body), cancel(stage, &id));
+            assert_eq!(receipt["cancelled"], true, "{receipt}");
+            assert_eq!(answer["error"]["type"], "cancelled", "{answer}");
+        }
+    });
+}
+
+#[test]
 fn a_stream_is_cancelled_and_billed() {
     play(async {
         let stage = shared().await;

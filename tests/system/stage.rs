@@ -47,6 +47,7 @@ const ALIASES: [&str; 31] = [
     "stream",
     "typed",
     "tools",
+    "cancel-at-once",
     "cancel-whole",
     "cancel-stream",
     "late",

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use farebox_bus::{CallError, Delivery, StoredMessage, StreamError, topology};
+use farebox_bus::{CallError, Delivery, Headers, StoredMessage, StreamError, topology};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Project, RequestId};
 use prost::Message;
+use tokio::time::{Instant, sleep};
 
 use crate::{answer::Outgoing, live::Shared};
 
@@ -87,26 +88,68 @@ pub(crate) async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -
     answer.ok().and_then(|reply| reply.existing)
 }
 
-/// Ends a job that no worker holds. A running call is stopped by the worker that holds it, which answers by itself; in
-/// any case there is an answer.
+/// How often a cancel is repeated for a worker that is about to get the call.
+const REPEAT: Duration = Duration::from_millis(50);
+
+/// Ends a job that no worker holds. A running call is stopped by the worker that holds it, which answers by itself; one
+/// that is on its way to a worker is stopped when it gets there. In any case there is an answer.
 pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
     let json = wants_json(&delivery);
-    let Some((project, id)) = named(shared, &delivery) else { return };
-    let cancelled = if lookup(shared, &project, &id).await.is_some_and(|existing| existing.open) {
-        // The worker that holds it stops it and says so. One that is only about to get it has not heard of this.
-        tokio::time::sleep(shared.options.offer_wait.get()).await;
-        let stopped = |existing: v1::Existing| existing.outcome() == v1::Outcome::Cancelled;
-        if lookup(shared, &project, &id).await.is_some_and(stopped) {
-            return;
-        }
-        false
-    } else {
-        cancel_queued(shared, &project, &id, json).await
+    let Some((project, id)) = named(shared, &delivery) else {
+        let fault = Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id");
+        return shared.say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault)).await;
     };
+    let Some(cancelled) = stop(shared, &delivery, &project, &id, json).await else { return };
     let Some(to) = &delivery.reply else { return };
     let receipt = v1::CancelReceipt { request_id: id.as_str().to_owned(), cancelled };
     let bytes = if json { json::cancel_receipt(&receipt) } else { receipt.encode_to_vec() };
     shared.say(to, Outgoing::new(json, bytes)).await;
+}
+
+/// Whether it was stopped here; `None`: a worker stopped it, and has said so.
+async fn stop(shared: &Shared, delivery: &Delivery, project: &Project, id: &RequestId, json: bool) -> Option<bool> {
+    let began = Instant::now();
+    let mut running = false;
+    loop {
+        let known = lookup(shared, project, id).await;
+        let wait = match &known {
+            Some(existing) if existing.open => {
+                running = true;
+                shared.options.worker_deadline.get()
+            }
+            Some(existing) if running && existing.outcome() == v1::Outcome::Cancelled => return None,
+            Some(existing) => {
+                if existing.outcome() == v1::Outcome::Cancelled {
+                    // Perhaps by this very cancel: then its worker is heard first.
+                    sleep(shared.options.offer_wait.get()).await;
+                }
+                return Some(false);
+            }
+            None if cancel_queued(shared, project, id, json).await => return Some(true),
+            // It may be on its way to the guard; and the guard does not know ids that farebox made.
+            None => shared.options.offer_wait.get(),
+        };
+        if began.elapsed() > wait {
+            return Some(false);
+        }
+        sleep(REPEAT).await;
+        if known.is_some() {
+            repeat(shared, delivery, project, id, json).await;
+        }
+    }
+}
+
+/// Says a cancel to the workers once more.
+async fn repeat(shared: &Shared, delivery: &Delivery, project: &Project, id: &RequestId, json: bool) {
+    let order = v1::CancelOrder {
+        project: project.as_str().to_owned(),
+        request_id: id.as_str().to_owned(),
+        reply_to: delivery.reply.clone().unwrap_or_default(),
+        json,
+    };
+    if let Err(error) = shared.bus.publish_message(subjects::CANCEL, Headers::new(), &order).await {
+        tracing::debug!(%error, "a cancel was not repeated");
+    }
 }
 
 /// Ends a job that waits for its turn, by storing its final answer.
@@ -118,7 +161,5 @@ async fn cancel_queued(shared: &Shared, project: &Project, id: &RequestId, json:
             return true;
         }
     }
-    // A worker that holds the call answers first; only when none does, this answer is heard.
-    tokio::time::sleep(shared.options.offer_wait.get()).await;
     false
 }

@@ -120,6 +120,8 @@ impl Tenancy {
 
 /// Work for the pool of workers.
 pub const WORK: &str = "farebox.v1.work.default";
+/// Cancels that intake says again to all workers.
+pub const CANCEL: &str = "farebox.v1.cancel";
 pub const WORK_QUEUE: &str = "worker";
 pub const INTAKE_QUEUE: &str = "intake";
 pub const GUARD_QUEUE: &str = "guard";

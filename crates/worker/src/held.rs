@@ -33,9 +33,10 @@ impl Handle {
         Handle { stop: watch::Sender::new(None), woken: CancellationToken::new() }
     }
 
-    fn stop(&self, why: Stop) {
+    /// Whether this is news.
+    fn stop(&self, why: Stop) -> bool {
         // The first reason counts, except that a closed call stays silent whatever came before.
-        self.stop.send_if_modified(|now| match (*now, why) {
+        let new = self.stop.send_if_modified(|now| match (*now, why) {
             (None, _) | (Some(Stop::Cancelled | Stop::Leaving), Stop::Closed) => {
                 *now = Some(why);
                 true
@@ -43,6 +44,7 @@ impl Handle {
             _ => false,
         });
         self.woken.cancel();
+        new
     }
 
     pub(crate) fn why(&self) -> Option<Stop> {
@@ -98,12 +100,12 @@ impl Held {
         inner.ended.insert(id);
     }
 
-    /// Stops the call of a request, if it runs here.
-    pub(crate) fn cancel(&self, project: &Project, request: &RequestId) -> bool {
+    /// Stops the call of a request, if it runs here; and whether that is news.
+    pub(crate) fn cancel(&self, project: &Project, request: &RequestId) -> Option<bool> {
         let inner = self.inner();
         let key = (project.clone(), request.clone());
         let handle = inner.by_request.get(&key).and_then(|id| inner.running.get(id));
-        handle.inspect(|handle| handle.stop(Stop::Cancelled)).is_some()
+        handle.map(|handle| handle.stop(Stop::Cancelled))
     }
 
     /// The guard has ended this one.
@@ -115,7 +117,9 @@ impl Held {
 
     /// Stops everything: the process ends.
     pub(crate) fn leave(&self) {
-        self.inner().running.values().for_each(|handle| handle.stop(Stop::Leaving));
+        self.inner().running.values().for_each(|handle| {
+            handle.stop(Stop::Leaving);
+        });
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -176,9 +180,10 @@ mod tests {
         let held = Held::new();
         let (acme, other) = (Project::parse("acme").unwrap(), Project::parse("other").unwrap());
         let handle = held.take(ReservationId::generate(), acme.clone(), request("r"));
-        assert!(!held.cancel(&other, &request("r")));
+        assert_eq!(held.cancel(&other, &request("r")), None);
         assert_eq!(handle.why(), None);
-        assert!(held.cancel(&acme, &request("r")));
+        assert_eq!(held.cancel(&acme, &request("r")), Some(true));
+        assert_eq!(held.cancel(&acme, &request("r")), Some(false), "it was stopped before");
         assert_eq!(handle.why(), Some(Stop::Cancelled));
         assert!(handle.woken.is_cancelled());
     }

@@ -9,7 +9,7 @@ use farebox_proto::{
     v1,
 };
 use farebox_runtime::{Drain, Tasks};
-use farebox_types::Clock;
+use farebox_types::{Clock, Project, RequestId};
 use prost::Message;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,7 @@ impl Service {
             drop(beating_ended);
         });
         let mut cancels = self.shared.bus.subscribe(&self.shared.tenancy.cancels(), None).await?;
+        let mut repeated = self.shared.bus.subscribe(subjects::CANCEL, None).await?;
         let mut work = self.shared.bus.subscribe(subjects::WORK, Some(subjects::WORK_QUEUE)).await?;
         self.shared.bus.flush().await?;
         tracing::info!(worker = self.worker_id, "taking work");
@@ -84,6 +85,7 @@ impl Service {
                     Some(delivery) => self.cancel(&delivery).await,
                     None => return Err(Error::Disconnected),
                 },
+                Some(delivery) = repeated.next() => self.cancel_again(&delivery).await,
                 () = drain.signaled() => break,
             }
         }
@@ -156,16 +158,33 @@ impl Service {
         else {
             return;
         };
-        if !self.shared.held.cancel(&project, &request) {
+        if self.shared.held.cancel(&project, &request).is_none() {
             return;
         }
-        let Some(to) = &delivery.reply else { return };
+        let json = delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::PROTOBUF);
+        self.confirm(delivery.reply.as_deref().unwrap_or_default(), &request, json).await;
+    }
+
+    /// A cancel that intake says again, until some worker has the call. It is confirmed once.
+    async fn cancel_again(&self, delivery: &Delivery) {
+        let Ok(order) = v1::CancelOrder::decode(delivery.payload.clone()) else { return };
+        let (Ok(project), Ok(request)) = (Project::parse(&order.project), RequestId::parse(&order.request_id)) else {
+            return;
+        };
+        if self.shared.held.cancel(&project, &request) == Some(true) {
+            self.confirm(&order.reply_to, &request, order.json).await;
+        }
+    }
+
+    async fn confirm(&self, to: &str, request: &RequestId, json: bool) {
+        if to.is_empty() {
+            return;
+        }
         let receipt = v1::CancelReceipt { request_id: request.as_str().to_owned(), cancelled: true };
-        let protobuf = delivery.headers.get(headers::CONTENT_TYPE) == Some(headers::PROTOBUF);
-        let (content_type, bytes) = if protobuf {
-            (headers::PROTOBUF, receipt.encode_to_vec())
-        } else {
+        let (content_type, bytes) = if json {
             (headers::JSON, json::cancel_receipt(&receipt))
+        } else {
+            (headers::PROTOBUF, receipt.encode_to_vec())
         };
         let head = Headers::new().with(headers::CONTENT_TYPE, content_type);
         if let Err(error) = self.shared.bus.publish(to, head, bytes.into()).await {
