@@ -4,7 +4,8 @@
 //! reserve the money, and hands the call to the pool of workers. It stores jobs and runs them. It has no provider's key
 //! and opens no connection to a provider.
 //!
-//! Guarantees: a request is admitted with a reservation or refused with a reason; work that nobody took is given back;
+//! Guarantees: a request is admitted with a reservation or refused with a reason; what is reserved is the most that it can
+//! cost, and what has no bound is refused; work that nobody took is given back;
 //! a request id that was used before is attached to or answered from what is stored, never paid twice; a job is
 //! acknowledged only once its final answer is stored.
 //!

@@ -346,3 +346,14 @@ async fn nobody_makes_intake_answer_on_a_subject_of_a_service() {
     }
     assert!(heard.try_next().is_none(), "an answer went where no caller may speak");
 }
+
+#[tokio::test]
+async fn a_repeat_does_not_wait_longer_than_any_request_may() {
+    let mut world = World::start(Options { max_deadline: Span::from_millis(700), ..quick() }).await;
+    let body = chat("limited", json!({ "request_id": "r-2", "deadline_ms": 1_000_000_000 }));
+    let mut inbox = world.ask("llm.request", &body).await;
+    let (delivery, _) = world.reserve().await;
+    let running = v1::Existing { open: true, ..Default::default() };
+    world.answer(&delivery, &v1::ReserveReply { result: Some(reserve_reply::Result::Existing(running)) }).await;
+    assert_eq!(said(&mut inbox).await["error"]["type"], "deadline_exceeded");
+}
