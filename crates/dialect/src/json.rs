@@ -107,6 +107,11 @@ pub(crate) fn is_null(raw: &RawValue) -> bool {
 }
 
 impl<'a> Object<'a> {
+    /// All names, doubled ones as often as they stand there.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(key, _)| key.as_ref())
+    }
+
     pub(crate) fn read(raw: &'a RawValue, at: Path<'_>) -> Result<Object<'a>, BadRequest> {
         read(raw, at, "an object")
     }

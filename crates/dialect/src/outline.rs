@@ -50,6 +50,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let text = text_of(body)?;
     let mut top: Object<'_> = object_of(text)?;
     let root = Path::Root;
+    unambiguous(&top)?;
     let limits: &[&str] = match dialect {
         DialectName::OpenAiChat => &["max_completion_tokens", "max_tokens"],
         DialectName::AnthropicMessages => &["max_tokens"],
@@ -90,8 +91,10 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
     }
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
-    let searches = top.take("web_search_options").is_some_and(|raw| raw.get() != "null");
-    let unbounded = (searches.then(|| "web_search_options".to_owned()))
+    let unbounded = UNBOUNDED
+        .into_iter()
+        .find(|name| top.take(name).is_some_and(|raw| raw.get() != "null"))
+        .map(str::to_owned)
         .or_else(|| tools.and_then(|raw| provider_tool(dialect, raw.get())))
         .or(scan.stored);
     Ok(Outline {
@@ -109,6 +112,55 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         service_tier: top.optional::<String>("service_tier", root, "a string")?,
         farebox,
     })
+}
+
+/// Members that make a provider do, or bill, what nothing in the body bounds: searches, other models, plug-ins, and tokens
+/// of a prediction that is not taken.
+const UNBOUNDED: [&str; 5] = ["web_search_options", "models", "route", "plugins", "prediction"];
+/// Members by which a call is priced, bounded or read. `true`: it may stand there once only.
+const DECIDING: [(&str, bool); 6] = [
+    ("model", false),
+    ("stream", false),
+    ("max_tokens", true),
+    ("max_completion_tokens", true),
+    ("n", true),
+    ("service_tier", true),
+];
+
+/// Parsers differ in which of two members counts, and some do not look at case: what decides about money must be said
+/// once, in its own spelling. (A doubled `model` is no doubt: all of them are replaced.)
+fn unambiguous(top: &Object<'_>) -> Result<(), BadRequest> {
+    for (name, once) in DECIDING {
+        let mut exact = 0;
+        for key in top.keys() {
+            if key == name {
+                exact += 1;
+            } else if folded(key) == name {
+                return Err(BadRequest::body(format!(
+                    "`{key}` is not `{name}`, but some servers take it for that: remove it"
+                )));
+            }
+        }
+        if once && exact > 1 {
+            return Err(BadRequest::field(name, "stands in the body more than once: say it once"));
+        }
+    }
+    Ok(())
+}
+
+/// As a server that ignores case reads a name: the Kelvin sign and the long s are letters of ours to it.
+fn folded(key: &str) -> String {
+    key.chars()
+        .map(|c| {
+            if c == '\u{17f}' {
+                's'
+            } else if c == '\u{212a}' {
+                'k'
+            } else {
+                c.to_ascii_lowercase()
+            }
+        })
+        .collect()
 }
 
 pub(crate) fn text_of(body: &[u8]) -> Result<&str, BadRequest> {
@@ -250,9 +302,12 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
         Ok(())
     }
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        // A data URL carries its bytes; whatever else stands here, the provider has to resolve.
+        // A data URL carries its bytes; whatever else stands here, the provider has to resolve. How freely it reads an
+        // address is its own business, so nothing else passes for one.
         let carries = text.len() >= 5 && text.as_bytes()[..5].eq_ignore_ascii_case(b"data:");
-        if self.is_address && self.scan.remote.is_none() && !carries && text.contains("://") {
+        let bare = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+            && !text.starts_with('/');
+        if self.is_address && self.scan.remote.is_none() && !carries && !bare {
             self.scan.remote = Some(self.at.to_string());
         }
         Ok(())

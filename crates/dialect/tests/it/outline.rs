@@ -158,3 +158,41 @@ fn what_has_no_bound_is_named() {
     let harmless = r#"{"messages":[{"content":[{"file":{"file_id":null}}]}],"web_search_options":null,"tools":[{"type":"custom"},{"function":{}}]}"#;
     assert_eq!(read(harmless).unbounded, None);
 }
+
+#[test]
+fn only_what_carries_its_bytes_is_not_remote() {
+    let remote = |address: &str| {
+        let body = format!(
+            "{{\"messages\":[{{\"content\":[{{\"type\":\"image_url\",\"image_url\":{{\"url\":\"{address}\"}}}}]}}]}}"
+        );
+        read(&body).remote_media.is_some()
+    };
+    for address in ["https://a.invalid/x.png", "https:/a.invalid/x.png", "//a/x.png", "/etc/x", "gs:x", "x.png"] {
+        assert!(remote(address), "{address}");
+    }
+    for address in ["data:image/png;base64,AAAA", "DATA:,x", "iVBORw0KGgo+/A=="] {
+        assert!(!remote(address), "{address}");
+    }
+}
+
+#[test]
+fn what_decides_about_money_is_said_once_and_in_its_own_spelling() {
+    for (body, said) in [
+        ("{\"messages\":[{}],\"max_tokens\":1,\"max_tokens\":50000}", "max_tokens"),
+        ("{\"messages\":[{}],\"n\":1,\"\\u006e\":9}", "n"),
+        ("{\"messages\":[{}],\"Max_Tokens\":9}", "Max_Tokens"),
+        ("{\"messages\":[{}],\"max_to\u{212a}ens\":9}", "max_tokens"),
+        ("{\"messages\":[{}],\"service_tier\":\"priority\",\"service_tier\":\"auto\"}", "service_tier"),
+    ] {
+        let fault = outline(DialectName::OpenAiChat, body.as_bytes()).unwrap_err();
+        assert!(fault.message.contains(said), "{}", fault.message);
+    }
+}
+
+#[test]
+fn what_makes_a_provider_do_more_is_named() {
+    for name in ["web_search_options", "models", "plugins", "prediction"] {
+        let outline = read(&format!("{{\"messages\":[{{}}],\"{name}\":{{}}}}"));
+        assert_eq!(outline.unbounded.as_deref(), Some(name));
+    }
+}
