@@ -177,7 +177,7 @@ impl Service {
     }
 
     async fn confirm(&self, to: &str, request: &RequestId, json: bool) {
-        if to.is_empty() {
+        if to.is_empty() || !subjects::may_answer_to(to) {
             return;
         }
         let receipt = v1::CancelReceipt { request_id: request.as_str().to_owned(), cancelled: true };
