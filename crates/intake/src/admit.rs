@@ -215,7 +215,6 @@ impl Admitter {
             plan,
             reservation_id: reservation.to_string(),
             call_id: call.to_string(),
-            max_cost: request.max_cost.map(Into::into),
         })
     }
 

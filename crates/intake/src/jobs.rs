@@ -59,11 +59,9 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         request_id: id.clone(),
         message: delivery.payload.clone(),
         json,
-        reply_to: String::new(),
         stored_unix_ms: now.millis(),
         deadline_unix_ms: request.deadline.millis(),
         traceparent: delivery.headers.traceparent().unwrap_or_default().to_owned(),
-        stored_message: None,
     };
     let subject = subjects::job(&caller.project, &request.id);
     let fence = Fence::after_subject_seq(0).with_id(format!("{}/{id}", caller.project));

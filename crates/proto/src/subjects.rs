@@ -84,10 +84,6 @@ impl Tenancy {
         self.any("call.*")
     }
 
-    pub fn request_of(self, project: &Project) -> String {
-        self.of(project, "request")
-    }
-
     pub fn response(self, project: &Project, request: &RequestId) -> String {
         self.of(project, &format!("response.{request}"))
     }
@@ -192,11 +188,6 @@ pub const JOBS_ALL: &str = "farebox.v1.job.*.*";
 /// its callers, speak where the server, its roles or its other callers listen.
 pub fn may_answer_to(subject: &str) -> bool {
     !(subject.starts_with('$') || subject.starts_with("farebox.") || subject.starts_with("llm."))
-}
-
-/// Whether a role is there: any of its processes answers.
-pub fn ping(role: &str) -> String {
-    format!("farebox.v1.ping.{role}")
 }
 
 #[cfg(test)]
