@@ -113,6 +113,10 @@ impl Admitter {
                 Ok(v1::ReserveReply { result: Some(result) }) => return Ok(result),
                 Ok(_) => tracing::warn!("the guard answered nothing to a reservation"),
                 Err(error) if Instant::now() + self.options.offer_pause.get() >= until => {
+                    if allowed < self.options.guard_deadline.get() {
+                        let message = "the request's deadline passed before the guard had admitted it: allow more time";
+                        return Err(Fault::new(ErrorKind::DeadlineExceeded, message));
+                    }
                     let message = format!(
                         "no guard answers, so nothing may be spent ({error}): try again later, or start `farebox guard`"
                     );
