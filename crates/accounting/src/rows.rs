@@ -91,6 +91,8 @@ pub fn call_fact(row: CallRow) -> v1::CallFact {
         audio_output: row.audio_output_tokens,
         image_input: row.image_input_tokens,
         image_output: row.image_output_tokens,
+        cache_read_audio: None,
+        searches: None,
     };
     let outcome = row.outcome.parse::<Outcome>().map_or(v1::Outcome::Unspecified, v1::Outcome::from);
     let error_kind = row.error_kind.parse::<ErrorKind>().map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from);

@@ -9,13 +9,13 @@
 //! | the provider's error | [`Event::Error`]; the stream is over: [`Ending::Refused`] |
 //! | the provider's terminal event | the stream is over: [`Ending::Complete`] if every choice has said why it finished, else [`Truncated`] |
 //! | anything after the end | ignored |
-//! | cut at the end of the bytes | counts only if it is the terminal event whole but for its closing blank line |
-//! | no terminal event | [`Truncated`] |
+//! | cut at the end of the bytes | counts only if it is the terminal event whole but for its closing mark |
+//! | no terminal event | [`Truncated`], unless the API has none and the answer has said why it finished |
 
 use crate::{
     canonical::{Ending, Event, Refusal, Truncated},
-    dialect::StreamDecoder,
-    error::DecodeError,
+    dialect::{DialectName, StreamDecoder},
+    error::{DecodeError, FrameError},
     framing::{Frame, Framing},
 };
 
@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
 
 /// The meaning of a dialect's frames: all that a new streamed dialect has to write.
 pub(crate) trait Wire: Send {
-    const DIALECT: &'static str;
+    const DIALECT: DialectName;
     /// The terminal event's name, for a person.
     const TERMINAL: &'static str;
     /// What says why the answer finished, for a person.
@@ -40,6 +40,11 @@ pub(crate) trait Wire: Send {
 
     /// Whether this is the terminal event, without any effect.
     fn is_terminal(&self, frame: Frame<'_>) -> bool;
+
+    /// Whether the answer is whole if the connection ends here, for APIs that have no terminal event of their own.
+    fn ends_here(&self) -> bool {
+        false
+    }
 
     /// The terminal event has come: the events that were held back. `false` when an answer never said why it finished.
     fn complete(&mut self, out: &mut Vec<Event>) -> bool;
@@ -54,14 +59,14 @@ enum State {
 }
 
 /// Framing, meaning and policy of one streamed answer.
-pub(crate) struct Decoder<F, W> {
-    framing: F,
+pub(crate) struct Decoder<W> {
+    framing: Box<dyn Framing>,
     wire: W,
     state: State,
 }
 
-impl<F: Framing, W: Wire> Decoder<F, W> {
-    pub(crate) fn new(framing: F, wire: W) -> Decoder<F, W> {
+impl<W: Wire> Decoder<W> {
+    pub(crate) fn new(framing: Box<dyn Framing>, wire: W) -> Decoder<W> {
         Decoder { framing, wire, state: State::Open }
     }
 
@@ -70,7 +75,7 @@ impl<F: Framing, W: Wire> Decoder<F, W> {
     }
 }
 
-impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
+impl<W: Wire> StreamDecoder for Decoder<W> {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError> {
         if matches!(self.state, State::Open) {
             self.framing.push(bytes);
@@ -79,8 +84,13 @@ impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
             let frame = match self.framing.next_frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return Ok(()),
-                Err(oversize) => {
+                Err(FrameError::Oversize(oversize)) => {
                     self.state = State::Failed(oversize.into());
+                    break;
+                }
+                Err(FrameError::Corrupt(problem)) => {
+                    let problem = problem.to_owned();
+                    self.state = State::Failed(DecodeError::Corrupt { dialect: W::DIALECT, problem });
                     break;
                 }
             };
@@ -108,11 +118,11 @@ impl<F: Framing, W: Wire> StreamDecoder for Decoder<F, W> {
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
-        if matches!(self.state, State::Open)
-            && let Some(last) = self.framing.finish()
-            && self.wire.is_terminal(last)
-        {
-            self.state = Self::terminal(&mut self.wire, out);
+        if matches!(self.state, State::Open) {
+            let terminal = self.framing.finish().is_some_and(|last| self.wire.is_terminal(last));
+            if terminal || self.wire.ends_here() {
+                self.state = Self::terminal(&mut self.wire, out);
+            }
         }
         match &self.state {
             State::Complete => Ok(Ending::Complete),

@@ -3,30 +3,107 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use farebox_proto::v1;
 use farebox_types::Fault;
 use http::{HeaderMap, StatusCode};
 
 use crate::{
     anthropic_messages::AnthropicMessages,
-    canonical::{Call, Completion, Ending, Event, Refusal, Truncated},
+    canonical::{Call, Completion, EmbedCall, Embeddings, Ending, Event, Ranking, Refusal, RerankCall, Truncated},
     error::{BadRequest, DecodeError, EncodeError},
+    framing::{Frame, Framing},
     openai_chat::OpenAiChat,
+    rewrite::Edit,
 };
 
-/// An API family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One endpoint of an API family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DialectName {
     OpenAiChat,
+    OpenAiResponses,
+    OpenAiCompletions,
+    OpenAiEmbeddings,
     AnthropicMessages,
+    AnthropicCountTokens,
+    Gemini,
+    GeminiEmbeddings,
+    BedrockConverse,
+    TitanEmbeddings,
+    CohereChat,
+    CohereEmbed,
+    CohereRerank,
+    OllamaChat,
+}
+
+/// What a dialect asks a provider to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Answer a conversation.
+    Generate,
+    /// Turn texts into vectors.
+    Embed,
+    /// Order documents by their worth to a query.
+    Rerank,
+    /// Say how many tokens a conversation has. It costs nothing.
+    CountTokens,
 }
 
 impl DialectName {
-    pub const ALL: [DialectName; 2] = [DialectName::OpenAiChat, DialectName::AnthropicMessages];
+    pub const ALL: [DialectName; 14] = {
+        use DialectName::*;
+        [
+            OpenAiChat,
+            OpenAiResponses,
+            OpenAiCompletions,
+            OpenAiEmbeddings,
+            AnthropicMessages,
+            AnthropicCountTokens,
+            Gemini,
+            GeminiEmbeddings,
+            BedrockConverse,
+            TitanEmbeddings,
+            CohereChat,
+            CohereEmbed,
+            CohereRerank,
+            OllamaChat,
+        ]
+    };
 
     pub const fn as_str(self) -> &'static str {
         match self {
             DialectName::OpenAiChat => "openai-chat",
+            DialectName::OpenAiResponses => "openai-responses",
+            DialectName::OpenAiCompletions => "openai-completions",
+            DialectName::OpenAiEmbeddings => "openai-embeddings",
             DialectName::AnthropicMessages => "anthropic-messages",
+            DialectName::AnthropicCountTokens => "anthropic-count-tokens",
+            DialectName::Gemini => "gemini",
+            DialectName::GeminiEmbeddings => "gemini-embeddings",
+            DialectName::BedrockConverse => "bedrock-converse",
+            DialectName::TitanEmbeddings => "titan-embeddings",
+            DialectName::CohereChat => "cohere-chat",
+            DialectName::CohereEmbed => "cohere-embed",
+            DialectName::CohereRerank => "cohere-rerank",
+            DialectName::OllamaChat => "ollama-chat",
+        }
+    }
+
+    pub const fn operation(self) -> Operation {
+        match self {
+            DialectName::OpenAiChat
+            | DialectName::OpenAiResponses
+            | DialectName::OpenAiCompletions
+            | DialectName::AnthropicMessages
+            | DialectName::Gemini
+            | DialectName::BedrockConverse
+            | DialectName::CohereChat
+            | DialectName::OllamaChat => Operation::Generate,
+            DialectName::OpenAiEmbeddings
+            | DialectName::GeminiEmbeddings
+            | DialectName::TitanEmbeddings
+            | DialectName::CohereEmbed => Operation::Embed,
+            DialectName::CohereRerank => Operation::Rerank,
+            DialectName::AnthropicCountTokens => Operation::CountTokens,
         }
     }
 }
@@ -38,8 +115,10 @@ impl fmt::Display for DialectName {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no dialect: use openai-chat or anthropic-messages")]
-pub struct UnknownDialect(String);
+#[error("`{given}` is no dialect; there are: {}", DialectName::ALL.map(DialectName::as_str).join(", "))]
+pub struct UnknownDialect {
+    given: String,
+}
 
 impl FromStr for DialectName {
     type Err = UnknownDialect;
@@ -48,11 +127,39 @@ impl FromStr for DialectName {
         DialectName::ALL
             .into_iter()
             .find(|d| d.as_str() == given)
-            .ok_or_else(|| UnknownDialect(given.chars().take(40).collect()))
+            .ok_or_else(|| UnknownDialect { given: given.chars().take(40).collect() })
     }
 }
 
-/// One API family, towards a provider.
+impl From<DialectName> for v1::Dialect {
+    fn from(name: DialectName) -> v1::Dialect {
+        match name {
+            DialectName::OpenAiChat => v1::Dialect::OpenaiChat,
+            DialectName::OpenAiResponses => v1::Dialect::OpenaiResponses,
+            DialectName::OpenAiCompletions => v1::Dialect::OpenaiCompletions,
+            DialectName::OpenAiEmbeddings => v1::Dialect::OpenaiEmbeddings,
+            DialectName::AnthropicMessages => v1::Dialect::AnthropicMessages,
+            DialectName::AnthropicCountTokens => v1::Dialect::AnthropicCountTokens,
+            DialectName::Gemini => v1::Dialect::Gemini,
+            DialectName::GeminiEmbeddings => v1::Dialect::GeminiEmbeddings,
+            DialectName::BedrockConverse => v1::Dialect::BedrockConverse,
+            DialectName::TitanEmbeddings => v1::Dialect::TitanEmbeddings,
+            DialectName::CohereChat => v1::Dialect::CohereChat,
+            DialectName::CohereEmbed => v1::Dialect::CohereEmbed,
+            DialectName::CohereRerank => v1::Dialect::CohereRerank,
+            DialectName::OllamaChat => v1::Dialect::OllamaChat,
+        }
+    }
+}
+
+impl DialectName {
+    /// The dialect of the contract; `None` where the field says unspecified.
+    pub fn known(given: v1::Dialect) -> Option<DialectName> {
+        DialectName::ALL.into_iter().find(|name| v1::Dialect::from(*name) == given)
+    }
+}
+
+/// [`Operation::Generate`], towards a provider.
 pub trait ProviderDialect: Send + Sync {
     fn name(&self) -> DialectName;
 
@@ -60,8 +167,14 @@ pub trait ProviderDialect: Send + Sync {
     /// and the body. Base URL, credentials and the provider's headers are added by whoever sends it.
     fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError>;
 
-    /// The same request around a body that is already in this dialect (the caller's own bytes, edited in place).
-    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError>;
+    /// The closed list of what changes in a body that its caller wrote in this dialect. Dialects that no caller may
+    /// speak have none.
+    fn edits(&self, _passing: &Passing<'_>) -> Vec<Edit<'static>> {
+        Vec::new()
+    }
+
+    /// The request around a body that is already in this dialect.
+    fn request(&self, target: &Target, stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError>;
 
     /// A whole answer with a status of success.
     fn decode(&self, head: &Head, body: &[u8]) -> Result<Completion, DecodeError>;
@@ -69,11 +182,75 @@ pub trait ProviderDialect: Send + Sync {
     /// An answer with any other status. It never fails: what cannot be read is an upstream error with the raw body.
     fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal;
 
-    /// A decoder for one streamed answer. It may also watch bytes that are passed through untouched.
-    fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder>;
+    /// How a streamed answer of this target is cut into frames. A frame's data is what a caller of the same dialect
+    /// would read.
+    fn framing(&self, target: &Target, limits: &StreamLimits) -> Box<dyn Framing>;
+
+    /// A decoder for one streamed answer, framing included. It may also watch bytes that are passed through untouched.
+    fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder>;
+
+    /// Whether a frame is handed on to a caller of the same dialect. Errors never are: they become the final answer.
+    fn passes(&self, _frame: Frame<'_>, _include_usage: bool) -> bool {
+        true
+    }
+
+    /// Counting tokens through the provider, where this API family has an endpoint for it.
+    fn counting(&self) -> Option<&'static dyn CountDialect> {
+        None
+    }
 }
 
-/// One API family, towards a caller.
+/// [`Operation::CountTokens`], towards a provider: an endpoint beside the one that answers.
+pub trait CountDialect: Send + Sync {
+    fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError>;
+
+    /// Tokens of the input.
+    fn decode(&self, body: &[u8]) -> Result<u64, DecodeError>;
+}
+
+/// [`Operation::Embed`], towards a provider.
+pub trait EmbedDialect: Send + Sync {
+    fn name(&self) -> DialectName;
+
+    fn encode(&self, call: &EmbedCall, target: &Target) -> Result<Encoded, EncodeError>;
+
+    fn edits(&self, _target: &Target) -> Vec<Edit<'static>> {
+        Vec::new()
+    }
+
+    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError>;
+
+    fn decode(&self, head: &Head, body: &[u8]) -> Result<Embeddings, DecodeError>;
+
+    fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal;
+}
+
+/// [`Operation::Rerank`], towards a provider.
+pub trait RerankDialect: Send + Sync {
+    fn name(&self) -> DialectName;
+
+    fn encode(&self, call: &RerankCall, target: &Target) -> Result<Encoded, EncodeError>;
+
+    fn edits(&self, _target: &Target) -> Vec<Edit<'static>> {
+        Vec::new()
+    }
+
+    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError>;
+
+    fn decode(&self, head: &Head, body: &[u8]) -> Result<Ranking, DecodeError>;
+
+    fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal;
+}
+
+/// A provider's half of a dialect, by what it does.
+#[derive(Clone, Copy)]
+pub enum Provider {
+    Generate(&'static dyn ProviderDialect),
+    Embed(&'static dyn EmbedDialect),
+    Rerank(&'static dyn RerankDialect),
+}
+
+/// [`Operation::Generate`], towards a caller.
 pub trait CallerDialect: Send + Sync {
     fn name(&self) -> DialectName;
 
@@ -84,6 +261,61 @@ pub trait CallerDialect: Send + Sync {
     fn renderer(&self, call: &Call, stamp: &Stamp) -> Box<dyn StreamEncoder>;
 
     fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes);
+}
+
+/// [`Operation::CountTokens`], towards a caller.
+pub trait CountCaller: Send + Sync {
+    fn name(&self) -> DialectName;
+
+    fn parse(&self, headers: &HeaderMap, body: &[u8]) -> Result<Call, BadRequest>;
+
+    fn render(&self, tokens: u64) -> Bytes;
+
+    fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes);
+}
+
+/// [`Operation::Embed`], towards a caller.
+pub trait EmbedCaller: Send + Sync {
+    fn name(&self) -> DialectName;
+
+    fn parse(&self, headers: &HeaderMap, body: &[u8]) -> Result<EmbedCall, BadRequest>;
+
+    /// `Err`: the provider's vectors cannot be written as the caller wants them.
+    fn render(&self, call: &EmbedCall, answer: &Embeddings, stamp: &Stamp) -> Result<Bytes, DecodeError>;
+
+    fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes);
+}
+
+/// [`Operation::Rerank`], towards a caller.
+pub trait RerankCaller: Send + Sync {
+    fn name(&self) -> DialectName;
+
+    fn parse(&self, headers: &HeaderMap, body: &[u8]) -> Result<RerankCall, BadRequest>;
+
+    fn render(&self, call: &RerankCall, answer: &Ranking, stamp: &Stamp) -> Bytes;
+
+    fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes);
+}
+
+/// A caller's half of a dialect, by what it does.
+#[derive(Clone, Copy)]
+pub enum Caller {
+    Generate(&'static dyn CallerDialect),
+    Embed(&'static dyn EmbedCaller),
+    Rerank(&'static dyn RerankCaller),
+    CountTokens(&'static dyn CountCaller),
+}
+
+impl Caller {
+    pub fn generate(self) -> Option<&'static dyn CallerDialect> {
+        if let Caller::Generate(dialect) = self { Some(dialect) } else { None }
+    }
+}
+
+impl Provider {
+    pub fn generate(self) -> Option<&'static dyn ProviderDialect> {
+        if let Provider::Generate(dialect) = self { Some(dialect) } else { None }
+    }
 }
 
 /// Bytes of one streamed answer in, events out. A fed error is final: every later call gives it again.
@@ -117,6 +349,7 @@ pub struct Target {
     /// Output limit for a call that names none, for dialects that require one.
     pub default_max_output_tokens: u64,
     pub unsupported: OnUnsupported,
+    pub hosting: Hosting,
     pub quirks: Vec<Quirk>,
 }
 
@@ -129,13 +362,47 @@ impl Target {
             path: None,
             default_max_output_tokens: Self::DEFAULT_MAX_OUTPUT_TOKENS,
             unsupported: OnUnsupported::Drop,
+            hosting: Hosting::Own,
             quirks: Vec::new(),
         }
     }
 
-    pub(crate) fn has(&self, quirk: Quirk) -> bool {
+    pub fn has(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)
     }
+}
+
+/// Whose servers speak the dialect. A cloud that hosts another company's models puts its own envelope around their
+/// dialect: other paths, the model in the path, other frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hosting {
+    /// The dialect's own company, or who is compatible with it.
+    #[default]
+    Own,
+    /// Google's Vertex AI: <https://cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude>.
+    Vertex,
+    /// Amazon Bedrock's InvokeModel:
+    /// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>.
+    Bedrock,
+}
+
+/// A caller's own body on its way through to a provider of the same dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// As it is understood; `stream` says what is sent.
+    pub call: &'a Call,
+    /// What the body itself says.
+    pub asked_stream: bool,
+    pub defaults: Defaults,
+    pub target: &'a Target,
+}
+
+/// What the config says for calls that do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Defaults {
+    pub max_output_tokens: Option<u64>,
+    pub temperature: Option<f64>,
 }
 
 /// What happens to a parameter the dialect has no word for.
@@ -148,13 +415,40 @@ pub enum OnUnsupported {
     Refuse,
 }
 
-/// Where a provider differs from its dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Where a provider, or some of its models, differ from the dialect. Each has a tape that shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Quirk {
     /// Knows `max_tokens` only, not `max_completion_tokens`.
     MaxTokens,
     /// Refuses `stream_options`.
     NoStreamOptions,
+    /// Has no JSON mode and no JSON schema of its own: both are emulated by a tool that the model must call.
+    JsonByTool,
+    /// Has a JSON mode, but no JSON schema: the schema is emulated by a tool that the model must call.
+    SchemaByTool,
+    /// Refuses `temperature`, `top_p` and the penalties (reasoning models).
+    NoSampling,
+    /// Takes one of `temperature` and `top_p`, not both.
+    OneSampling,
+    /// Knows no `developer` role: it is sent as `system`.
+    NoDeveloper,
+    /// Takes `cache_control` marks in the parts of messages, as Anthropic does (OpenRouter, DashScope).
+    CacheControl,
+    /// Says what it charges in `usage.cost`, once it is asked to (`usage: {include: true}`; OpenRouter).
+    AsksForCost,
+    /// Thinks by `reasoning: {effort, max_tokens}` in place of `reasoning_effort` (OpenRouter).
+    ReasoningObject,
+    /// Thinks by `thinking: {type: enabled | disabled}` (Z.ai, DeepSeek, Moonshot).
+    ThinkingSwitch,
+    /// Thinks by `enable_thinking` and `thinking_budget` (DashScope).
+    EnableThinking,
+    /// Decides itself how much it thinks, by effort (Anthropic's `adaptive`); a budget in tokens is refused.
+    AdaptiveThinking,
+    /// Counts reasoning tokens beside `completion_tokens`, not within them (xAI, Perplexity).
+    ReasoningBeside,
+    /// Its stream ends without `[DONE]`: the last chunk with a finish reason and usage is its end.
+    NoDone,
 }
 
 /// A request, and what the caller should be told about how it came to be.
@@ -204,18 +498,19 @@ impl Default for StreamLimits {
     }
 }
 
-/// The half towards providers. Every dialect has one.
-pub fn provider_dialect(name: DialectName) -> &'static dyn ProviderDialect {
+/// The half towards providers; `None` for what only callers speak.
+pub fn provider_dialect(name: DialectName) -> Option<Provider> {
     match name {
-        DialectName::OpenAiChat => &OpenAiChat,
-        DialectName::AnthropicMessages => &AnthropicMessages,
+        DialectName::OpenAiChat => Some(Provider::Generate(&OpenAiChat)),
+        DialectName::AnthropicMessages => Some(Provider::Generate(&AnthropicMessages)),
+        _ => None,
     }
 }
 
 /// The half towards callers, for the dialects that callers may speak.
-pub fn caller_dialect(name: DialectName) -> Option<&'static dyn CallerDialect> {
+pub fn caller_dialect(name: DialectName) -> Option<Caller> {
     match name {
-        DialectName::OpenAiChat => Some(&OpenAiChat),
-        DialectName::AnthropicMessages => None,
+        DialectName::OpenAiChat => Some(Caller::Generate(&OpenAiChat)),
+        _ => None,
     }
 }

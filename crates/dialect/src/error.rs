@@ -4,7 +4,7 @@ use std::fmt;
 
 use farebox_types::{ErrorKind, Fault};
 
-use crate::canonical::Refusal;
+use crate::{canonical::Refusal, dialect::DialectName};
 
 /// The caller's body cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ impl From<BadRequest> for Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     #[error("{dialect} cannot express {what}; leave it out or choose another model")]
-    Unsupported { dialect: &'static str, what: String },
+    Unsupported { dialect: DialectName, what: String },
     #[error("{field} cannot be sent: {problem}")]
     Invalid { field: String, problem: String },
     #[error("the request for the provider could not be written: {0}")]
@@ -80,7 +80,7 @@ impl From<EncodeError> for Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     #[error("the provider's answer is not what {dialect} promises: {problem}")]
-    Corrupt { dialect: &'static str, problem: String },
+    Corrupt { dialect: DialectName, problem: String },
     #[error(transparent)]
     Oversize(#[from] Oversize),
     /// An error in the place of an answer, under a status of success.
@@ -104,6 +104,16 @@ impl From<DecodeError> for Fault {
             other => Fault::new(other.kind(), other.to_string()),
         }
     }
+}
+
+/// The bytes of a stream cannot be cut into frames any further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error(transparent)]
+    Oversize(#[from] Oversize),
+    /// The framing itself is broken (a checksum, a length).
+    #[error("{0}")]
+    Corrupt(&'static str),
 }
 
 /// One frame of a stream is larger than the limit.

@@ -27,6 +27,7 @@ mod error;
 mod estimate;
 mod framing;
 mod json;
+mod notes;
 mod openai_chat;
 mod outline;
 mod refusal;
@@ -34,15 +35,17 @@ mod rewrite;
 pub mod typed;
 
 pub use canonical::{
-    Call, Choice, Collector, Completion, Content, Delta, Effort, Ending, Event, Extra, FinishReason, Media, Message,
-    NativeTool, Part, PartId, PartKind, Reasoning, ReasoningRequest, Refusal, ResponseFormat, Role, Sampling, Source,
-    Tool, ToolCall, ToolChoice, ToolResult, Truncated,
+    CacheMark, Call, Choice, Citation, Collector, Completion, Content, Delta, Effort, EmbedCall, EmbedInput,
+    EmbedPurpose, Embeddings, Ending, Event, Extra, FinishReason, Media, Message, NativeTool, Part, PartId, PartKind,
+    Ranked, Ranking, Reasoning, ReasoningRequest, Refusal, RerankCall, RerankDocument, ResponseFormat, Role, Sampling,
+    Source, Tool, ToolCall, ToolChoice, ToolResult, Truncated, Vector, VectorEncoding,
 };
 pub use dialect::{
-    CallerDialect, DialectName, Encoded, Head, OnUnsupported, ProviderDialect, Quirk, Stamp, StreamDecoder,
-    StreamEncoder, StreamLimits, Target, UnknownDialect, Warning, caller_dialect, provider_dialect,
+    Caller, CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,
+    Hosting, OnUnsupported, Operation, Passing, Provider, ProviderDialect, Quirk, RerankCaller, RerankDialect, Stamp,
+    StreamDecoder, StreamEncoder, StreamLimits, Target, UnknownDialect, Warning, caller_dialect, provider_dialect,
 };
-pub use error::{BadRequest, DecodeError, EncodeError, Oversize, RewriteError};
+pub use error::{BadRequest, DecodeError, EncodeError, FrameError, Oversize, RewriteError};
 pub use estimate::estimate_tokens;
 pub use framing::{Frame, Framing, sse};
 pub use json::RawJson;

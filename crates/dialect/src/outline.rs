@@ -53,7 +53,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     unambiguous(&top)?;
     let limits: &[&str] = match dialect {
         DialectName::OpenAiChat => &["max_completion_tokens", "max_tokens"],
-        DialectName::AnthropicMessages => &["max_tokens"],
+        _ => &["max_tokens"],
     };
     let mut max_output_tokens: Option<u64> = None;
     for name in limits {
@@ -188,7 +188,7 @@ fn provider_tool(dialect: DialectName, tools: &str) -> Option<String> {
     let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
     let callers_own = |kind: &str| match dialect {
         DialectName::OpenAiChat => matches!(kind, "function" | "custom"),
-        DialectName::AnthropicMessages => kind == "custom",
+        _ => kind == "custom",
     };
     let index = tools.iter().position(|tool| match tool.get("type") {
         None | Some(Value::Null) => false,

@@ -11,6 +11,8 @@ use crate::error::RewriteError;
 pub enum Edit<'a> {
     /// Gives the member this raw JSON value; added at the end where it is missing.
     Set { key: &'a str, value: Cow<'a, str> },
+    /// Gives the member this raw JSON value where it is missing or `null`.
+    Default { key: &'a str, value: Cow<'a, str> },
     /// Takes the member out, with its comma.
     Remove { key: &'a str },
     /// Sets a member of a member; an outer one that is missing or `null` becomes an object.
@@ -28,6 +30,10 @@ impl<'a> Edit<'a> {
         Edit::Set { key, value: Cow::Owned(quote(text)) }
     }
 
+    pub fn default(key: &'a str, value: impl Into<Cow<'a, str>>) -> Edit<'a> {
+        Edit::Default { key, value: value.into() }
+    }
+
     pub fn remove(key: &'a str) -> Edit<'a> {
         Edit::Remove { key }
     }
@@ -38,7 +44,7 @@ impl<'a> Edit<'a> {
 
     fn key(&self) -> &'a str {
         match self {
-            Edit::Set { key, .. } | Edit::Remove { key } => key,
+            Edit::Set { key, .. } | Edit::Default { key, .. } | Edit::Remove { key } => key,
             Edit::SetIn { outer, .. } => outer,
         }
     }
@@ -83,6 +89,7 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
         let old = &body[member.value.0..member.value.1];
         match edit {
             Edit::Set { value, .. } => out.extend_from_slice(value.as_bytes()),
+            Edit::Default { value, .. } => out.extend_from_slice(if old == b"null" { value.as_bytes() } else { old }),
             Edit::SetIn { outer, key, value } => out.extend_from_slice(&set_inside(old, outer, key, value)?),
             Edit::Remove { .. } => {}
         }
@@ -113,7 +120,7 @@ fn set_inside(old: &[u8], outer: &str, key: &str, value: &str) -> Result<Vec<u8>
 /// Adds a missing member at the end, before the white space that precedes the closing brace.
 fn insert(out: &mut Vec<u8>, after_another: bool, edit: &Edit<'_>) {
     let text = match edit {
-        Edit::Set { key, value } => format!("{}:{value}", quote(key)),
+        Edit::Set { key, value } | Edit::Default { key, value } => format!("{}:{value}", quote(key)),
         Edit::SetIn { outer, key, value } => format!("{}:{{{}:{value}}}", quote(outer), quote(key)),
         Edit::Remove { .. } => return,
     };

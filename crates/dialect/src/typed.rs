@@ -9,7 +9,9 @@ use crate::{
     canonical::{
         Call, Completion, Content, Delta, Effort, Event, FinishReason, Media, Message, Part, PartId, PartKind,
         Reasoning, ReasoningRequest, ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+        sealed,
     },
+    dialect::DialectName,
     error::BadRequest,
     json::{Path, RawJson},
     outline::Outline,
@@ -45,7 +47,7 @@ pub fn call(model: &str, conversation: &v1::Conversation, stream: bool) -> Resul
         },
         stop: conversation.stop.clone(),
         reasoning: (!effort.is_empty())
-            .then(|| ReasoningRequest { effort: Some(Effort::from(effort)), budget_tokens: None }),
+            .then(|| ReasoningRequest { effort: Some(Effort::from(effort)), ..ReasoningRequest::default() }),
         stream,
         include_usage: stream,
         ..Call::default()
@@ -142,14 +144,16 @@ fn content(given: &v1::Part, at: Path<'_>) -> Result<Content> {
             is_error: given.is_error,
             parts: parts(&given.parts, at.member("parts"))?,
         }),
-        part::Kind::Reasoning(given) => Content::Reasoning(match given.signature.strip_prefix(ENCRYPTED) {
-            Some(data) => Reasoning { encrypted: Some(data.to_owned()), ..Reasoning::default() },
-            None => Reasoning {
-                text: given.text.clone(),
-                signature: (!given.signature.is_empty()).then(|| given.signature.clone()),
-                encrypted: None,
-            },
-        }),
+        part::Kind::Reasoning(given) => {
+            let (seal, encrypted) = match given.signature.strip_prefix(ENCRYPTED) {
+                Some(seal) => (seal, true),
+                None => (given.signature.as_str(), false),
+            };
+            let (origin, seal) = sealed::unseal(seal).map_or((None, seal), |(origin, seal)| (Some(origin), seal));
+            let seal = (!seal.is_empty()).then(|| seal.to_owned());
+            let (signature, encrypted) = if encrypted { (None, seal) } else { (seal, None) };
+            Content::Reasoning(Reasoning { text: given.text.clone(), signature, encrypted, id: None, origin })
+        }
     })
 }
 
@@ -188,8 +192,7 @@ fn tool((index, given): (usize, &v1::Tool)) -> Result<Tool> {
         name: given.name.clone(),
         description: (!given.description.is_empty()).then(|| given.description.clone()),
         parameters: schema(&given.parameters_json, tools.item(index).member("parameters_json"))?,
-        strict: None,
-        extra: Default::default(),
+        ..Tool::default()
     })
 }
 
@@ -251,8 +254,9 @@ fn typed_part(part: &Part) -> Option<v1::Part> {
         Content::Reasoning(reasoning) => part::Kind::Reasoning(v1::Reasoning {
             text: reasoning.text.clone(),
             signature: match (&reasoning.encrypted, &reasoning.signature) {
-                (Some(data), _) => format!("{ENCRYPTED}{data}"),
-                (None, signature) => signature.clone().unwrap_or_default(),
+                (Some(data), _) => format!("{ENCRYPTED}{}", sealed::by(reasoning.origin, data)),
+                (None, Some(signature)) => sealed::by(reasoning.origin, signature),
+                (None, None) => String::new(),
             },
         }),
         Content::Image(_) | Content::File(_) | Content::Audio(_) | Content::ToolResult(_) | Content::Other { .. } => {
@@ -278,7 +282,8 @@ fn finish_reason(reason: &FinishReason) -> v1::FinishReason {
 pub struct Deltas {
     usage: Usage,
     /// The parts that the caller knows of.
-    open: Vec<PartId>,
+    /// With whose reasoning it is.
+    open: Vec<(PartId, Option<DialectName>)>,
 }
 
 impl Deltas {
@@ -290,17 +295,23 @@ impl Deltas {
         use v1::delta;
         let event = match event {
             Event::PartStart { id, choice: 0, kind } => delta::Event::PartStart(self.start(*id, kind)?),
-            Event::Delta { id, delta } if self.open.contains(id) => {
+            Event::Delta { id, delta } => {
+                let at = self.open.iter().position(|(open, _)| open == id)?;
+                let origin = self.open[at].1;
                 let (text, signature) = match delta {
                     Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) => (text.clone(), String::new()),
-                    Delta::Signature(signature) => (String::new(), signature.clone()),
-                    Delta::Encrypted(data) => (String::new(), format!("{ENCRYPTED}{data}")),
-                    Delta::Logprobs(_) => return None,
+                    Delta::Signature(signature) => (String::new(), sealed::by(origin, signature)),
+                    Delta::Origin { dialect, .. } => {
+                        self.open[at].1 = Some(*dialect);
+                        return None;
+                    }
+                    Delta::Encrypted(data) => (String::new(), format!("{ENCRYPTED}{}", sealed::by(origin, data))),
+                    Delta::Citation(_) | Delta::Logprobs(_) => return None,
                 };
                 delta::Event::PartDelta(delta::PartDelta { index: id.0, text, signature })
             }
             Event::PartEnd { id } => {
-                let at = self.open.iter().position(|open| open == id)?;
+                let at = self.open.iter().position(|(open, _)| open == id)?;
                 self.open.swap_remove(at);
                 delta::Event::PartEnd(delta::PartEnd { index: id.0 })
             }
@@ -323,9 +334,9 @@ impl Deltas {
             PartKind::Refusal => (Kind::Refusal, "", ""),
             PartKind::Reasoning => (Kind::Reasoning, "", ""),
             PartKind::ToolCall { id, name } => (Kind::ToolCall, id.as_str(), name.as_str()),
-            PartKind::Other { .. } => return None,
+            PartKind::Media(_) | PartKind::Other { .. } => return None,
         };
-        self.open.push(id);
+        self.open.push((id, None));
         Some(v1::delta::PartStart {
             index: id.0,
             kind: kind.into(),

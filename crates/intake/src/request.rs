@@ -173,16 +173,19 @@ impl Request {
             Some(v1::llm_request::Body::Raw(raw)) => {
                 let name = match raw.dialect() {
                     v1::Dialect::OpenaiChat => DialectName::OpenAiChat,
-                    v1::Dialect::AnthropicMessages => {
-                        let text = "requests in the dialect anthropic-messages are not served: send `conversation`, \
-                                    or a raw body in openai-chat";
-                        return Err(Fault::new(ErrorKind::Unsupported, text));
-                    }
                     v1::Dialect::Unspecified => {
                         return Err(Fault::new(
                             ErrorKind::BadRequest,
                             "`raw.dialect` is missing: say which API family the body is in",
                         ));
+                    }
+                    given => {
+                        let name = DialectName::known(given).map_or("of this number", DialectName::as_str);
+                        let text = format!(
+                            "requests in the dialect {name} are not served: send `conversation`, or a raw body in \
+                             openai-chat"
+                        );
+                        return Err(Fault::new(ErrorKind::Unsupported, text));
                     }
                 };
                 let outline = outline(name, &raw.bytes)?;

@@ -109,6 +109,10 @@ impl Router {
             retries: deployment.retries,
             alias: deployment.alias,
             price_version: priced.version,
+            dialect: v1::Dialect::from(deployment.dialect).into(),
+            rate_tiers: Vec::new(),
+            refuse_unknown_params: false,
+            trust_reported_cost: false,
         })
     }
 

@@ -18,6 +18,9 @@ pub struct Rates {
     pub image_input: i64,
     pub image_output: i64,
     pub per_request: i64,
+    pub cache_read_audio: i64,
+    /// For one search.
+    pub per_search: i64,
 }
 
 impl Rates {
@@ -28,6 +31,7 @@ impl Rates {
             .max(self.cache_write_1h)
             .max(self.audio_input)
             .max(self.image_input)
+            .max(self.cache_read_audio)
     }
 
     fn dearest_output(&self) -> i64 {
@@ -49,6 +53,8 @@ impl From<Rates> for v1::Rates {
             image_input: r.image_input,
             image_output: r.image_output,
             per_request: r.per_request,
+            cache_read_audio: r.cache_read_audio,
+            per_search: r.per_search,
         }
     }
 }
@@ -67,6 +73,8 @@ impl From<v1::Rates> for Rates {
             image_input: r.image_input,
             image_output: r.image_output,
             per_request: r.per_request,
+            cache_read_audio: r.cache_read_audio,
+            per_search: r.per_search,
         }
     }
 }
@@ -87,6 +95,8 @@ pub struct Breakdown {
     pub audio_output: Money,
     pub image_input: Money,
     pub image_output: Money,
+    pub cache_read_audio: Money,
+    pub searches: Money,
     pub per_request: Money,
     pub total: Money,
 }
@@ -124,10 +134,14 @@ pub fn price(usage: &Usage, rates: &Rates) -> Breakdown {
         audio_output: bucket(usage.audio_output, rates.audio_output),
         image_input: bucket(usage.image_input, rates.image_input),
         image_output: bucket(usage.image_output, rates.image_output),
+        cache_read_audio: bucket(usage.cache_read_audio, rates.cache_read_audio),
+        searches: Money::from_picos(
+            i128::from(usage.searches.unwrap_or(0)).saturating_mul(i128::from(rates.per_search)),
+        ),
         per_request: Money::from_picos(i128::from(rates.per_request)),
         total: Money::ZERO,
     };
-    breakdown.total = rounded(sum).saturating_add(breakdown.per_request);
+    breakdown.total = rounded(sum).saturating_add(breakdown.searches).saturating_add(breakdown.per_request);
     breakdown
 }
 
@@ -169,8 +183,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_bound_holds_for_any_usage_within_the_totals(
-            rates in prop::array::uniform11(0_i64..1_000_000_000_000_000),
-            tokens in prop::array::uniform10(0_u64..2_000_000),
+            rates in prop::array::uniform12(0_i64..1_000_000_000_000_000),
+            tokens in prop::array::uniform11(0_u64..2_000_000),
         ) {
             let rates = Rates {
                 input: rates[0],
@@ -184,6 +198,8 @@ mod tests {
                 image_input: rates[8],
                 image_output: rates[9],
                 per_request: rates[10],
+                cache_read_audio: rates[11],
+                per_search: 0,
             };
             let usage = Usage {
                 input: Some(tokens[0]),
@@ -196,6 +212,8 @@ mod tests {
                 audio_output: Some(tokens[7]),
                 image_input: Some(tokens[8]),
                 image_output: Some(tokens[9]),
+                cache_read_audio: Some(tokens[10]),
+                searches: None,
             };
             let bound = bound(&rates, usage.total_input(), usage.total_output());
             prop_assert!(bound >= price(&usage, &rates).total);

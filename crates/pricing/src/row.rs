@@ -86,6 +86,8 @@ impl PriceRow {
             image_input: or("image_input", &self.image_input, input)?,
             image_output: or("image_output", &self.image_output, output)?,
             per_request: or("per_request", &self.per_request, 0)?,
+            cache_read_audio: or("cache_read", &self.cache_read, input)?,
+            per_search: 0,
         })
     }
 

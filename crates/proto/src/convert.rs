@@ -51,6 +51,8 @@ impl From<Usage> for v1::Usage {
             audio_output: u.audio_output,
             image_input: u.image_input,
             image_output: u.image_output,
+            cache_read_audio: u.cache_read_audio,
+            searches: u.searches,
         }
     }
 }
@@ -68,6 +70,8 @@ impl From<v1::Usage> for Usage {
             audio_output: u.audio_output,
             image_input: u.image_input,
             image_output: u.image_output,
+            cache_read_audio: u.cache_read_audio,
+            searches: u.searches,
         }
     }
 }

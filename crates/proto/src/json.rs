@@ -155,6 +155,8 @@ fn tokens(usage: Usage) -> Value {
         ("audio_output", usage.audio_output),
         ("image_input", usage.image_input),
         ("image_output", usage.image_output),
+        ("cache_read_audio", usage.cache_read_audio),
+        ("searches", usage.searches),
     ];
     buckets.into_iter().filter_map(|(name, count)| Some((name.to_owned(), Value::from(count?)))).collect()
 }

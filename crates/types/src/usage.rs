@@ -23,15 +23,27 @@ pub struct Usage {
     pub audio_output: Option<u64>,
     pub image_input: Option<u64>,
     pub image_output: Option<u64>,
+    /// Audio tokens read from the provider's prompt cache.
+    pub cache_read_audio: Option<u64>,
+    /// Searches that the provider made, and search units of a reranking. They are no tokens.
+    pub searches: Option<u64>,
 }
 
 impl Usage {
     /// All tokens that went in.
     pub fn total_input(&self) -> u64 {
-        [self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.audio_input, self.image_input]
-            .into_iter()
-            .flatten()
-            .sum()
+        [
+            self.input,
+            self.cache_read,
+            self.cache_write_5m,
+            self.cache_write_1h,
+            self.audio_input,
+            self.image_input,
+            self.cache_read_audio,
+        ]
+        .into_iter()
+        .flatten()
+        .sum()
     }
 
     /// All tokens that came out.

@@ -165,7 +165,10 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         let message = format!("this worker knows no provider `{}`: check its config", job.deployment.provider);
         return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
     };
-    let dialect = connection.dialect();
+    let Some(dialect) = connection.dialect() else {
+        let message = format!("{} cannot answer a conversation", connection.provider.dialect);
+        return (reservation.use_up(), failed(Fault::new(ErrorKind::Unsupported, message)));
+    };
     let (request, warnings) = match job.body.request(dialect, connection.quirks(), job.deployment) {
         Ok(request) => request,
         Err(fault) => return (reservation.use_up(), failed(fault)),

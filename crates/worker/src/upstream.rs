@@ -162,8 +162,8 @@ fn network_fault(provider: &str, error: &reqwest::Error) -> Fault {
 }
 
 impl Connection {
-    pub(crate) fn dialect(&self) -> &'static dyn ProviderDialect {
-        farebox_dialect::provider_dialect(self.provider.dialect)
+    pub(crate) fn dialect(&self) -> Option<&'static dyn ProviderDialect> {
+        farebox_dialect::provider_dialect(self.provider.dialect)?.generate()
     }
 
     /// OpenAI itself wants `max_completion_tokens`; who is only compatible mostly knows the older word.

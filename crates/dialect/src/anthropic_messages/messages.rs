@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::request::{Notes, unsupported};
+use super::types::NAME;
 use crate::{
     canonical::{Call, Content, Media, Part, Reasoning, Role, Source, ToolCall, ToolResult},
     dialect::DialectName,
     error::EncodeError,
     json::RawJson,
+    notes::{Notes, unsupported},
 };
 
 #[derive(Serialize)]
@@ -82,7 +83,7 @@ pub(super) fn encode<'a>(
         let role = match message.role {
             Role::System | Role::Developer => {
                 if !turns.is_empty() {
-                    notes.say("a system message in the middle of the conversation was moved to its beginning".into());
+                    notes.say("a system message in the middle of the conversation was moved to its beginning");
                 }
                 blocks(&message.parts, &mut system, notes)?;
                 continue;
@@ -131,7 +132,7 @@ fn block<'a>(part: &'a Part, notes: &mut Notes) -> Result<Option<WireBlock<'a>>,
         }
         Content::Image(media) => Known::Image { source: source(media, "an image")? },
         Content::File(media) => Known::Document { source: source(media, "a document")?, title: media.name.as_deref() },
-        Content::Audio(_) => return Err(unsupported("audio")),
+        Content::Audio(_) => return Err(unsupported(NAME, "audio")),
         Content::Reasoning(Reasoning { encrypted: Some(data), .. }) => Known::RedactedThinking { data },
         Content::Reasoning(Reasoning { text, signature: Some(signature), .. }) => {
             Known::Thinking { thinking: text, signature }
@@ -143,7 +144,7 @@ fn block<'a>(part: &'a Part, notes: &mut Notes) -> Result<Option<WireBlock<'a>>,
         Content::ToolCall(call) => tool_use(call)?,
         Content::ToolResult(result) => tool_result(result, notes)?,
         Content::Other { dialect: DialectName::AnthropicMessages, raw, .. } => return Ok(Some(WireBlock::Raw(raw))),
-        Content::Other { dialect, kind, .. } => return Err(unsupported(format!("`{kind}` of {dialect}"))),
+        Content::Other { dialect, kind, .. } => return Err(unsupported(NAME, format!("`{kind}` of {dialect}"))),
     };
     Ok(Some(WireBlock::Known { known, cache_control: part.extra.get("cache_control") }))
 }
@@ -169,8 +170,8 @@ fn source<'a>(media: &'a Media, what: &str) -> Result<WireSource<'a>, EncodeErro
         Source::Base64 { media_type, data } if media_type.starts_with("image/") || media_type == "application/pdf" => {
             Ok(WireSource::Base64 { media_type, data })
         }
-        Source::Base64 { media_type, .. } => Err(unsupported(format!("{what} of type {media_type}"))),
+        Source::Base64 { media_type, .. } => Err(unsupported(NAME, format!("{what} of type {media_type}"))),
         Source::Text(data) => Ok(WireSource::Text { media_type: "text/plain", data }),
-        Source::Uploaded(_) => Err(unsupported(format!("{what} uploaded to another provider"))),
+        Source::Uploaded(_) => Err(unsupported(NAME, format!("{what} uploaded to another provider"))),
     }
 }

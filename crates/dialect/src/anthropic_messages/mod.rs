@@ -16,7 +16,7 @@ use crate::{
     decoder::Decoder,
     dialect::{DialectName, Encoded, Head, ProviderDialect, StreamDecoder, StreamLimits, Target},
     error::{DecodeError, EncodeError},
-    framing::sse::Sse,
+    framing::{Framing, sse::Sse},
 };
 
 pub(crate) struct AnthropicMessages;
@@ -30,7 +30,7 @@ impl ProviderDialect for AnthropicMessages {
         request::encode(call, target)
     }
 
-    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+    fn request(&self, target: &Target, _stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
         request::around(target, body)
     }
 
@@ -42,7 +42,11 @@ impl ProviderDialect for AnthropicMessages {
         error::decode(head, body)
     }
 
-    fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder::new(Sse::new(limits.max_frame_bytes), stream::Events::default()))
+    fn framing(&self, _target: &Target, limits: &StreamLimits) -> Box<dyn Framing> {
+        Box::new(Sse::new(limits.max_frame_bytes))
+    }
+
+    fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder::new(self.framing(target, limits), stream::Events::default()))
     }
 }

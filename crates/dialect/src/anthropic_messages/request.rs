@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{
     canonical::{Call, ResponseFormat, Tool, ToolChoice},
-    dialect::{DialectName, Encoded, OnUnsupported, Target, Warning},
+    dialect::{DialectName, Encoded, Target},
     error::EncodeError,
     json::RawJson,
+    notes::{Notes, unsupported},
 };
 
 const PATH: &str = "/v1/messages";
@@ -30,9 +31,9 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 }
 
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
-    let mut notes = Notes { policy: target.unsupported, warnings: Vec::new() };
+    let mut notes = Notes::new(NAME, target);
     if call.n.is_some_and(|n| n > 1) {
-        return Err(unsupported("more than one answer to a call (`n`)"));
+        return Err(unsupported(NAME, "more than one answer to a call (`n`)"));
     }
     drop_unknown(call, &mut notes)?;
     let thinking = thinking::plan(call, target);
@@ -59,36 +60,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         metadata: call.user.as_deref().map(|user_id| Metadata { user_id }),
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.warnings })
-}
-
-/// What the caller is told about what did not come through as written.
-pub(super) struct Notes {
-    policy: OnUnsupported,
-    warnings: Vec<Warning>,
-}
-
-impl Notes {
-    /// Something is left out: a warning, or a refusal where the target says so.
-    pub(super) fn drop(&mut self, what: &str) -> Result<(), EncodeError> {
-        if self.policy == OnUnsupported::Refuse {
-            return Err(unsupported(what));
-        }
-        self.say(format!("{what} was left out: {NAME} has no place for it"));
-        Ok(())
-    }
-
-    /// Something was changed without loss of meaning that matters enough to refuse.
-    pub(super) fn say(&mut self, sentence: String) {
-        let warning = Warning(sentence);
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
-    }
-}
-
-pub(super) fn unsupported(what: impl Into<String>) -> EncodeError {
-    EncodeError::Unsupported { dialect: NAME, what: what.into() }
+    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.into_warnings() })
 }
 
 fn drop_unknown(call: &Call, notes: &mut Notes) -> Result<(), EncodeError> {
@@ -228,7 +200,7 @@ fn tools(call: &Call) -> Result<(Vec<WireTool<'_>>, Option<WireChoice<'_>>), Enc
     let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(tool).collect();
     for native in &call.native_tools {
         if native.dialect != DialectName::AnthropicMessages {
-            return Err(unsupported(format!("the tool `{}` of {}", native.kind, native.dialect)));
+            return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
         }
         tools.push(WireTool::Raw(&native.raw));
     }

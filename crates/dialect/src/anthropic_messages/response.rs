@@ -43,6 +43,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
         choices: vec![choice],
         usage: usage::normalise(&wire),
         service_tier: wire.service_tier,
+        reported_cost: None,
         extra: top.into_extra(),
     })
 }
@@ -61,11 +62,14 @@ fn part(raw: &RawValue) -> Result<Part, DecodeError> {
         "thinking" => Content::Reasoning(Reasoning {
             text: block.thinking.unwrap_or_default(),
             signature: block.signature.filter(|s| !s.is_empty()),
-            encrypted: None,
+            origin: Some(NAME),
+            ..Reasoning::default()
         }),
-        "redacted_thinking" => {
-            Content::Reasoning(Reasoning { encrypted: Some(block.data.unwrap_or_default()), ..Reasoning::default() })
-        }
+        "redacted_thinking" => Content::Reasoning(Reasoning {
+            encrypted: Some(block.data.unwrap_or_default()),
+            origin: Some(NAME),
+            ..Reasoning::default()
+        }),
         "tool_use" => Content::ToolCall(ToolCall {
             id: block.id.ok_or_else(|| corrupt("a tool call has no id"))?,
             name: block.name.ok_or_else(|| corrupt("a tool call has no name"))?,
@@ -80,7 +84,7 @@ fn part(raw: &RawValue) -> Result<Part, DecodeError> {
     for known in ["type", "text", "thinking", "signature", "data", "id", "name", "input"] {
         rest.take(known);
     }
-    Ok(Part { content, extra: rest.into_extra() })
+    Ok(Part::with_extra(content, rest.into_extra()))
 }
 
 pub(super) fn stop_reason(word: String) -> FinishReason {

@@ -95,7 +95,9 @@ impl Events {
                 PartKind::Other { dialect: DialectName::AnthropicMessages, kind: block.kind, raw }
             }
         };
+        let reasons = matches!(kind, PartKind::Reasoning);
         out.push(Event::PartStart { id, choice: 0, kind });
+        out.extend(reasons.then_some(Event::Delta { id, delta: Delta::Origin { dialect: NAME, id: None } }));
         out.extend(first.map(|delta| Event::Delta { id, delta }));
         self.open.push(open);
         Ok(())
@@ -183,7 +185,7 @@ fn read(data: &[u8]) -> serde_json::Result<StreamEvent<'_>> {
 }
 
 impl Wire for Events {
-    const DIALECT: &'static str = NAME;
+    const DIALECT: DialectName = NAME;
     const TERMINAL: &'static str = "`message_stop`";
     const FINISH: &'static str = "`stop_reason`";
 

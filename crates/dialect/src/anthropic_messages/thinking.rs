@@ -48,7 +48,7 @@ fn wanted(call: &Call) -> Option<u64> {
         Effort::Minimal | Effort::Low => Some(1024),
         Effort::Medium | Effort::Other(_) => Some(4096),
         Effort::High => Some(16_384),
-        Effort::XHigh => Some(32_768),
+        Effort::XHigh | Effort::Max => Some(32_768),
     }
 }
 

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub(super) const NAME: &str = "anthropic-messages";
+use crate::dialect::DialectName;
+
+pub(super) const NAME: DialectName = DialectName::AnthropicMessages;
 
 /// Every event of a stream: each fills its own few members.
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use crate::{dialect::DialectName, json::RawJson};
 
-/// Members that farebox has no word for, as the caller wrote them. They reach a provider of the same dialect.
+/// Members that farebox has no word for, as the caller wrote them. They reach a provider of the same dialect only.
 pub type Extra = IndexMap<String, RawJson>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,11 +27,13 @@ pub struct Call {
     pub top_logprobs: Option<u32>,
     pub reasoning: Option<ReasoningRequest>,
     pub stream: bool,
-    /// Whether a streamed answer ends with its usage.
+    /// Whether the caller wants to see usage at the end of a streamed answer.
     pub include_usage: bool,
     pub user: Option<String>,
     pub metadata: Option<RawJson>,
     pub service_tier: Option<String>,
+    /// Whose words `extra` holds, here and in messages, parts and tools; `None`: nobody's.
+    pub dialect: Option<DialectName>,
     pub extra: Extra,
 }
 
@@ -77,6 +79,12 @@ impl Message {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     pub content: Content,
+    /// Everything up to here is worth a place in the provider's prompt cache.
+    pub cache: Option<CacheMark>,
+    /// Gemini's proof of the reasoning behind this part; it goes back with the part, to Gemini only.
+    pub signature: Option<String>,
+    /// What the part's text leans on.
+    pub citations: Vec<Citation>,
     pub extra: Extra,
 }
 
@@ -86,9 +94,15 @@ impl Part {
     }
 }
 
+impl Part {
+    pub(crate) fn with_extra(content: Content, extra: Extra) -> Part {
+        Part { extra, ..Part::from(content) }
+    }
+}
+
 impl From<Content> for Part {
     fn from(content: Content) -> Part {
-        Part { content, extra: Extra::new() }
+        Part { content, cache: None, signature: None, citations: Vec::new(), extra: Extra::new() }
     }
 }
 
@@ -110,6 +124,29 @@ pub enum Content {
         kind: String,
         raw: RawJson,
     },
+}
+
+/// How long the provider is asked to keep a prompt in its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheMark {
+    /// Five minutes, or the provider's only lifetime.
+    Short,
+    /// One hour.
+    Long,
+}
+
+/// Where a piece of an answer's text comes from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Citation {
+    pub url: Option<String>,
+    pub title: Option<String>,
+    /// Words of the source.
+    pub quote: Option<String>,
+    /// The place in the part's text, in characters: first, and first after.
+    pub start: Option<u64>,
+    pub end: Option<u64>,
+    /// The source as its own dialect writes it, whole.
+    pub raw: Option<(DialectName, RawJson)>,
 }
 
 /// Bytes of an image, a document or a recording, or where to find them.
@@ -163,17 +200,22 @@ pub struct Reasoning {
     pub text: String,
     /// The provider's proof that the text is its own; without it the text cannot be sent back.
     pub signature: Option<String>,
-    /// Reasoning that only the provider can read. Then `text` is empty.
+    /// Reasoning that only the provider can read; `text` may hold a summary of it.
     pub encrypted: Option<String>,
+    /// The provider's id of this piece (OpenAI responses: `rs_…`).
+    pub id: Option<String>,
+    /// Whose `signature` or `encrypted` it is; no other dialect is sent them. `None`: not known.
+    pub origin: Option<DialectName>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tool {
     pub name: String,
     pub description: Option<String>,
     /// JSON Schema of the arguments; `None`: the tool takes none.
     pub parameters: Option<RawJson>,
     pub strict: Option<bool>,
+    pub cache: Option<CacheMark>,
     pub extra: Extra,
 }
 
@@ -204,6 +246,10 @@ pub enum ResponseFormat {
 pub struct ReasoningRequest {
     pub effort: Option<Effort>,
     pub budget_tokens: Option<u64>,
+    /// The model decides how much (Anthropic's `adaptive`, Gemini's budget of -1).
+    pub adaptive: bool,
+    /// Whether, or how (`auto`, `concise`, `detailed`), the reasoning is shown; `none`: not at all.
+    pub summary: Option<String>,
 }
 
 /// How hard to think.
@@ -215,6 +261,7 @@ pub enum Effort {
     Medium,
     High,
     XHigh,
+    Max,
     /// A word that came later than this code; it reaches a provider of the same dialect.
     Other(String),
 }
@@ -228,6 +275,7 @@ impl Effort {
             Effort::Medium => "medium",
             Effort::High => "high",
             Effort::XHigh => "xhigh",
+            Effort::Max => "max",
             Effort::Other(word) => word,
         }
     }
@@ -242,6 +290,7 @@ impl From<&str> for Effort {
             "medium" => Effort::Medium,
             "high" => Effort::High,
             "xhigh" => Effort::XHigh,
+            "max" => Effort::Max,
             other => Effort::Other(other.to_owned()),
         }
     }

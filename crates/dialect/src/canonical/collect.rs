@@ -36,6 +36,7 @@ impl Collector {
             Event::Delta { id, delta } => self.extend(*id, delta),
             Event::Usage(usage) => self.completion.usage = *usage,
             Event::ServiceTier(tier) => self.completion.service_tier = Some(tier.clone()),
+            Event::ReportedCost(cost) => self.completion.reported_cost = Some(*cost),
             Event::Finish { choice, reason, stop_sequence } => {
                 let at = self.choice(*choice);
                 self.completion.choices[at].finish = Some(reason.clone());
@@ -87,6 +88,7 @@ impl Collector {
                 self.output_bytes += name.len();
                 Content::ToolCall(ToolCall { id: id.clone(), name: name.clone(), arguments: String::new() })
             }
+            PartKind::Media(content) => content.as_ref().clone(),
             PartKind::Other { dialect, kind, raw } => {
                 Content::Other { dialect: *dialect, kind: kind.clone(), raw: raw.clone() }
             }
@@ -100,19 +102,25 @@ impl Collector {
         let Some(&(choice, place)) = self.places.get(id.0 as usize) else {
             return;
         };
-        let content = &mut self.completion.choices[choice].parts[place].content;
-        match (delta, content) {
+        let part = &mut self.completion.choices[choice].parts[place];
+        match (delta, &mut part.content) {
             (Delta::Text(more), Content::Text(text) | Content::Refusal(text)) => text.push_str(more),
             (Delta::Args(more), Content::ToolCall(call)) => call.arguments.push_str(more),
             (Delta::Reasoning(more), Content::Reasoning(reasoning)) => reasoning.text.push_str(more),
             (Delta::Signature(whole), Content::Reasoning(reasoning)) => reasoning.signature = Some(whole.clone()),
             (Delta::Encrypted(whole), Content::Reasoning(reasoning)) => reasoning.encrypted = Some(whole.clone()),
+            (Delta::Signature(whole), _) => part.signature = Some(whole.clone()),
+            (Delta::Origin { dialect, id }, Content::Reasoning(reasoning)) => {
+                reasoning.origin = Some(*dialect);
+                reasoning.id.clone_from(id);
+            }
+            (Delta::Citation(citation), _) => part.citations.push(citation.as_ref().clone()),
             (Delta::Logprobs(raw), _) => self.logprobs.extend(logprob_items(raw).map(|item| (choice, item))),
             _ => {}
         }
         self.output_bytes += match delta {
             Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) | Delta::Encrypted(text) => text.len(),
-            Delta::Signature(_) | Delta::Logprobs(_) => 0,
+            Delta::Signature(_) | Delta::Origin { .. } | Delta::Citation(_) | Delta::Logprobs(_) => 0,
         };
     }
 }

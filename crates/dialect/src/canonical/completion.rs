@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_types::{ErrorKind, Fault, Usage};
+use farebox_types::{ErrorKind, Fault, Money, Usage};
 
 use super::call::{Content, Extra, Part};
 use crate::json::RawJson;
@@ -19,6 +19,8 @@ pub struct Completion {
     pub choices: Vec<Choice>,
     pub usage: Usage,
     pub service_tier: Option<String>,
+    /// What the provider itself says it charges (OpenRouter, Perplexity).
+    pub reported_cost: Option<Money>,
     pub extra: Extra,
 }
 

@@ -1,16 +1,19 @@
 //! The grammar of a streamed answer.
 //!
 //! ```text
-//! stream  = Started (part | Usage | ServiceTier | Unknown)* Finish+              Ending::Complete
-//!         | …the same, cut anywhere… Error                                       Ending::Refused
+//! stream  = Started (part | Usage | ServiceTier | ReportedCost | Unknown)* Finish+   Ending::Complete
+//!         | …the same, cut anywhere… Error                                          Ending::Refused
 //! part    = PartStart{id} Delta{id}* PartEnd{id}
 //! ```
 //! `Started` comes once and first. A part's id is used once per stream; parts of one stream may overlap (several
 //! choices, parallel tool calls). All parts of a choice have ended before its `Finish`. Usage replaces earlier usage.
 
-use farebox_types::{ErrorKind, Fault, Usage};
+use farebox_types::{ErrorKind, Fault, Money, Usage};
 
-use super::completion::{FinishReason, Refusal};
+use super::{
+    call::{Citation, Content},
+    completion::{FinishReason, Refusal},
+};
 use crate::{dialect::DialectName, json::RawJson};
 
 /// Numbers the parts of one stream, from 0, in the order in which they start.
@@ -39,6 +42,8 @@ pub enum Event {
     /// Replaces any usage before it.
     Usage(Usage),
     ServiceTier(String),
+    /// What the provider itself says it charges. Replaces any before it.
+    ReportedCost(Money),
     Finish {
         choice: u32,
         reason: FinishReason,
@@ -59,6 +64,8 @@ pub enum PartKind {
         id: String,
         name: String,
     },
+    /// An image, a document or a recording, in one piece; no deltas follow.
+    Media(Box<Content>),
     /// A block that only its own dialect understands, as it was announced; `Delta::Args` extend its input.
     Other {
         dialect: DialectName,
@@ -73,10 +80,17 @@ pub enum Delta {
     /// A piece of a tool call's arguments: JSON text that may be cut anywhere.
     Args(String),
     Reasoning(String),
-    /// The whole signature, not a piece of it.
+    /// The whole signature, not a piece of it: of reasoning, or (Gemini) of the part it stands in.
     Signature(String),
     /// Reasoning that only the provider can read, whole.
     Encrypted(String),
+    /// Whose reasoning it is and under which id; comes first in its part.
+    Origin {
+        dialect: DialectName,
+        id: Option<String>,
+    },
+    /// What the text so far leans on.
+    Citation(Box<Citation>),
     /// Log probabilities of the piece just sent.
     Logprobs(RawJson),
 }

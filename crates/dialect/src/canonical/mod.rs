@@ -3,12 +3,17 @@
 mod call;
 mod collect;
 mod completion;
+mod embedding;
 mod event;
+mod rerank;
+pub(crate) mod sealed;
 
 pub use call::{
-    Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest, ResponseFormat, Role,
-    Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+    CacheMark, Call, Citation, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
+    ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
 pub use collect::Collector;
 pub use completion::{Choice, Completion, FinishReason, Refusal};
+pub use embedding::{EmbedCall, EmbedInput, EmbedPurpose, Embeddings, Vector, VectorEncoding};
 pub use event::{Delta, Ending, Event, PartId, PartKind, Truncated};
+pub use rerank::{Ranked, Ranking, RerankCall, RerankDocument};

@@ -2,7 +2,7 @@
 
 pub mod sse;
 
-use crate::error::Oversize;
+use crate::error::FrameError;
 
 /// One frame of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub trait Framing: Send {
     fn push(&mut self, bytes: &[u8]);
 
     /// The next whole frame, if one is there.
-    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Oversize>;
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError>;
 
     /// The bytes have ended: what stands there without its closing mark.
     fn finish(&mut self) -> Option<Frame<'_>>;

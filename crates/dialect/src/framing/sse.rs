@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Frame, Framing};
-use crate::error::Oversize;
+use crate::error::{FrameError, Oversize};
 
 /// What ends an OpenAI stream, framed.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -124,7 +124,7 @@ impl Framing for Sse {
         self.input.extend_from_slice(bytes);
     }
 
-    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Oversize> {
+    fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         self.check(0)?;
         if self.handed_out {
             self.forget_frame();
@@ -204,7 +204,7 @@ mod tests {
                         Ok(Some(_)) => seen += 1,
                         Ok(None) => break,
                         Err(error) => {
-                            assert_eq!(error.limit, 24);
+                            assert_eq!(error, FrameError::Oversize(Oversize { limit: 24 }));
                             failed = true;
                             break;
                         }

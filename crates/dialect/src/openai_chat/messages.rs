@@ -4,24 +4,25 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::request::{Drops, unsupported};
+use super::types::NAME;
 use crate::{
     canonical::{Call, Content, Extra, Media, Message, Part, Role, Source, ToolCall, ToolResult},
     dialect::DialectName,
     error::EncodeError,
     json::RawJson,
+    notes::{Notes, unsupported},
 };
 
 /// Tool messages follow each other without anything between them, right behind the calls they answer. Images in
 /// results, which a tool message cannot hold, come behind the last of them as a user's message.
-pub(super) fn encode<'a>(call: &'a Call, drops: &mut Drops) -> Result<Vec<WireMessage<'a>>, EncodeError> {
+pub(super) fn encode<'a>(call: &'a Call, notes: &mut Notes) -> Result<Vec<WireMessage<'a>>, EncodeError> {
     let mut out = Vec::with_capacity(call.messages.len());
     let mut media: Vec<&'a Part> = Vec::new();
     for message in &call.messages {
         if message.role != Role::Tool {
             flush(&mut media, &mut out)?;
         }
-        encode_message(message, &mut media, &mut out, drops)?;
+        encode_message(message, &mut media, &mut out, notes)?;
     }
     flush(&mut media, &mut out)?;
     Ok(out)
@@ -146,7 +147,7 @@ fn encode_message<'a>(
     message: &'a Message,
     media: &mut Vec<&'a Part>,
     out: &mut Vec<WireMessage<'a>>,
-    drops: &mut Drops,
+    notes: &mut Notes,
 ) -> Result<(), EncodeError> {
     let mut rest: Vec<&'a Part> = Vec::with_capacity(message.parts.len());
     let mut results = 0;
@@ -170,7 +171,7 @@ fn encode_message<'a>(
         return Ok(());
     }
     flush(media, out)?;
-    out.push(plain_message(message, &rest, drops)?);
+    out.push(plain_message(message, &rest, notes)?);
     Ok(())
 }
 
@@ -193,7 +194,7 @@ fn tool_message<'a>(
 fn plain_message<'a>(
     message: &'a Message,
     parts: &[&'a Part],
-    drops: &mut Drops,
+    notes: &mut Notes,
 ) -> Result<WireMessage<'a>, EncodeError> {
     let mut calls = Vec::new();
     let mut refusal = None;
@@ -212,7 +213,7 @@ fn plain_message<'a>(
             Content::Refusal(text) if message.role == Role::Assistant && part.extra.is_empty() => {
                 refusal = Some(text.as_str())
             }
-            Content::Reasoning(_) => drops.note("the reasoning of an earlier answer")?,
+            Content::Reasoning(_) => notes.drop("the reasoning of an earlier answer")?,
             _ => spoken.push(part),
         }
     }
@@ -233,7 +234,7 @@ fn plain_message<'a>(
 fn content<'a>(parts: &[&'a Part]) -> Result<Option<WireContent<'a>>, EncodeError> {
     match parts {
         [] => Ok(None),
-        [Part { content: Content::Text(text), extra }] if extra.is_empty() => Ok(Some(WireContent::Text(text))),
+        [Part { content: Content::Text(text), extra, .. }] if extra.is_empty() => Ok(Some(WireContent::Text(text))),
         parts => {
             let parts = parts.iter().map(|part| wire_part(part)).collect::<Result<Vec<_>, _>>()?;
             Ok(Some(WireContent::Parts(parts)))
@@ -250,9 +251,9 @@ fn wire_part(part: &Part) -> Result<WirePart<'_>, EncodeError> {
         Content::File(Media { source: Source::Text(text), .. }) => KnownPart::Text { text },
         Content::File(media) => KnownPart::File { file: file(media)? },
         Content::Other { dialect: DialectName::OpenAiChat, raw, .. } => return Ok(WirePart::Raw(raw)),
-        Content::Other { dialect, kind, .. } => return Err(unsupported(format!("`{kind}` of {dialect}"))),
+        Content::Other { dialect, kind, .. } => return Err(unsupported(NAME, format!("`{kind}` of {dialect}"))),
         Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) => {
-            return Err(unsupported("a tool call or reasoning inside the result of a tool"));
+            return Err(unsupported(NAME, "a tool call or reasoning inside the result of a tool"));
         }
     };
     Ok(WirePart::Known { part: known, extra: &part.extra })
@@ -262,7 +263,7 @@ fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
     let url = match &media.source {
         Source::Url(url) => Cow::Borrowed(url.as_str()),
         Source::Base64 { media_type, data } => Cow::Owned(format!("data:{media_type};base64,{data}")),
-        Source::Text(_) | Source::Uploaded(_) => return Err(unsupported("an uploaded image")),
+        Source::Text(_) | Source::Uploaded(_) => return Err(unsupported(NAME, "an uploaded image")),
     };
     Ok(ImageUrl { url, detail: media.detail.as_deref() })
 }
@@ -272,7 +273,7 @@ fn audio(media: &Media) -> Result<InputAudio<'_>, EncodeError> {
         Source::Base64 { media_type, data } => {
             Ok(InputAudio { data, format: media_type.strip_prefix("audio/").unwrap_or(media_type) })
         }
-        _ => Err(unsupported("audio that is not sent along as base64")),
+        _ => Err(unsupported(NAME, "audio that is not sent along as base64")),
     }
 }
 
@@ -281,7 +282,7 @@ fn file(media: &Media) -> Result<File<'_>, EncodeError> {
         Source::Uploaded(id) => (Some(id.as_str()), None),
         Source::Base64 { media_type, data } => (None, Some(format!("data:{media_type};base64,{data}"))),
         Source::Url(url) if !url.contains("://") => (None, Some(url.clone())),
-        Source::Url(_) | Source::Text(_) => return Err(unsupported("a document by its URL")),
+        Source::Url(_) | Source::Text(_) => return Err(unsupported(NAME, "a document by its URL")),
     };
     Ok(File { file_id, file_data, filename: media.name.as_deref() })
 }

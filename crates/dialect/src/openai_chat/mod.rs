@@ -18,11 +18,12 @@ use crate::{
     canonical::{Call, Completion, Refusal},
     decoder::Decoder,
     dialect::{
-        CallerDialect, DialectName, Encoded, Head, ProviderDialect, Stamp, StreamDecoder, StreamEncoder, StreamLimits,
-        Target,
+        CallerDialect, DialectName, Encoded, Head, Passing, ProviderDialect, Stamp, StreamDecoder, StreamEncoder,
+        StreamLimits, Target,
     },
     error::{BadRequest, DecodeError, EncodeError},
-    framing::sse::Sse,
+    framing::{Frame, Framing, sse::Sse},
+    rewrite::Edit,
 };
 
 pub(crate) struct OpenAiChat;
@@ -36,7 +37,11 @@ impl ProviderDialect for OpenAiChat {
         request::encode(call, target)
     }
 
-    fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+    fn edits(&self, passing: &Passing<'_>) -> Vec<Edit<'static>> {
+        request::edits(passing)
+    }
+
+    fn request(&self, target: &Target, _stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
         request::around(target, body)
     }
 
@@ -48,8 +53,16 @@ impl ProviderDialect for OpenAiChat {
         error::decode(head, body)
     }
 
-    fn decoder(&self, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder::new(Sse::new(limits.max_frame_bytes), stream::Chunks::default()))
+    fn framing(&self, _target: &Target, limits: &StreamLimits) -> Box<dyn Framing> {
+        Box::new(Sse::new(limits.max_frame_bytes))
+    }
+
+    fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder::new(self.framing(target, limits), stream::Chunks::default()))
+    }
+
+    fn passes(&self, frame: Frame<'_>, include_usage: bool) -> bool {
+        stream::passes(frame, include_usage)
     }
 }
 

@@ -33,11 +33,12 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
         top_logprobs: top.optional("top_logprobs", root, "a whole number")?,
         reasoning: top
             .optional::<String>("reasoning_effort", root, "a string such as `low`, `medium` or `high`")?
-            .map(|word| ReasoningRequest { effort: Some(Effort::from(word.as_str())), budget_tokens: None }),
+            .map(|word| ReasoningRequest { effort: Some(Effort::from(word.as_str())), ..ReasoningRequest::default() }),
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
         user: top.optional("user", root, "a string")?,
         metadata: top.take("metadata").map(RawJson::from),
         service_tier: top.optional("service_tier", root, "a string")?,
+        dialect: Some(DialectName::OpenAiChat),
         ..Call::default()
     };
     tools(&mut top, &mut call)?;
@@ -104,6 +105,7 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
             description: function.optional("description", at, "a string")?,
             parameters: function.take("parameters").map(RawJson::from),
             strict: function.optional("strict", at, "true or false")?,
+            cache: None,
             extra: tool.into_extra(),
         });
     }
@@ -232,7 +234,7 @@ fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> R
         let name = function.required("name", at, "the function's name")?;
         let arguments = function.optional("arguments", at, "JSON as a string")?.unwrap_or_default();
         let content = Content::ToolCall(ToolCall { id, name, arguments });
-        parts.push(Part { content, extra: call_extra(call) });
+        parts.push(Part::with_extra(content, call_extra(call)));
     }
     Ok(())
 }
@@ -288,7 +290,7 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
             return Ok(Part::from(Content::Other { dialect: DialectName::OpenAiChat, kind, raw: RawJson::from(raw) }));
         }
     };
-    Ok(Part { content, extra: object.into_extra() })
+    Ok(Part::with_extra(content, object.into_extra()))
 }
 
 fn inner<'a>(object: &mut Object<'a>, name: &str, at: Path<'_>) -> Result<Object<'a>> {

@@ -250,7 +250,7 @@ impl Chunks {
                 out.push(self.piece(choice, Piece { tool_calls: Some([call]), ..Piece::default() }, None, None));
                 Place::Tool { index, empty: true }
             }
-            PartKind::Other { .. } => Place::Nowhere,
+            PartKind::Media(_) | PartKind::Other { .. } => Place::Nowhere,
         };
         self.open.push(Open { id, choice, place });
     }
@@ -314,7 +314,7 @@ impl StreamEncoder for Chunks {
                 out.push(self.piece(*choice, Piece::default(), None, Some(finish_word(reason))));
             }
             // An error is the caller's final message, which whoever runs the stream renders.
-            Event::Error(_) | Event::Unknown(_) => {}
+            Event::ReportedCost(_) | Event::Error(_) | Event::Unknown(_) => {}
         }
     }
 

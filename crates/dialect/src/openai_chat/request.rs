@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     canonical::{Call, Extra, ResponseFormat, Tool, ToolChoice},
-    dialect::{DialectName, Encoded, OnUnsupported, Quirk, Target, Warning},
+    dialect::{DialectName, Encoded, Passing, Quirk, Target},
     error::EncodeError,
     json::RawJson,
+    notes::{Notes, unsupported},
+    rewrite::Edit,
 };
 
 const PATH: &str = "/chat/completions";
@@ -26,15 +28,39 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
         .map_err(|error| EncodeError::Write(error.to_string()))
 }
 
+/// Model name, output limit and temperature from the config where the caller gave none, the usage flag of a stream, the
+/// stream flag of what is not streamed.
+pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
+    let Passing { call, asked_stream, defaults, target } = passing;
+    let mut edits = vec![Edit::string("model", &target.model)];
+    if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
+        let name = if target.has(Quirk::MaxTokens) { "max_tokens" } else { "max_completion_tokens" };
+        edits.push(Edit::set(name, limit.to_string()));
+    }
+    if let Some(temperature) = defaults.temperature {
+        edits.push(Edit::default("temperature", temperature.to_string()));
+    }
+    if call.stream {
+        edits.push(Edit::set("stream", "true"));
+        if !target.has(Quirk::NoStreamOptions) {
+            edits.push(Edit::set_in("stream_options", "include_usage", "true"));
+        }
+    } else if *asked_stream {
+        edits.push(Edit::set("stream", "false"));
+        edits.push(Edit::remove("stream_options"));
+    }
+    edits
+}
+
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
-    let mut drops = Drops { policy: target.unsupported, warnings: Vec::new() };
-    let messages = messages::encode(call, &mut drops)?;
+    let mut notes = Notes::new(NAME, target);
+    let messages = messages::encode(call, &mut notes)?;
     let (max_tokens, max_completion_tokens) = match target.has(Quirk::MaxTokens) {
         true => (call.max_output_tokens, None),
         false => (None, call.max_output_tokens),
     };
     if call.reasoning.as_ref().is_some_and(|r| r.effort.is_none() && r.budget_tokens.is_some()) {
-        drops.note("the reasoning budget in tokens")?;
+        notes.drop("the reasoning budget in tokens")?;
     }
     let wire = WireCall {
         model: &target.model,
@@ -66,29 +92,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         extra: &call.extra,
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: drops.warnings })
-}
-
-pub(super) struct Drops {
-    policy: OnUnsupported,
-    warnings: Vec<Warning>,
-}
-
-impl Drops {
-    pub(super) fn note(&mut self, what: &str) -> Result<(), EncodeError> {
-        if self.policy == OnUnsupported::Refuse {
-            return Err(unsupported(what));
-        }
-        let warning = Warning(format!("{what} was left out: {NAME} has no place for it"));
-        if !self.warnings.contains(&warning) {
-            self.warnings.push(warning);
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn unsupported(what: impl Into<String>) -> EncodeError {
-    EncodeError::Unsupported { dialect: NAME, what: what.into() }
+    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.into_warnings() })
 }
 
 #[derive(Serialize)]
@@ -239,7 +243,7 @@ fn tools(call: &Call) -> Result<Vec<WireTool<'_>>, EncodeError> {
     let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(function_tool).collect();
     for tool in &call.native_tools {
         if tool.dialect != DialectName::OpenAiChat {
-            return Err(unsupported(format!("the tool `{}` of {}", tool.kind, tool.dialect)));
+            return Err(unsupported(NAME, format!("the tool `{}` of {}", tool.kind, tool.dialect)));
         }
         tools.push(WireTool::Raw(&tool.raw));
     }

@@ -34,6 +34,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
         choices,
         usage: usage.as_ref().map(usage::normalise).unwrap_or_default(),
         service_tier: member(&mut top, "service_tier")?,
+        reported_cost: None,
         extra: top.into_extra(),
     })
 }

@@ -6,9 +6,12 @@ use super::{
     types::{Chunk, ChunkChoice, NAME, ToolCall},
     usage,
 };
+use serde::{Deserialize, de::IgnoredAny};
+
 use crate::{
     canonical::{Delta, Event, FinishReason, PartId, PartKind},
     decoder::{Verdict, Wire},
+    dialect::DialectName,
     framing::Frame,
     json::RawJson,
 };
@@ -148,7 +151,7 @@ impl Chunks {
 }
 
 impl Wire for Chunks {
-    const DIALECT: &'static str = NAME;
+    const DIALECT: DialectName = NAME;
     const TERMINAL: &'static str = "`[DONE]`";
     const FINISH: &'static str = "`finish_reason`";
 
@@ -208,4 +211,30 @@ impl Wire for Chunks {
         }
         finished
     }
+}
+
+/// The terminal mark and errors stay here; so does the chunk that only carries usage, where the caller did not ask for it
+/// (<https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options>).
+pub(super) fn passes(frame: Frame<'_>, include_usage: bool) -> bool {
+    let data = frame.data;
+    data.trim_ascii() != b"[DONE]" && !is_error(data) && (include_usage || !is_usage_only(data))
+}
+
+fn is_error(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Failed {
+        error: Option<IgnoredAny>,
+    }
+    // Most chunks do not even hold the word.
+    data.windows(7).any(|window| window == b"\"error\"")
+        && serde_json::from_slice::<Failed>(data).map_or(true, |frame| frame.error.is_some())
+}
+
+fn is_usage_only(data: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct UsageOnly {
+        choices: Vec<IgnoredAny>,
+        usage: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<UsageOnly>(data).is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }

@@ -8,7 +8,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-pub(super) const NAME: &str = "openai-chat";
+use crate::dialect::DialectName;
+
+pub(super) const NAME: DialectName = DialectName::OpenAiChat;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Chunk<'a> {

@@ -25,6 +25,7 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
         audio_output: share(&mut output, completion.audio_tokens),
         image_output: share(&mut output, completion.image_tokens),
         output,
+        ..Usage::default()
     }
 }
 

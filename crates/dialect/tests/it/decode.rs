@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use farebox_dialect::{
     Collector, Completion, Content, DecodeError, DialectName, Ending, Event, FinishReason, Head, Reasoning, ToolCall,
-    estimate_tokens, provider_dialect,
+    estimate_tokens,
 };
 use farebox_types::{ErrorKind, Fault, Usage};
 
@@ -13,7 +13,7 @@ use crate::{laws::run, tape::tape};
 fn decode(name: &str) -> Completion {
     let tape = tape(name);
     if !tape.streamed {
-        return provider_dialect(tape.dialect).decode(&tape.head, &tape.body).unwrap();
+        return crate::provider(tape.dialect).decode(&tape.head, &tape.body).unwrap();
     }
     let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
     assert_eq!((fed, ending), (Ok(()), Ok(Ending::Complete)), "{name}");
@@ -47,7 +47,7 @@ fn openai(input: u64, output: u64) -> Usage {
 
 #[test]
 fn openai_text() {
-    let done = decode("openai/text");
+    let done = decode("openai-chat/text");
     assert_eq!(done.id, "chatcmpl-tape02");
     assert_eq!((done.model.as_str(), done.created), ("gpt-tape-1", Some(1_760_000_002)));
     assert_eq!(done.text(), "A heron stands on one leg.");
@@ -60,7 +60,7 @@ fn openai_text() {
 
 #[test]
 fn openai_streamed_text_whatever_the_line_ends() {
-    for name in ["openai/text-s", "openai/text-crlf-s"] {
+    for name in ["openai-chat/text-s", "openai-chat/text-crlf-s"] {
         let done = decode(name);
         assert_eq!(done.text(), "Herons wade in käľt water: „quoted“ \\ \n{\"a\": 1}", "{name}");
         assert_eq!(done.finish(), Some(&FinishReason::Stop));
@@ -71,7 +71,7 @@ fn openai_streamed_text_whatever_the_line_ends() {
 
 #[test]
 fn openai_parallel_tools_keep_the_arguments_as_written() {
-    let done = decode("openai/tools-parallel-s");
+    let done = decode("openai-chat/tools-parallel-s");
     let expected = [
         call("call_a1", "ferry_times", "{\"harbour\":\"Oban\"}"),
         call("call_a2", "tide_table", "{\"day\": 1.10, \"n\":12345678901234567890123}"),
@@ -79,7 +79,7 @@ fn openai_parallel_tools_keep_the_arguments_as_written() {
     assert_eq!(contents(&done), expected);
     assert_eq!((done.finish(), done.usage), (Some(&FinishReason::ToolCalls), openai(310, 58)));
 
-    let done = decode("openai/tools");
+    let done = decode("openai-chat/tools");
     let expected = [call("call_b1", "ferry_times", "{ \"harbour\" : \"Mallaig\" }"), call("call_b2", "now", "{}")];
     assert_eq!(contents(&done), expected);
     assert_eq!(done.usage, Usage { cache_read: Some(64), ..openai(36, 40) });
@@ -87,7 +87,7 @@ fn openai_parallel_tools_keep_the_arguments_as_written() {
 
 #[test]
 fn openai_choices_with_log_probabilities() {
-    let done = decode("openai/two-choices-logprobs-s");
+    let done = decode("openai-chat/two-choices-logprobs-s");
     let choices: Vec<_> =
         done.choices.iter().map(|c| (c.index, c.parts[0].content.clone(), c.finish.clone())).collect();
     assert_eq!(
@@ -105,7 +105,7 @@ fn openai_choices_with_log_probabilities() {
 
 #[test]
 fn openai_reasoning_audio_and_refusal() {
-    let done = decode("openai/reasoning-s");
+    let done = decode("openai-chat/reasoning-s");
     let thought = Reasoning { text: "Count the oars.".into(), ..Reasoning::default() };
     assert_eq!(contents(&done), [Content::Reasoning(thought), Content::Text("Eight.".into())]);
     assert_eq!(done.usage, Usage { reasoning: Some(192), ..openai(40, 18) });
@@ -117,15 +117,15 @@ fn openai_reasoning_audio_and_refusal() {
         audio_output: Some(25),
         ..usage(300, 75)
     };
-    assert_eq!(decode("openai/audio-reasoning").usage, expected);
+    assert_eq!(decode("openai-chat/audio-reasoning").usage, expected);
 
-    let done = decode("openai/refusal");
+    let done = decode("openai-chat/refusal");
     assert_eq!(contents(&done), [Content::Refusal("I cannot help with that.".into())]);
 }
 
 #[test]
 fn anthropic_text_and_cache_lifetimes() {
-    let done = decode("anthropic/text-s");
+    let done = decode("anthropic-messages/text-s");
     assert_eq!((done.id.as_str(), done.model.as_str()), ("msg_tape01", "claude-tape-1"));
     assert_eq!(done.text(), "An otter holds hands — naïvely.\n");
     assert_eq!(done.finish(), Some(&FinishReason::Stop));
@@ -134,11 +134,11 @@ fn anthropic_text_and_cache_lifetimes() {
     assert_eq!(done.usage, Usage { input: Some(25), output: Some(19), ..nothing_cached });
     assert_eq!(done.service_tier.as_deref(), Some("standard"));
 
-    let done = decode("anthropic/text");
+    let done = decode("anthropic-messages/text");
     let cached = Usage { cache_read: Some(40), cache_write_5m: Some(100), cache_write_1h: Some(200), ..usage(14, 9) };
     assert_eq!((done.text().as_str(), done.usage), ("Otters sleep afloat.", cached));
 
-    let done = decode("anthropic/cache-stop-sequence-s");
+    let done = decode("anthropic-messages/cache-stop-sequence-s");
     assert_eq!(done.finish(), Some(&FinishReason::StopSequence));
     assert_eq!(done.choices[0].stop_sequence.as_deref(), Some("three"));
     let cached = Usage { cache_read: Some(5000), cache_write_5m: Some(0), cache_write_1h: Some(2100), ..usage(4, 8) };
@@ -147,14 +147,19 @@ fn anthropic_text_and_cache_lifetimes() {
 
 #[test]
 fn anthropic_thinking_and_tools() {
-    let done = decode("anthropic/thinking-tools-s");
+    let done = decode("anthropic-messages/thinking-tools-s");
     let expected = [
         Content::Reasoning(Reasoning {
             text: "Which pier is open?".into(),
             signature: Some("c2lnLXRhcGU=".into()),
-            encrypted: None,
+            origin: Some(DialectName::AnthropicMessages),
+            ..Reasoning::default()
         }),
-        Content::Reasoning(Reasoning { encrypted: Some("ZW5jcnlwdGVk".into()), ..Reasoning::default() }),
+        Content::Reasoning(Reasoning {
+            encrypted: Some("ZW5jcnlwdGVk".into()),
+            origin: Some(DialectName::AnthropicMessages),
+            ..Reasoning::default()
+        }),
         Content::Text("Let me look.".into()),
         call("toolu_t1", "pier_status", "{\"pier\": \"North\", \"depth\": 1.10}"),
         call("toolu_t2", "now", "{}"),
@@ -163,23 +168,23 @@ fn anthropic_thinking_and_tools() {
     assert_eq!(done.finish(), Some(&FinishReason::ToolCalls));
     assert_eq!((done.usage.output, done.usage.reasoning, done.usage.total_output()), (Some(50), Some(70), 120));
 
-    let done = decode("anthropic/thinking-tools");
+    let done = decode("anthropic-messages/thinking-tools");
     assert_eq!(contents(&done)[2], call("toolu_w1", "pier_status", "{\"pier\":\"South\",\"depth\":2.5}"));
     assert_eq!((done.usage.output, done.usage.reasoning), (Some(40), Some(50)));
 }
 
 #[test]
 fn anthropic_refusal_and_what_has_no_meaning_here() {
-    let done = decode("anthropic/refusal");
+    let done = decode("anthropic-messages/refusal");
     assert_eq!((done.finish(), done.choices[0].parts.len()), (Some(&FinishReason::Refusal), 0));
     assert!(done.extra["stop_details"].as_str().contains("not on tape"));
 
-    let tape = tape("anthropic/unknown-events-s");
+    let tape = tape("anthropic-messages/unknown-events-s");
     let (events, _, ending) = run(tape.dialect, [tape.body.as_slice()]);
     assert_eq!(ending, Ok(Ending::Complete));
     let unknown: Vec<_> = events.iter().filter(|e| matches!(e, Event::Unknown(_))).cloned().collect();
     assert_eq!(unknown, [Event::Unknown("weather_report".into()), Event::Unknown("citations_delta".into())]);
-    let done = decode("anthropic/unknown-events-s");
+    let done = decode("anthropic-messages/unknown-events-s");
     assert_eq!(done.text(), "High tide at six.");
     assert!(matches!(&contents(&done)[0], Content::Other { kind, .. } if kind == "server_tool_use"));
     assert_eq!((done.usage.input, done.usage.output), (Some(60), Some(33)));
@@ -188,9 +193,9 @@ fn anthropic_refusal_and_what_has_no_meaning_here() {
 #[test]
 fn a_stream_without_its_end_is_truncated_and_names_what_is_missing() {
     for (name, missing) in [
-        ("openai/no-done-s", "`[DONE]`"),
-        ("openai/no-finish-s", "`finish_reason`"),
-        ("anthropic/no-stop-s", "`message_stop`"),
+        ("openai-chat/no-done-s", "`[DONE]`"),
+        ("openai-chat/no-finish-s", "`finish_reason`"),
+        ("anthropic-messages/no-stop-s", "`message_stop`"),
     ] {
         let tape = tape(name);
         let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
@@ -206,9 +211,10 @@ fn a_stream_without_its_end_is_truncated_and_names_what_is_missing() {
 
 #[test]
 fn an_error_in_the_stream_is_a_refusal() {
-    for (name, code) in
-        [("openai/error-in-stream-s", "server_error"), ("anthropic/error-in-stream-s", "overloaded_error")]
-    {
+    for (name, code) in [
+        ("openai-chat/error-in-stream-s", "server_error"),
+        ("anthropic-messages/error-in-stream-s", "overloaded_error"),
+    ] {
         let tape = tape(name);
         let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
         let Ok(Ending::Refused(refusal)) = ending else { panic!("{name}: {ending:?}") };
@@ -221,17 +227,17 @@ fn an_error_in_the_stream_is_a_refusal() {
 #[test]
 fn refusals_have_a_kind_and_keep_the_body() {
     for (name, kind, code, param, wait) in [
-        ("openai/error-429", ErrorKind::RateLimited, Some("rate_limit_exceeded"), None, Some(6500)),
-        ("openai/error-quota", ErrorKind::Upstream, Some("insufficient_quota"), None, None),
-        ("openai/error-400", ErrorKind::BadRequest, Some("unsupported_value"), Some("temperature"), None),
-        ("openai/error-401", ErrorKind::Upstream, Some("invalid_api_key"), None, None),
-        ("openai/error-html-502", ErrorKind::Upstream, None, None, None),
-        ("anthropic/error-529", ErrorKind::Upstream, Some("overloaded_error"), None, None),
-        ("anthropic/error-429", ErrorKind::RateLimited, Some("rate_limit_error"), None, Some(12_000)),
-        ("anthropic/error-400", ErrorKind::BadRequest, Some("invalid_request_error"), None, None),
+        ("openai-chat/error-429", ErrorKind::RateLimited, Some("rate_limit_exceeded"), None, Some(6500)),
+        ("openai-chat/error-quota", ErrorKind::Upstream, Some("insufficient_quota"), None, None),
+        ("openai-chat/error-400", ErrorKind::BadRequest, Some("unsupported_value"), Some("temperature"), None),
+        ("openai-chat/error-401", ErrorKind::Upstream, Some("invalid_api_key"), None, None),
+        ("openai-chat/error-html-502", ErrorKind::Upstream, None, None, None),
+        ("anthropic-messages/error-529", ErrorKind::Upstream, Some("overloaded_error"), None, None),
+        ("anthropic-messages/error-429", ErrorKind::RateLimited, Some("rate_limit_error"), None, Some(12_000)),
+        ("anthropic-messages/error-400", ErrorKind::BadRequest, Some("invalid_request_error"), None, None),
     ] {
         let tape = tape(name);
-        let refusal = provider_dialect(tape.dialect).decode_error(&tape.head, &tape.body);
+        let refusal = crate::provider(tape.dialect).decode_error(&tape.head, &tape.body);
         assert_eq!((refusal.kind, refusal.code.as_deref(), refusal.param.as_deref()), (kind, code, param), "{name}");
         assert_eq!(refusal.retry_after, wait.map(Duration::from_millis), "{name}");
         assert_eq!(refusal.status, Some(tape.head.status.as_u16()), "{name}");
@@ -245,8 +251,8 @@ fn refusals_have_a_kind_and_keep_the_body() {
 #[test]
 fn a_body_that_is_no_answer_is_an_error() {
     let head = Head::default();
-    for dialect in DialectName::ALL {
-        let provider = provider_dialect(dialect);
+    for dialect in crate::generating() {
+        let provider = crate::provider(dialect);
         for body in ["", "null", "[]", "{}", "{\"choices\":7,\"content\":7}", "<html>"] {
             let error = provider.decode(&head, body.as_bytes()).unwrap_err();
             assert!(matches!(error, DecodeError::Corrupt { .. }), "{dialect} {body}: {error:?}");
@@ -261,8 +267,8 @@ fn a_body_that_is_no_answer_is_an_error() {
 fn a_long_error_body_is_cut() {
     let head = Head { status: http::StatusCode::BAD_GATEWAY, ..Head::default() };
     let body = "é".repeat(20_000);
-    for dialect in DialectName::ALL {
-        let refusal = provider_dialect(dialect).decode_error(&head, body.as_bytes());
+    for dialect in crate::generating() {
+        let refusal = crate::provider(dialect).decode_error(&head, body.as_bytes());
         assert!(refusal.raw.len() <= 8 * 1024 && refusal.raw.len() > 8000, "{dialect}");
     }
 }

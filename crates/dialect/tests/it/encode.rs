@@ -2,19 +2,19 @@
 
 use farebox_dialect::{
     Call, Content, DialectName, Effort, EncodeError, Media, Message, OnUnsupported, Part, Quirk, Reasoning,
-    ReasoningRequest, Role, Source, Target, ToolResult, caller_dialect, provider_dialect,
+    ReasoningRequest, Role, Source, Target, ToolResult,
 };
 use farebox_types::ErrorKind;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 pub(crate) fn parse(body: &Value) -> Call {
-    let caller = caller_dialect(DialectName::OpenAiChat).unwrap();
+    let caller = crate::caller(DialectName::OpenAiChat);
     caller.parse(&HeaderMap::new(), &serde_json::to_vec(body).unwrap()).unwrap()
 }
 
 fn encode(dialect: DialectName, call: &Call, target: &Target) -> (Value, Vec<String>) {
-    let encoded = provider_dialect(dialect).encode(call, target).unwrap();
+    let encoded = crate::provider(dialect).encode(call, target).unwrap();
     let body = serde_json::from_slice(encoded.request.body()).unwrap();
     (body, encoded.warnings.iter().map(ToString::to_string).collect())
 }
@@ -60,8 +60,7 @@ fn tool_conversation() -> Value {
 #[test]
 fn a_conversation_for_anthropic() {
     let call = parse(&tool_conversation());
-    let encoded =
-        provider_dialect(DialectName::AnthropicMessages).encode(&call, &Target::new("claude-tape-1")).unwrap();
+    let encoded = crate::provider(DialectName::AnthropicMessages).encode(&call, &Target::new("claude-tape-1")).unwrap();
     let request = &encoded.request;
     assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/v1/messages"));
     assert_eq!(request.headers()["anthropic-version"], "2023-06-01");
@@ -118,7 +117,7 @@ fn quirks_of_openai_compatible_servers() {
 #[test]
 fn a_path_of_its_own() {
     let target = Target { path: Some("/deployments/x/chat/completions?api-version=1".into()), ..Target::new("m") };
-    let request = provider_dialect(DialectName::OpenAiChat).request(&target, "{}".into()).unwrap();
+    let request = crate::provider(DialectName::OpenAiChat).request(&target, false, "{}".into()).unwrap();
     assert_eq!(request.uri(), "/deployments/x/chat/completions?api-version=1");
     assert_eq!(request.body(), "{}");
 }
@@ -167,10 +166,11 @@ fn effort_becomes_a_budget_that_fits() {
     call.max_output_tokens = Some(100);
     assert_eq!(thinking(&call), (None, 100, 1));
     call.max_output_tokens = Some(20_000);
-    call.reasoning = Some(ReasoningRequest { effort: Some(Effort::Low), budget_tokens: Some(5000) });
+    call.reasoning =
+        Some(ReasoningRequest { effort: Some(Effort::Low), budget_tokens: Some(5000), ..ReasoningRequest::default() });
     call.sampling.temperature = Some(0.2);
     assert_eq!(thinking(&call), (Some(5000), 20_000, 1));
-    call.reasoning = Some(ReasoningRequest { effort: Some(Effort::None), budget_tokens: None });
+    call.reasoning = Some(ReasoningRequest { effort: Some(Effort::None), ..ReasoningRequest::default() });
     assert_eq!(thinking(&call), (None, 20_000, 0));
 }
 
@@ -180,7 +180,7 @@ fn signed_reasoning_goes_back_and_unsigned_does_not() {
         Part::from(Content::Reasoning(Reasoning {
             text: "hm".into(),
             signature: signature.map(Into::into),
-            encrypted: None,
+            ..Reasoning::default()
         }))
     };
     let messages = vec![
@@ -199,7 +199,7 @@ fn signed_reasoning_goes_back_and_unsigned_does_not() {
 
 #[test]
 fn what_cannot_be_said_is_refused_or_dropped_as_the_target_wants() {
-    let anthropic = provider_dialect(DialectName::AnthropicMessages);
+    let anthropic = crate::provider(DialectName::AnthropicMessages);
     let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});
     let drop = Target::new("m");
     let refuse = Target { unsupported: OnUnsupported::Refuse, ..Target::new("m") };
@@ -226,7 +226,7 @@ fn what_cannot_be_said_is_refused_or_dropped_as_the_target_wants() {
 
 #[test]
 fn bad_requests_name_the_field() {
-    let caller = caller_dialect(DialectName::OpenAiChat).unwrap();
+    let caller = crate::caller(DialectName::OpenAiChat);
     let hi = json!([{"role": "user", "content": "hi"}]);
     let faults: Vec<String> = [
         json!({}),

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use farebox_dialect::{
-    Collector, DecodeError, Delta, DialectName, Ending, Event, PartId, PartKind, StreamLimits, Truncated,
-    provider_dialect,
+    Collector, DecodeError, Delta, DialectName, Ending, Event, PartId, PartKind, StreamLimits, Target, Truncated,
 };
 use proptest::prelude::*;
 
@@ -13,7 +12,7 @@ use crate::tape::{Tape, streams, tape};
 pub(crate) type Run = (Vec<Event>, Result<(), DecodeError>, Result<Ending, Truncated>);
 
 pub(crate) fn run<'a>(dialect: DialectName, pieces: impl IntoIterator<Item = &'a [u8]>) -> Run {
-    let mut decoder = provider_dialect(dialect).decoder(&StreamLimits { max_frame_bytes: 64 * 1024 });
+    let mut decoder = crate::provider(dialect).decoder(&Target::new("m"), &StreamLimits { max_frame_bytes: 64 * 1024 });
     let (mut events, mut fed) = (Vec::new(), Ok(()));
     for piece in pieces {
         fed = decoder.feed(piece, &mut events);
@@ -48,6 +47,7 @@ fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
         let terminal: &[u8] = match tape.dialect {
             DialectName::OpenAiChat => b"[DONE]",
             DialectName::AnthropicMessages => b"{\"type\":\"message_stop\"}",
+            other => panic!("no terminal event is known for {other}"),
         };
         let end = tape.body.windows(terminal.len()).position(|w| w == terminal).map(|at| at + terminal.len());
         for length in 0..tape.body.len() {
@@ -94,7 +94,7 @@ fn events_come_in_order() {
                     finished.push(*choice);
                 }
                 Event::Error(_) => assert_eq!(at, events.len() - 1, "{}", tape.name),
-                Event::Usage(_) | Event::ServiceTier(_) | Event::Unknown(_) => {}
+                Event::Usage(_) | Event::ServiceTier(_) | Event::ReportedCost(_) | Event::Unknown(_) => {}
             }
         }
         if ending == Ok(Ending::Complete) {
@@ -106,20 +106,21 @@ fn events_come_in_order() {
 fn fits(kind: &PartKind, delta: &Delta) -> bool {
     matches!(
         (kind, delta),
-        (PartKind::Text | PartKind::Refusal, Delta::Text(_) | Delta::Logprobs(_))
-            | (PartKind::Reasoning, Delta::Reasoning(_) | Delta::Signature(_) | Delta::Encrypted(_))
+        (PartKind::Text | PartKind::Refusal, Delta::Text(_) | Delta::Logprobs(_) | Delta::Citation(_))
+            | (PartKind::Reasoning, Delta::Reasoning(_) | Delta::Encrypted(_) | Delta::Origin { .. })
             | (PartKind::ToolCall { .. } | PartKind::Other { .. }, Delta::Args(_))
+            | (_, Delta::Signature(_))
     )
 }
 
 #[test]
 fn a_corrupt_frame_ends_the_stream_for_good() {
     for (name, garbage) in [
-        ("openai/text-s", &b"data: {\"choices\": [\n\n"[..]),
-        ("openai/text-s", b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"),
-        ("anthropic/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
-        ("anthropic/text-s", b"data: nonsense\n\n"),
-        ("anthropic/text-s", b"data: {\"type\":\"message_start\",\"message\":{}}\n\n"),
+        ("openai-chat/text-s", &b"data: {\"choices\": [\n\n"[..]),
+        ("openai-chat/text-s", b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"),
+        ("anthropic-messages/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
+        ("anthropic-messages/text-s", b"data: nonsense\n\n"),
+        ("anthropic-messages/text-s", b"data: {\"type\":\"message_start\",\"message\":{}}\n\n"),
     ] {
         let tape = tape(name);
         let at = tape.body.windows(2).position(|w| w == b"\n\n").unwrap() + 2;
@@ -132,7 +133,7 @@ fn a_corrupt_frame_ends_the_stream_for_good() {
 
 #[test]
 fn an_oversize_frame_is_an_error() {
-    let tape = tape("openai/text-s");
+    let tape = tape("openai-chat/text-s");
     let huge = format!("data: {{\"id\":\"{}\"", "x".repeat(70 * 1024));
     let (_, fed, ending) = run(tape.dialect, [tape.body.as_slice(), b""]);
     assert!(fed.is_ok() && ending.is_ok());
@@ -143,7 +144,7 @@ fn an_oversize_frame_is_an_error() {
 
 #[test]
 fn what_follows_the_end_is_ignored() {
-    for name in ["openai/text-s", "anthropic/text-s"] {
+    for name in ["openai-chat/text-s", "anthropic-messages/text-s"] {
         let tape = tape(name);
         let expected = whole(&tape);
         assert_eq!(run(tape.dialect, [tape.body.as_slice(), b"data: {broken\n\n", &tape.body]), expected);

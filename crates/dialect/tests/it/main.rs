@@ -10,3 +10,20 @@ mod render;
 mod rewrite;
 mod tape;
 mod typed;
+
+use farebox_dialect::{
+    Caller, CallerDialect, DialectName, Provider, ProviderDialect, caller_dialect, provider_dialect,
+};
+
+pub(crate) fn provider(name: DialectName) -> &'static dyn ProviderDialect {
+    provider_dialect(name).and_then(Provider::generate).unwrap()
+}
+
+pub(crate) fn caller(name: DialectName) -> &'static dyn CallerDialect {
+    caller_dialect(name).and_then(Caller::generate).unwrap()
+}
+
+/// Every dialect in which a provider answers conversations.
+pub(crate) fn generating() -> impl Iterator<Item = DialectName> {
+    DialectName::ALL.into_iter().filter(|name| provider_dialect(*name).and_then(Provider::generate).is_some())
+}

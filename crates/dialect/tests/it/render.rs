@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use farebox_dialect::{
-    Call, CallerDialect, Collector, DialectName, Ending, Event, Stamp, caller_dialect, provider_dialect, sse,
-};
+use farebox_dialect::{Call, CallerDialect, Collector, DialectName, Ending, Event, Stamp, sse};
 use farebox_types::{ErrorKind, Fault};
 use serde_json::{Value, json};
 
@@ -15,7 +13,7 @@ use crate::{
 };
 
 fn openai() -> &'static dyn CallerDialect {
-    caller_dialect(DialectName::OpenAiChat).unwrap()
+    crate::caller(DialectName::OpenAiChat)
 }
 
 fn stamp() -> Stamp {
@@ -37,9 +35,14 @@ fn json_of(bytes: &[u8]) -> Value {
 #[test]
 fn whole_answers_of_another_dialect() {
     let mut rendered = Vec::new();
-    for name in ["anthropic/text", "anthropic/thinking-tools", "anthropic/refusal", "openai/refusal"] {
+    for name in [
+        "anthropic-messages/text",
+        "anthropic-messages/thinking-tools",
+        "anthropic-messages/refusal",
+        "openai-chat/refusal",
+    ] {
         let tape = tape(name);
-        let done = provider_dialect(tape.dialect).decode(&tape.head, &tape.body).unwrap();
+        let done = crate::provider(tape.dialect).decode(&tape.head, &tape.body).unwrap();
         rendered.push(json_of(&openai().render(&Call::default(), &done, &stamp())));
     }
     insta::assert_json_snapshot!("whole_answers", rendered);
@@ -47,9 +50,9 @@ fn whole_answers_of_another_dialect() {
 
 #[test]
 fn decode_after_render_gives_the_answer_back() {
-    for name in ["openai/text", "openai/tools", "openai/audio-reasoning", "openai/refusal"] {
+    for name in ["openai-chat/text", "openai-chat/tools", "openai-chat/audio-reasoning", "openai-chat/refusal"] {
         let tape = tape(name);
-        let provider = provider_dialect(tape.dialect);
+        let provider = crate::provider(tape.dialect);
         let mut done = provider.decode(&tape.head, &tape.body).unwrap();
         let stamp = Stamp { id: done.id.clone(), created: done.created.unwrap(), model: None };
         let again = provider.decode(&tape.head, &openai().render(&Call::default(), &done, &stamp)).unwrap();
@@ -60,7 +63,7 @@ fn decode_after_render_gives_the_answer_back() {
 
 #[test]
 fn streams_of_another_dialect() {
-    for name in ["anthropic/thinking-tools-s", "anthropic/cache-stop-sequence-s"] {
+    for name in ["anthropic-messages/thinking-tools-s", "anthropic-messages/cache-stop-sequence-s"] {
         let tape = tape(name);
         let (events, _, _) = run(tape.dialect, [tape.body.as_slice()]);
         let chunks: Vec<Value> = render_stream(&events, true).iter().map(|c| json_of(c)).collect();
@@ -110,7 +113,7 @@ fn a_rendered_stream_decodes_to_the_same_answer() {
 
 #[test]
 fn usage_comes_last_and_only_when_asked_for() {
-    let tape = tape("anthropic/text-s");
+    let tape = tape("anthropic-messages/text-s");
     let (events, _, _) = run(tape.dialect, [tape.body.as_slice()]);
     let without = render_stream(&events, false);
     assert!(without.iter().all(|chunk| json_of(chunk).get("usage").is_none()));
@@ -124,8 +127,8 @@ fn usage_comes_last_and_only_when_asked_for() {
 
 #[test]
 fn the_caller_sees_the_name_it_used() {
-    let tape = tape("anthropic/text");
-    let done = provider_dialect(tape.dialect).decode(&tape.head, &tape.body).unwrap();
+    let tape = tape("anthropic-messages/text");
+    let done = crate::provider(tape.dialect).decode(&tape.head, &tape.body).unwrap();
     let stamp = Stamp { model: Some("writer".into()), ..stamp() };
     assert_eq!(json_of(&openai().render(&Call::default(), &done, &stamp))["model"], "writer");
 }
@@ -144,8 +147,8 @@ fn every_kind_of_error() {
 
 #[test]
 fn the_field_that_the_provider_named_is_passed_on() {
-    let tape = tape("openai/error-400");
-    let refusal = provider_dialect(tape.dialect).decode_error(&tape.head, &tape.body);
+    let tape = tape("openai-chat/error-400");
+    let refusal = crate::provider(tape.dialect).decode_error(&tape.head, &tape.body);
     let fault = Fault::from(refusal).retry_after(Duration::from_secs(1));
     let (status, body) = openai().render_error(&fault);
     let body = json_of(&body);

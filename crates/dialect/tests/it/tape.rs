@@ -1,7 +1,9 @@
-//! Recorded exchanges: one JSON file each, a stream's body as raw text.
+//! Recorded exchanges: one JSON file each, in a folder that bears its dialect's name; a stream's body is raw text, or
+//! base64 where it is binary (`body_base64`).
 
 use std::path::PathBuf;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use farebox_dialect::{DialectName, Head};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -31,24 +33,23 @@ pub(crate) fn tape(name: &str) -> Tape {
         head.headers.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
     }
     let body = match &response["body"] {
+        Value::Null => STANDARD.decode(response["body_base64"].as_str().unwrap()).unwrap(),
         Value::String(raw) => raw.clone().into_bytes(),
         json => serde_json::to_vec(json).unwrap(),
     };
-    let dialect = match name.split('/').next().unwrap() {
-        "openai" => DialectName::OpenAiChat,
-        "anthropic" => DialectName::AnthropicMessages,
-        other => panic!("no dialect for {other}"),
-    };
+    let dialect = name.split('/').next().unwrap().parse().unwrap();
     Tape { streamed: name.ends_with("-s"), name: name.to_owned(), dialect, head, body }
 }
 
 /// Every stream on tape.
 pub(crate) fn streams() -> Vec<Tape> {
     let mut found = Vec::new();
-    for provider in ["anthropic", "openai"] {
-        for entry in std::fs::read_dir(root().join(provider)).unwrap() {
+    for folder in std::fs::read_dir(root()).unwrap() {
+        let folder = folder.unwrap();
+        let dialect = folder.file_name().into_string().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
-            let tape = tape(&format!("{provider}/{}", file.strip_suffix(".json").unwrap()));
+            let tape = tape(&format!("{dialect}/{}", file.strip_suffix(".json").unwrap()));
             if tape.streamed {
                 found.push(tape);
             }

@@ -1,6 +1,6 @@
 //! The typed conversation of the contract.
 
-use farebox_dialect::{Collector, DialectName, Target, provider_dialect, typed};
+use farebox_dialect::{Collector, DialectName, Target, typed};
 use farebox_proto::v1;
 use serde_json::{Value, json};
 use v1::{delta, media::Source, part::Kind};
@@ -56,10 +56,10 @@ fn conversation() -> v1::Conversation {
 #[test]
 fn a_conversation_reaches_both_dialects() {
     let call = typed::call("alias", &conversation(), true).unwrap();
-    let bodies: Vec<Value> = DialectName::ALL
+    let bodies: Vec<Value> = [DialectName::OpenAiChat, DialectName::AnthropicMessages]
         .into_iter()
         .map(|dialect| {
-            let encoded = provider_dialect(dialect).encode(&call, &Target::new("m")).unwrap();
+            let encoded = crate::provider(dialect).encode(&call, &Target::new("m")).unwrap();
             let warnings: Vec<String> = encoded.warnings.iter().map(ToString::to_string).collect();
             let body: Value = serde_json::from_slice(encoded.request.body()).unwrap();
             json!({"body": body, "warnings": warnings})
@@ -103,7 +103,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn an_answer_and_its_next_turn() {
-    let tape = tape("anthropic/thinking-tools-s");
+    let tape = tape("anthropic-messages/thinking-tools-s");
     let (events, _, _) = run(tape.dialect, [tape.body.as_slice()]);
     let mut collector = Collector::new();
     events.iter().for_each(|event| collector.push(event));

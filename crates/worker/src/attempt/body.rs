@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use farebox_dialect::{
-    Call, CallerDialect, Completion, DialectName, Edit, Event, ProviderDialect, Quirk, Stamp, StreamEncoder, Target,
-    caller_dialect, outline, rewrite, typed,
+    Call, Caller, CallerDialect, Completion, Defaults, DialectName, Edit, Event, Passing, ProviderDialect, Quirk,
+    Stamp, StreamEncoder, Target, caller_dialect, outline, rewrite, typed,
 };
 use farebox_proto::v1::{self, llm_chunk::Piece, llm_response::Result as Answer};
 use farebox_types::{ErrorKind, Fault};
 use prost::Message;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 /// Service tiers with the standard prices, the only ones that are known.
 const STANDARD_TIERS: [&str; 4] = ["auto", "default", "standard", "standard_only"];
@@ -88,8 +88,12 @@ impl Body {
                 })?;
                 (Language::Typed, typed::call(&envelope.model, &conversation, envelope.stream)?, None)
             }
-            v1::Dialect::OpenaiChat => parse(DialectName::OpenAiChat, &bytes)?,
-            v1::Dialect::AnthropicMessages => parse(DialectName::AnthropicMessages, &bytes)?,
+            given => {
+                let name = DialectName::known(given).ok_or_else(|| {
+                    Fault::new(ErrorKind::BadRequest, "the body's dialect is not known to this worker")
+                })?;
+                parse(name, &bytes)?
+            }
         };
         let asked_stream = std::mem::replace(&mut call.stream, envelope.stream);
         call.extra.shift_remove("farebox");
@@ -127,8 +131,15 @@ impl Body {
             target.default_max_output_tokens = deployment.default_max_tokens;
         }
         if self.speaks(dialect.name()) {
-            let body = rewrite(&self.bytes, &self.edits(&target, deployment))?;
-            return Ok((dialect.request(&target, body)?, Vec::new()));
+            let defaults = Defaults {
+                max_output_tokens: Some(deployment.default_max_tokens).filter(|limit| *limit > 0),
+                temperature: deployment.default_temperature,
+            };
+            let passing = Passing { call: &self.call, asked_stream: self.asked_stream, defaults, target: &target };
+            let mut edits = vec![Edit::remove("farebox")];
+            edits.extend(dialect.edits(&passing));
+            let body = rewrite(&self.bytes, &edits)?;
+            return Ok((dialect.request(&target, self.stream, body)?, Vec::new()));
         }
         if let Some(fault) = &self.unreadable {
             return Err(fault.clone());
@@ -145,37 +156,6 @@ impl Body {
             encoded.request,
             encoded.warnings.into_iter().map(|warning| warning.0.chars().take(WARNING_MAX).collect()).collect(),
         ))
-    }
-
-    /// The closed list of what changes in a body that goes through: model name, output limit and temperature from the
-    /// config where the caller gave none, the usage flag of a stream, the stream flag of what cannot be streamed, and
-    /// farebox's own member.
-    fn edits(&self, target: &Target, deployment: &v1::Deployment) -> Vec<Edit<'_>> {
-        let mut edits = vec![Edit::string("model", &deployment.model), Edit::remove("farebox")];
-        if deployment.default_max_tokens > 0 && self.call.max_output_tokens.is_none() {
-            let old = target.quirks.contains(&Quirk::MaxTokens);
-            let name = if old { "max_tokens" } else { "max_completion_tokens" };
-            edits.push(Edit::set(name, deployment.default_max_tokens.to_string()));
-        }
-        if let (Some(temperature), false) = (deployment.default_temperature, self.has_temperature()) {
-            edits.push(Edit::set("temperature", temperature.to_string()));
-        }
-        if self.stream {
-            edits.push(Edit::set("stream", "true"));
-            edits.push(Edit::set_in("stream_options", "include_usage", "true"));
-        } else if self.asked_stream {
-            edits.push(Edit::set("stream", "false"));
-            edits.push(Edit::remove("stream_options"));
-        }
-        edits
-    }
-
-    fn has_temperature(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Sampling {
-            temperature: Option<IgnoredAny>,
-        }
-        serde_json::from_slice::<Sampling>(&self.bytes).is_ok_and(|given| given.temperature.is_some())
     }
 
     fn stamp(&self, created: i64) -> Stamp {
@@ -205,7 +185,7 @@ impl Body {
 }
 
 fn parse(name: DialectName, bytes: &Bytes) -> Result<(Language, Call, Option<Fault>), Fault> {
-    let Some(dialect) = caller_dialect(name) else {
+    let Some(dialect) = caller_dialect(name).and_then(Caller::generate) else {
         let message = format!("requests in the dialect {name} are not served: use openai-chat");
         return Err(Fault::new(ErrorKind::Unsupported, message));
     };

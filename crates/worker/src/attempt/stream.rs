@@ -1,10 +1,10 @@
 //! A streamed answer: read, relayed piece by piece, and watched for usage and its end.
 
 use bytes::Bytes;
-use farebox_dialect::{Collector, Ending, Event, Framing, StreamDecoder, StreamLimits, sse};
+use farebox_dialect::{Collector, Ending, Event, Framing, ProviderDialect, StreamDecoder, StreamLimits, Target};
 use farebox_proto::v1::llm_chunk::Piece;
 use farebox_types::{ErrorKind, Fault};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::de::IgnoredAny;
 
 use super::{
     Broken, Course, Opening,
@@ -16,7 +16,7 @@ use crate::{billing::Used, reply::Reply, upstream::Answering};
 /// How a provider's pieces become the caller's.
 enum Relay {
     /// Same dialect on both sides: the provider's own bytes, frame by frame.
-    Pass { frames: sse::Sse, keep_usage: bool },
+    Pass { dialect: &'static dyn ProviderDialect, frames: Box<dyn Framing>, keep_usage: bool },
     /// From another dialect.
     Render(Rendering),
 }
@@ -32,12 +32,16 @@ struct Reading<'a> {
 pub(super) async fn relay(opening: &Opening<'_>, mut answering: Answering, reply: &mut Reply, course: &mut Course) {
     let job = opening.job;
     let limits = StreamLimits { max_frame_bytes: job.options.frame_max.len() };
-    let relay = match job.body.chunk_form(opening.dialect.name(), job.created) {
-        ChunkForm::Pass { keep_usage } => Relay::Pass { frames: sse::Sse::new(limits.max_frame_bytes), keep_usage },
+    let dialect = opening.dialect;
+    let target = Target::new(&job.deployment.model);
+    let relay = match job.body.chunk_form(dialect.name(), job.created) {
+        ChunkForm::Pass { keep_usage } => {
+            Relay::Pass { dialect, frames: dialect.framing(&target, &limits), keep_usage }
+        }
         ChunkForm::Render(rendering) => Relay::Render(rendering),
     };
     let mut reading = Reading {
-        decoder: opening.dialect.decoder(&limits),
+        decoder: dialect.decoder(&target, &limits),
         collector: Collector::new(),
         events: Vec::new(),
         relay,
@@ -107,14 +111,14 @@ impl Reading<'_> {
         }
         let mut pieces = Vec::new();
         match &mut self.relay {
-            Relay::Pass { frames, keep_usage } => {
+            Relay::Pass { dialect, frames, keep_usage } => {
                 frames.push(bytes);
                 // An oversize frame is the decoder's to report.
                 while let Ok(Some(frame)) = frames.next_frame() {
                     if broken && serde_json::from_slice::<IgnoredAny>(frame.data).is_err() {
                         break;
                     }
-                    if is_content(frame.data) && (*keep_usage || !is_usage_only(frame.data)) {
+                    if dialect.passes(frame, *keep_usage) {
                         pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
                     }
                 }
@@ -139,28 +143,4 @@ impl Reading<'_> {
         }
         Ok(())
     }
-}
-
-/// Neither the terminal mark nor an error: an error in a stream becomes the final answer.
-fn is_content(data: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Frame {
-        error: Option<IgnoredAny>,
-    }
-    if data == b"[DONE]" {
-        return false;
-    }
-    !data.windows(7).any(|window| window == b"\"error\"")
-        || serde_json::from_slice::<Frame>(data).is_ok_and(|frame| frame.error.is_none())
-}
-
-/// The chunk that only carries usage, which the caller did not ask for
-/// (<https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options>).
-fn is_usage_only(data: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Chunk {
-        choices: Vec<IgnoredAny>,
-        usage: Option<IgnoredAny>,
-    }
-    serde_json::from_slice::<Chunk>(data).is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }
