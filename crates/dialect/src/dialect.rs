@@ -313,6 +313,14 @@ impl Caller {
 }
 
 impl Provider {
+    pub fn name(self) -> DialectName {
+        match self {
+            Provider::Generate(dialect) => dialect.name(),
+            Provider::Embed(dialect) => dialect.name(),
+            Provider::Rerank(dialect) => dialect.name(),
+        }
+    }
+
     pub fn generate(self) -> Option<&'static dyn ProviderDialect> {
         if let Provider::Generate(dialect) = self { Some(dialect) } else { None }
     }

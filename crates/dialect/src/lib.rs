@@ -25,6 +25,7 @@ mod decoder;
 mod dialect;
 mod error;
 mod estimate;
+mod exchange;
 mod framing;
 mod json;
 mod notes;
@@ -47,6 +48,7 @@ pub use dialect::{
 };
 pub use error::{BadRequest, DecodeError, EncodeError, FrameError, Oversize, RewriteError};
 pub use estimate::estimate_tokens;
+pub use exchange::{Answer, Asked, Exchange, Facts, Relay};
 pub use framing::{Frame, Framing, sse};
 pub use json::RawJson;
 pub use outline::{Outline, outline};

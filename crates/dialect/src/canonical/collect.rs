@@ -56,6 +56,11 @@ impl Collector {
         self.output_bytes
     }
 
+    /// The answer so far, without log probabilities.
+    pub fn completion(&self) -> &Completion {
+        &self.completion
+    }
+
     /// The answer so far.
     pub fn into_completion(mut self) -> Completion {
         for choice in 0..self.completion.choices.len() {

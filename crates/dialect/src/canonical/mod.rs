@@ -7,6 +7,7 @@ mod embedding;
 mod event;
 mod rerank;
 pub(crate) mod sealed;
+mod written;
 
 pub use call::{
     CacheMark, Call, Citation, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,

@@ -1,0 +1,239 @@
+//! One request put to one provider: what goes there, and what comes back, in the caller's words.
+//!
+//! | caller and provider speak | to the provider | to the caller |
+//! |---|---|---|
+//! | the same dialect | the caller's bytes, with the dialect's closed list of edits | the provider's bytes |
+//! | different dialects | the canonical call, encoded | the canonical answer, rendered |
+//! | a typed conversation | the canonical call, encoded | typed messages |
+//!
+//! A body of the caller's that cannot be read in full may still go through to a provider of its own dialect, which may
+//! understand it. An emulated JSON mode (see [`crate::emulate`]) always takes the way through the canonical call.
+
+mod asked;
+mod relay;
+
+use bytes::Bytes;
+use farebox_proto::v1;
+use farebox_types::{ErrorKind, Fault, Money, Usage};
+
+use self::asked::Task;
+pub use self::{asked::Asked, relay::Relay};
+use crate::{
+    canonical::{Call, Completion, EmbedCall, FinishReason, RerankCall},
+    dialect::{
+        CallerDialect, CountCaller, CountDialect, Defaults, EmbedCaller, EmbedDialect, Encoded, Head, Passing,
+        Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
+    },
+    error::DecodeError,
+    rewrite::{Edit, rewrite},
+    typed,
+};
+
+/// A request that is on its way to one provider.
+pub struct Exchange<'a> {
+    way: Way<'a>,
+    target: Target,
+}
+
+enum Way<'a> {
+    Generate {
+        dialect: &'static dyn ProviderDialect,
+        /// `None`: a typed conversation.
+        caller: Option<&'static dyn CallerDialect>,
+        /// As it was encoded, or as the caller's bytes say.
+        call: Box<Call>,
+        /// The bytes of both sides go through.
+        passes: bool,
+    },
+    Count {
+        dialect: &'static dyn ProviderDialect,
+        count: &'static dyn CountDialect,
+        caller: &'static dyn CountCaller,
+    },
+    Embed {
+        dialect: &'static dyn EmbedDialect,
+        caller: &'static dyn EmbedCaller,
+        call: &'a EmbedCall,
+        passes: bool,
+    },
+    Rerank {
+        dialect: &'static dyn RerankDialect,
+        caller: &'static dyn RerankCaller,
+        call: &'a RerankCall,
+        passes: bool,
+    },
+}
+
+/// A whole answer, as the caller reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    Typed(v1::Completion),
+    /// In the caller's dialect.
+    Raw(Bytes),
+}
+
+/// What is known of an answer besides its content.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The model that answered, in the provider's words.
+    pub model: String,
+    /// Why the first choice ended.
+    pub finish: Option<FinishReason>,
+    pub usage: Usage,
+    /// The tier in which the provider served, in its own words.
+    pub service_tier: Option<String>,
+    pub reported_cost: Option<Money>,
+    /// Everything the model wrote, for counting where the provider did not; empty where it did.
+    pub written: String,
+}
+
+impl Facts {
+    fn of(done: &Completion) -> Facts {
+        Facts {
+            model: done.model.clone(),
+            finish: done.finish().cloned(),
+            usage: done.usage,
+            service_tier: done.service_tier.clone(),
+            reported_cost: done.reported_cost,
+            written: if done.usage.output.is_none() { done.written() } else { String::new() },
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    /// Puts a request to a provider: the HTTP request for it, and what the caller should know about it.
+    pub fn begin(
+        asked: &'a Asked,
+        provider: Provider,
+        target: Target,
+        defaults: Defaults,
+    ) -> Result<(Exchange<'a>, http::Request<Bytes>, Vec<Warning>), Fault> {
+        let (way, encoded) = match (&asked.task, provider) {
+            (Task::Generate { call, caller }, Provider::Generate(dialect)) => {
+                generate(asked, call, *caller, dialect, &target, defaults)?
+            }
+            (Task::CountTokens { call, caller }, Provider::Generate(dialect)) => {
+                let Some(count) = dialect.counting() else {
+                    let message = format!("{} has no endpoint that counts tokens", dialect.name());
+                    return Err(Fault::new(ErrorKind::Unsupported, message));
+                };
+                asked.readable()?;
+                (Way::Count { dialect, count, caller: *caller }, count.encode(call, &target)?)
+            }
+            (Task::Embed { call, caller }, Provider::Embed(dialect)) => {
+                let passes = caller.name() == dialect.name();
+                let encoded = if passes {
+                    sent(dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
+                } else {
+                    asked.readable()?;
+                    dialect.encode(call, &target)?
+                };
+                (Way::Embed { dialect, caller: *caller, call, passes }, encoded)
+            }
+            (Task::Rerank { call, caller }, Provider::Rerank(dialect)) => {
+                let passes = caller.name() == dialect.name();
+                let encoded = if passes {
+                    sent(dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
+                } else {
+                    asked.readable()?;
+                    dialect.encode(call, &target)?
+                };
+                (Way::Rerank { dialect, caller: *caller, call, passes }, encoded)
+            }
+            (_, provider) => {
+                let message = format!(
+                    "what the request asks for cannot be asked of a provider in {}: choose a model that serves it",
+                    provider.name()
+                );
+                return Err(Fault::new(ErrorKind::Unsupported, message));
+            }
+        };
+        Ok((Exchange { way, target }, encoded.request, encoded.warnings))
+    }
+
+    /// An answer with a status of failure.
+    pub fn refused(&self, head: &Head, body: &[u8]) -> Fault {
+        match &self.way {
+            Way::Generate { dialect, .. } | Way::Count { dialect, .. } => dialect.decode_error(head, body),
+            Way::Embed { dialect, .. } => dialect.decode_error(head, body),
+            Way::Rerank { dialect, .. } => dialect.decode_error(head, body),
+        }
+        .into()
+    }
+
+    /// A whole answer with a status of success.
+    pub fn whole(&self, head: &Head, body: Bytes, stamp: &Stamp) -> Result<(Answer, Facts), DecodeError> {
+        match &self.way {
+            Way::Generate { dialect, caller, call, passes } => {
+                let done = dialect.decode(head, &body)?;
+                let facts = Facts::of(&done);
+                let answer = match caller {
+                    Some(_) if *passes => Answer::Raw(body),
+                    Some(caller) => Answer::Raw(caller.render(call, &done, stamp)),
+                    None => Answer::Typed(typed::completion(&done)),
+                };
+                Ok((answer, facts))
+            }
+            Way::Count { count, caller, .. } => {
+                let tokens = count.decode(&body)?;
+                Ok((Answer::Raw(caller.render(tokens)), Facts::default()))
+            }
+            Way::Embed { dialect, caller, call, passes } => {
+                let done = dialect.decode(head, &body)?;
+                let answer = if *passes { body } else { caller.render(call, &done, stamp)? };
+                Ok((Answer::Raw(answer), Facts { model: done.model, usage: done.usage, ..Facts::default() }))
+            }
+            Way::Rerank { dialect, caller, call, passes } => {
+                let done = dialect.decode(head, &body)?;
+                let answer = if *passes { body } else { caller.render(call, &done, stamp) };
+                Ok((Answer::Raw(answer), Facts { model: done.model, usage: done.usage, ..Facts::default() }))
+            }
+        }
+    }
+
+    /// A streamed answer that begins; `None` where only whole ones come.
+    pub fn stream(&self, limits: &StreamLimits, stamp: &Stamp) -> Option<Relay<'_>> {
+        match &self.way {
+            Way::Generate { dialect, caller, call, passes } => {
+                Some(Relay::new(*dialect, *caller, call, *passes, &self.target, limits, stamp.clone()))
+            }
+            Way::Count { .. } | Way::Embed { .. } | Way::Rerank { .. } => None,
+        }
+    }
+}
+
+fn generate<'a>(
+    asked: &'a Asked,
+    call: &Call,
+    caller: Option<&'static dyn CallerDialect>,
+    dialect: &'static dyn ProviderDialect,
+    target: &Target,
+    defaults: Defaults,
+) -> Result<(Way<'a>, Encoded), Fault> {
+    let mut call = call.clone();
+    let passes = caller.is_some_and(|caller| caller.name() == dialect.name());
+    let encoded = if passes {
+        let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
+        let body = asked.edited(dialect.edits(&passing))?;
+        sent(dialect.request(target, call.stream, body)?)
+    } else {
+        asked.readable()?;
+        call.sampling.temperature = call.sampling.temperature.or(defaults.temperature);
+        call.max_output_tokens = call.max_output_tokens.or(defaults.max_output_tokens);
+        dialect.encode(&call, target)?
+    };
+    Ok((Way::Generate { dialect, caller, call: Box::new(call), passes }, encoded))
+}
+
+fn sent(request: http::Request<Bytes>) -> Encoded {
+    Encoded { request, warnings: Vec::new() }
+}
+
+impl Asked {
+    /// The caller's bytes with these edits, and without farebox's own member.
+    fn edited(&self, edits: Vec<Edit<'static>>) -> Result<Bytes, Fault> {
+        let mut all = vec![Edit::remove("farebox")];
+        all.extend(edits);
+        Ok(rewrite(&self.bytes, &all)?)
+    }
+}

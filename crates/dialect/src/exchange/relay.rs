@@ -1,0 +1,124 @@
+//! A streamed answer on its way to the caller, watched for usage and its end.
+
+use bytes::Bytes;
+use farebox_proto::v1::llm_chunk::Piece;
+use serde::de::IgnoredAny;
+
+use super::{Answer, Facts};
+use crate::{
+    canonical::{Call, Collector, Ending, Event, Truncated},
+    dialect::{CallerDialect, ProviderDialect, Stamp, StreamDecoder, StreamEncoder, StreamLimits, Target},
+    error::DecodeError,
+    framing::Framing,
+    typed,
+};
+
+/// Bytes of a provider's stream in, the caller's pieces out.
+pub struct Relay<'a> {
+    decoder: Box<dyn StreamDecoder>,
+    collector: Collector,
+    events: Vec<Event>,
+    form: Form,
+    caller: Option<&'static dyn CallerDialect>,
+    call: &'a Call,
+    stamp: Stamp,
+}
+
+/// How a provider's pieces become the caller's.
+enum Form {
+    /// Same dialect on both sides: the provider's own bytes, frame by frame.
+    Pass {
+        dialect: &'static dyn ProviderDialect,
+        frames: Box<dyn Framing>,
+        include_usage: bool,
+    },
+    Render(Box<dyn StreamEncoder>),
+    Typed(typed::Deltas),
+}
+
+impl<'a> Relay<'a> {
+    pub(super) fn new(
+        dialect: &'static dyn ProviderDialect,
+        caller: Option<&'static dyn CallerDialect>,
+        call: &'a Call,
+        passes: bool,
+        target: &Target,
+        limits: &StreamLimits,
+        stamp: Stamp,
+    ) -> Relay<'a> {
+        let form = match caller {
+            Some(_) if passes => {
+                Form::Pass { dialect, frames: dialect.framing(target, limits), include_usage: call.include_usage }
+            }
+            Some(caller) => Form::Render(caller.renderer(call, &stamp)),
+            None => Form::Typed(typed::Deltas::new()),
+        };
+        let decoder = dialect.decoder(target, limits);
+        Relay { decoder, collector: Collector::new(), events: Vec::new(), form, caller, call, stamp }
+    }
+
+    /// The pieces that `bytes` complete. On an error, those before it.
+    pub fn feed(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<(), DecodeError> {
+        self.events.clear();
+        let fed = self.decoder.feed(bytes, &mut self.events);
+        self.hand_on(bytes, fed.is_err(), pieces);
+        fed
+    }
+
+    /// Whether the provider's end has been seen: nothing of worth can follow.
+    pub fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// The connection has ended. Call it once.
+    pub fn finish(&mut self, pieces: &mut Vec<Piece>) -> Result<Ending, Truncated> {
+        self.events.clear();
+        let ending = self.decoder.finish(&mut self.events);
+        self.hand_on(&[], ending.is_err(), pieces);
+        if let (Form::Render(encoder), Ok(Ending::Complete)) = (&mut self.form, &ending) {
+            let mut last = Vec::new();
+            encoder.finish(&mut last);
+            pieces.extend(last.into_iter().map(Piece::Raw));
+        }
+        ending
+    }
+
+    /// What is known so far.
+    pub fn facts(&self) -> Facts {
+        Facts::of(self.collector.completion())
+    }
+
+    /// The whole answer, once the stream is complete.
+    pub fn into_answer(self) -> Answer {
+        let done = self.collector.into_completion();
+        match self.caller {
+            Some(caller) => Answer::Raw(caller.render(self.call, &done, &self.stamp)),
+            None => Answer::Typed(typed::completion(&done)),
+        }
+    }
+
+    /// Hands on what has just been understood. `broken`: not all of it was.
+    fn hand_on(&mut self, bytes: &[u8], broken: bool, pieces: &mut Vec<Piece>) {
+        self.events.iter().for_each(|event| self.collector.push(event));
+        match &mut self.form {
+            Form::Pass { dialect, frames, include_usage } => {
+                frames.push(bytes);
+                // A frame that cannot be cut out is the decoder's to report.
+                while let Ok(Some(frame)) = frames.next_frame() {
+                    if broken && serde_json::from_slice::<IgnoredAny>(frame.data).is_err() {
+                        break;
+                    }
+                    if dialect.passes(frame, *include_usage) {
+                        pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
+                    }
+                }
+            }
+            Form::Render(encoder) => {
+                let mut raw = Vec::new();
+                self.events.iter().for_each(|event| encoder.encode(event, &mut raw));
+                pieces.extend(raw.into_iter().map(Piece::Raw));
+            }
+            Form::Typed(deltas) => pieces.extend(self.events.iter().filter_map(|e| deltas.encode(e)).map(Piece::Delta)),
+        }
+    }
+}
