@@ -1,5 +1,6 @@
 //! How a stream of bytes is cut into frames, apart from what the frames mean.
 
+pub(crate) mod event_stream;
 pub mod sse;
 
 use crate::error::FrameError;
