@@ -30,6 +30,7 @@ mod framing;
 mod json;
 mod notes;
 mod openai_chat;
+mod openai_error;
 mod outline;
 mod refusal;
 mod rewrite;

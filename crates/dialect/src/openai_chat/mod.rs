@@ -1,6 +1,5 @@
 //! OpenAI chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
-mod error;
 mod messages;
 mod parse;
 mod render;
@@ -23,6 +22,7 @@ use crate::{
     },
     error::{BadRequest, DecodeError, EncodeError},
     framing::{Frame, Framing, sse::Sse},
+    openai_error,
     rewrite::Edit,
 };
 
@@ -50,7 +50,7 @@ impl ProviderDialect for OpenAiChat {
     }
 
     fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {
-        error::decode(head, body)
+        openai_error::decode(head, body)
     }
 
     fn framing(&self, _target: &Target, limits: &StreamLimits) -> Box<dyn Framing> {
@@ -84,6 +84,6 @@ impl CallerDialect for OpenAiChat {
     }
 
     fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes) {
-        error::render(fault)
+        openai_error::render(fault)
     }
 }

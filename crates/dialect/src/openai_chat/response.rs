@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    error,
     types::{Message, NAME, Usage},
     usage,
 };
@@ -12,6 +11,7 @@ use crate::{
     canonical::{Choice, Completion, Content, FinishReason, Part, Reasoning, ToolCall},
     error::DecodeError,
     json::{Object, RawJson},
+    openai_error,
 };
 
 fn corrupt(problem: impl ToString) -> DecodeError {
@@ -21,7 +21,7 @@ fn corrupt(problem: impl ToString) -> DecodeError {
 pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
     let mut top: Object<'_> = serde_json::from_slice(body).map_err(corrupt)?;
     if let Some(error) = top.take("error") {
-        return Err(DecodeError::Refused(Box::new(error::in_place(error.get()))));
+        return Err(DecodeError::Refused(Box::new(openai_error::in_place(error.get()))));
     }
     let choices: Vec<&RawValue> = member(&mut top, "choices")?.ok_or_else(|| corrupt("it has no `choices`"))?;
     let choices = choices.into_iter().map(choice).collect::<Result<Vec<_>, _>>()?;

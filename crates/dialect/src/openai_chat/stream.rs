@@ -1,7 +1,6 @@
 //! `chat.completion.chunk` objects, up to `[DONE]`.
 
 use super::{
-    error,
     response::finish_reason,
     types::{Chunk, ChunkChoice, NAME, ToolCall},
     usage,
@@ -14,6 +13,7 @@ use crate::{
     dialect::DialectName,
     framing::Frame,
     json::RawJson,
+    openai_error,
 };
 
 /// More choices or tool calls than this in one answer are taken as a corrupt stream.
@@ -164,7 +164,7 @@ impl Wire for Chunks {
             Err(error) => return Verdict::Corrupt(format!("a chunk cannot be read: {error}")),
         };
         if let Some(error) = chunk.error {
-            return Verdict::Refused(error::in_place(error.get()));
+            return Verdict::Refused(openai_error::in_place(error.get()));
         }
         let Some(choices) = chunk.choices.or_else(|| chunk.usage.map(|_| Vec::new())) else {
             return Verdict::Unknown(frame.event.to_owned());
