@@ -54,9 +54,13 @@ fn row(fact: v1::CallFact) -> CallRow {
         audio_output_tokens: usage.audio_output,
         image_input_tokens: usage.image_input,
         image_output_tokens: usage.image_output,
+        cache_read_audio_tokens: usage.cache_read_audio,
+        searches: usage.searches,
         cost: v1::Money::of(&fact.cost).picos(),
         bound: v1::Money::of(&fact.bound).picos(),
         estimated: fact.estimated,
+        cost_reported: fact.cost_reported,
+        service_tier: fact.service_tier,
         price_version: fact.price_version,
         started_at: fact.started_unix_ms.clamp(0, Period::END),
         ended_at: fact.ended_unix_ms.clamp(0, Period::END),
@@ -91,8 +95,8 @@ pub fn call_fact(row: CallRow) -> v1::CallFact {
         audio_output: row.audio_output_tokens,
         image_input: row.image_input_tokens,
         image_output: row.image_output_tokens,
-        cache_read_audio: None,
-        searches: None,
+        cache_read_audio: row.cache_read_audio_tokens,
+        searches: row.searches,
     };
     let outcome = row.outcome.parse::<Outcome>().map_or(v1::Outcome::Unspecified, v1::Outcome::from);
     let error_kind = row.error_kind.parse::<ErrorKind>().map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from);
@@ -129,6 +133,8 @@ pub fn call_fact(row: CallRow) -> v1::CallFact {
         job: row.job,
         finish_reason: row.finish_reason,
         trace_id: row.trace_id,
+        service_tier: row.service_tier,
+        cost_reported: row.cost_reported,
     }
 }
 
@@ -262,7 +268,13 @@ mod tests {
             provider: "openai".into(),
             outcome: v1::Outcome::Lost.into(),
             error_kind: v1::ErrorKind::Lost.into(),
-            usage: Some(v1::Usage { input: Some(3), reasoning: Some(4), ..Default::default() }),
+            usage: Some(v1::Usage {
+                input: Some(3),
+                reasoning: Some(4),
+                cache_read_audio: Some(5),
+                searches: Some(6),
+                ..Default::default()
+            }),
             cost: Some(v1::Money { usd: 1, pico: 2 }),
             bound: Some(v1::Money { usd: 3, pico: 4 }),
             estimated: true,
@@ -273,6 +285,8 @@ mod tests {
             stream: true,
             job: true,
             finish_reason: "stop".into(),
+            service_tier: "flex".into(),
+            cost_reported: true,
             trace_id: "0af7651916cd43dd8448eb211c80319c".into(),
             ..fact(5)
         };

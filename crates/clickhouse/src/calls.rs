@@ -46,9 +46,16 @@ pub struct CallRow {
     pub audio_output_tokens: Option<u64>,
     pub image_input_tokens: Option<u64>,
     pub image_output_tokens: Option<u64>,
+    pub cache_read_audio_tokens: Option<u64>,
+    /// No tokens: how often the provider searched.
+    pub searches: Option<u64>,
     pub cost: i128,
     pub bound: i128,
     pub estimated: bool,
+    /// The cost is the provider's own word.
+    pub cost_reported: bool,
+    /// The tier that served, in the provider's word.
+    pub service_tier: String,
     pub price_version: String,
     pub started_at: i64,
     pub ended_at: i64,
@@ -65,7 +72,7 @@ pub struct CallRow {
 }
 
 /// The types of the fields above, in their order, as an insert announces them.
-const TYPES: [&str; 43] = [
+const TYPES: [&str; 47] = [
     "UUID",
     "String",
     "UUID",
@@ -93,9 +100,13 @@ const TYPES: [&str; 43] = [
     "Nullable(UInt64)",
     "Nullable(UInt64)",
     "Nullable(UInt64)",
+    "Nullable(UInt64)",
+    "Nullable(UInt64)",
     "Decimal(38, 12)",
     "Decimal(38, 12)",
     "Bool",
+    "Bool",
+    "String",
     "String",
     "DateTime64(3, 'UTC')",
     "DateTime64(3, 'UTC')",
@@ -152,6 +163,8 @@ impl CallRow {
         to.i128(self.cost);
         to.i128(self.bound);
         to.bool(self.estimated);
+        to.bool(self.cost_reported);
+        to.string(&self.service_tier);
         to.string(&self.price_version);
         to.i64(self.started_at);
         to.i64(self.ended_at);
@@ -179,6 +192,8 @@ impl CallRow {
             self.audio_output_tokens,
             self.image_input_tokens,
             self.image_output_tokens,
+            self.cache_read_audio_tokens,
+            self.searches,
         ] {
             to.nullable_u64(tokens);
         }
@@ -198,9 +213,12 @@ mod tests {
         {
             assert!(structure.contains(pair), "{pair} is not in {structure}");
         }
+        let made = include_str!("../migrations/0001_calls.sql");
+        let added = include_str!("../migrations/0003_tier_and_searches.sql");
         for name in CallRow::COLUMN_NAMES {
-            let migration = include_str!("../migrations/0001_calls.sql");
-            assert!(migration.contains(&format!("\n    {name} ")), "{name}");
+            let known = made.contains(&format!("\n    {name} "))
+                || added.contains(&format!("ADD COLUMN IF NOT EXISTS {name} "));
+            assert!(known, "{name}");
         }
     }
 }

@@ -3,9 +3,10 @@
 use crate::{client::Client, error::Error};
 
 /// Every statement can be run twice: two programs may start at once, and one may die before it has recorded it.
-const MIGRATIONS: [(u32, &str, &str); 2] = [
+const MIGRATIONS: [(u32, &str, &str); 3] = [
     (1, "calls", include_str!("../migrations/0001_calls.sql")),
     (2, "accounting_terms", include_str!("../migrations/0002_accounting_terms.sql")),
+    (3, "tier_and_searches", include_str!("../migrations/0003_tier_and_searches.sql")),
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, \

@@ -87,9 +87,17 @@ impl Client {
              sum({input}) AS input, sum({output}) AS output, sum({cached}) AS cached, sum(cost) AS spent \
              FROM calls {WHERE} GROUP BY `group` ORDER BY spent DESC, `group` LIMIT {{max:UInt32}}",
             column = by.column(),
-            input = total(&["input", "cache_read", "cache_write_5m", "cache_write_1h", "audio_input", "image_input"]),
+            input = total(&[
+                "input",
+                "cache_read",
+                "cache_write_5m",
+                "cache_write_1h",
+                "audio_input",
+                "image_input",
+                "cache_read_audio",
+            ]),
             output = total(&["output", "reasoning", "audio_output", "image_output"]),
-            cached = total(&["cache_read"]),
+            cached = total(&["cache_read", "cache_read_audio"]),
         );
         let rows: Vec<SumRow> = self.asked(&sql, project, period, max).all().await?;
         let sums = rows.into_iter().map(|row| UsageSum {

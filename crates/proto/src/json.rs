@@ -98,6 +98,8 @@ pub fn event(fact: &v1::CallFact) -> Vec<u8> {
             "error": fact.error_kind().known().map(farebox_types::ErrorKind::as_str),
             "cost_usd": cost,
             "estimated": fact.estimated,
+            "cost_reported": fact.cost_reported,
+            "service_tier": fact.service_tier,
             "latency_ms": fact.latency_ms,
             "first_token_ms": fact.first_token_ms,
             "attempt": fact.attempt,
@@ -216,12 +218,15 @@ mod tests {
             model: "claude".into(),
             cost: Some("0.0105".parse::<Money>().unwrap().into()),
             outcome: v1::Outcome::Ok.into(),
-            usage: Some(v1::Usage { input: Some(10), output: Some(0), ..Default::default() }),
+            usage: Some(v1::Usage { input: Some(10), output: Some(0), searches: Some(1), ..Default::default() }),
+            service_tier: "flex".into(),
+            cost_reported: true,
             ..Default::default()
         };
         let event: Value = serde_json::from_slice(&event(&fact)).unwrap();
         assert_eq!(event["summary"], "claude - $0.0105");
         assert_eq!(event["meta"]["cost_usd"], "0.0105");
-        assert_eq!(event["meta"]["tokens"], json!({ "input": 10, "output": 0 }));
+        assert_eq!(event["meta"]["tokens"], json!({ "input": 10, "output": 0, "searches": 1 }));
+        assert_eq!((&event["meta"]["service_tier"], &event["meta"]["cost_reported"]), (&json!("flex"), &json!(true)));
     }
 }

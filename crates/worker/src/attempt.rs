@@ -112,6 +112,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         latency_ms: millis(began.elapsed()),
         first_token_ms: course.first_token.map(millis),
         finish_reason: done.map(|done| done.finish.clone()).unwrap_or_default(),
+        ..Default::default()
     };
     let again = match &course.result {
         Err(Broken::Fault(fault)) => {

@@ -23,6 +23,8 @@ fn used(model: &str, input: u64, output: u64, pico: i64) -> v1::CallFact {
     let usage = v1::Usage {
         input: Some(input),
         cache_read: Some(4),
+        cache_read_audio: Some(2),
+        searches: Some(9),
         output: Some(output),
         reasoning: Some(1),
         ..Default::default()
@@ -41,6 +43,8 @@ async fn a_project_sees_its_own_calls_and_no_others() {
         outcome: v1::Outcome::Error.into(),
         error_kind: v1::ErrorKind::Upstream.into(),
         first_token_ms: Some(3),
+        service_tier: "priority".into(),
+        cost_reported: true,
         ended_unix_ms: START + 1_000,
         ..used("slow", 100, 200, 333_333_333_333)
     };
@@ -55,9 +59,9 @@ async fn a_project_sees_its_own_calls_and_no_others() {
     world.exactly(&calls).await;
 
     let expected = json!([
-        { "group": "slow", "calls": 1, "errors": 1, "input_tokens": 104, "output_tokens": 201, "cached_tokens": 4,
+        { "group": "slow", "calls": 1, "errors": 1, "input_tokens": 106, "output_tokens": 201, "cached_tokens": 6,
           "cost_usd": "0.333333333333" },
-        { "group": "fast", "calls": 2, "errors": 0, "input_tokens": 48, "output_tokens": 62, "cached_tokens": 8,
+        { "group": "fast", "calls": 2, "errors": 0, "input_tokens": 52, "output_tokens": 62, "cached_tokens": 12,
           "cost_usd": "0.000000000003" },
     ]);
     assert_eq!(ask(&world, json!({})).await["rows"], expected);

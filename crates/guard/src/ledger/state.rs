@@ -75,6 +75,8 @@ impl Open {
             job: request.job,
             finish_reason: end.finish_reason.clone(),
             trace_id: request.trace_id.clone(),
+            service_tier: end.service_tier.clone(),
+            cost_reported: end.cost_reported,
         }
     }
 }

@@ -131,6 +131,27 @@ fn the_first_end_wins() {
 }
 
 #[test]
+fn what_was_served_and_who_said_the_cost_stand_in_the_fact() {
+    let mut ledger = ledger("1");
+    let request = request(Money::usd(1), "t");
+    ledger.reserve(request.clone(), LEASE, NOW);
+    let call = &request.attempt.as_ref().expect("set").call_id;
+    let usage = v1::Usage { cache_read_audio: Some(3), searches: Some(2), ..Default::default() };
+    let end = v1::AttemptEnd {
+        usage: Some(usage),
+        service_tier: "flex".into(),
+        cost_reported: true,
+        ..end(call, Outcome::Ok, Money::ZERO)
+    };
+    let message = v1::SettleRequest { reservation_id: request.reservation_id.clone(), end: Some(end), shard: 0 };
+    let Some(Entry::Ended(ended)) = ledger.settle(message, NOW).entry.and_then(|entry| entry.entry) else {
+        panic!("it ended");
+    };
+    let fact = ended.fact.expect("an end has a fact");
+    assert_eq!((fact.service_tier.as_str(), fact.cost_reported, fact.usage), ("flex", true, Some(usage)));
+}
+
+#[test]
 fn a_repeated_message_changes_nothing() {
     let mut ledger = ledger("10");
     let call = request(Money::usd(6), "");
