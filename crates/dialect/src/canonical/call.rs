@@ -32,6 +32,9 @@ pub struct Call {
     pub user: Option<String>,
     pub metadata: Option<RawJson>,
     pub service_tier: Option<String>,
+    /// What of its own dialect's trials the caller takes part in (`anthropic-beta`). They reach a provider of the same
+    /// dialect only, and no other needs to say that it leaves them out.
+    pub betas: Vec<String>,
     /// Whose words `extra` holds, here and in messages, parts and tools; `None`: nobody's.
     pub dialect: Option<DialectName>,
     pub extra: Extra,
