@@ -114,6 +114,19 @@ impl fmt::Display for DialectName {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for DialectName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<DialectName, D::Error> {
+        let given = <std::borrow::Cow<'_, str>>::deserialize(from)?;
+        given.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl serde::Serialize for DialectName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{given}` is no dialect; there are: {}", DialectName::ALL.map(DialectName::as_str).join(", "))]
 pub struct UnknownDialect {

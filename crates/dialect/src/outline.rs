@@ -1,18 +1,18 @@
 //! What routing must know of a body, without reading it as a call.
 
-use std::{borrow::Cow, fmt, ops::Range};
+mod scan;
+
+use std::{borrow::Cow, ops::Range};
 
 use farebox_types::Fault;
-use serde::{
-    Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny},
-};
-use serde_json::Value;
+use serde::de::DeserializeSeed;
+use serde_json::{Value, value::RawValue};
 
+use self::scan::{Messages, Scan};
 use crate::{
-    dialect::DialectName,
+    dialect::{DialectName, Operation},
     error::BadRequest,
-    json::{Object, Path},
+    json::{Object, Path, read},
 };
 
 /// The facts of a body that routing, limits and pass-through need. The whole body has been checked to be one JSON object.
@@ -26,6 +26,7 @@ pub struct Outline {
     /// The loosest output limit given: which of two a server heeds is not known.
     pub max_output_tokens: Option<u64>,
     pub n: Option<u64>,
+    /// Messages, items, texts or documents that a model is to read.
     pub messages: usize,
     pub has_tools: bool,
     /// The first field that makes the provider fetch something: `messages[2].content[0].image_url.url`.
@@ -51,12 +52,9 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let mut top: Object<'_> = object_of(text)?;
     let root = Path::Root;
     unambiguous(&top)?;
-    let limits: &[&str] = match dialect {
-        DialectName::OpenAiChat => &["max_completion_tokens", "max_tokens"],
-        _ => &["max_tokens"],
-    };
+    let facts = Members::of(dialect);
     let mut max_output_tokens: Option<u64> = None;
-    for name in limits {
+    for name in facts.limits {
         if let Some(limit) = top.optional::<u64>(name, root, "a whole number of tokens")? {
             max_output_tokens = Some(max_output_tokens.map_or(limit, |other| other.max(limit)));
         }
@@ -79,30 +77,23 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         }
         None => None,
     };
-    let mut scan = Scan::default();
-    let raw = top
-        .take("messages")
-        .ok_or_else(|| BadRequest::field("messages", "is missing: it must be an array with at least one message"))?;
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    Messages(&mut scan)
-        .deserialize(&mut reader)
-        .map_err(|_| BadRequest::field("messages", "must be an array of message objects"))?;
-    if scan.messages == 0 {
-        return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
-    }
+    let scan = content(&mut top, dialect, facts.content)?;
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
-    let unbounded = UNBOUNDED
-        .into_iter()
-        .find(|name| top.take(name).is_some_and(|raw| raw.get() != "null"))
-        .map(str::to_owned)
+    let unbounded = facts
+        .unbounded
+        .iter()
+        .find(|name| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]")))
+        .map(|name| (*name).to_owned())
         .or_else(|| tools.and_then(|raw| provider_tool(dialect, raw.get())))
         .or(scan.stored);
+    let whole = "a whole number";
+    let (n, best_of) = (top.optional::<u64>("n", root, whole)?, top.optional::<u64>("best_of", root, whole)?);
     Ok(Outline {
         model: top.optional::<String>("model", root, "a string")?.filter(|m| !m.is_empty()),
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
         include_usage,
         max_output_tokens,
-        n: top.optional("n", root, "a whole number")?,
+        n: n.max(best_of),
         messages: scan.messages,
         has_tools: tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]"),
         remote_media: scan.remote,
@@ -114,15 +105,84 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     })
 }
 
-/// Members that make a provider do, or bill, what nothing in the body bounds: searches, other models, plug-ins, and tokens
-/// of a prediction that is not taken.
-const UNBOUNDED: [&str; 5] = ["web_search_options", "models", "route", "plugins", "prediction"];
+/// Looks through what a model is to read.
+fn content(top: &mut Object<'_>, dialect: DialectName, name: &str) -> Result<Scan, BadRequest> {
+    let root = Path::Root;
+    let mut scan = Scan::of(dialect);
+    let (what, many) = match dialect.operation() {
+        Operation::Rerank => ("an array with at least one document", "an array of documents"),
+        Operation::Embed => ("a text, or an array with at least one", "a text, or an array of texts"),
+        _ => ("an array with at least one message", "an array of message objects"),
+    };
+    let raw =
+        top.take(name).ok_or_else(|| BadRequest::field(root.member(name), format!("is missing: it must be {what}")))?;
+    if !raw.get().starts_with('[') && dialect != DialectName::OpenAiChat && !raw.get().starts_with('{') {
+        let text: Cow<'_, str> = read(raw, root.member(name), many)?;
+        scan.messages = usize::from(!text.is_empty());
+    } else if matches!(
+        dialect,
+        DialectName::OpenAiCompletions | DialectName::OpenAiEmbeddings | DialectName::CohereRerank
+    ) {
+        let items: Vec<&RawValue> = read(raw, root.member(name), many)?;
+        // A list of token ids is one text.
+        let tokens = items.first().is_some_and(|first| first.get().starts_with(|c: char| c.is_ascii_digit()));
+        scan.messages = if tokens { 1 } else { items.len() };
+    } else {
+        let mut reader = serde_json::Deserializer::from_str(raw.get());
+        Messages { scan: &mut scan, name }
+            .deserialize(&mut reader)
+            .map_err(|_| BadRequest::field(root.member(name), format!("must be {many}")))?;
+    }
+    if scan.messages == 0 {
+        return Err(BadRequest::field(root.member(name), format!("is empty: it must be {what}")));
+    }
+    Ok(scan)
+}
+
+/// Which members of a dialect say what routing needs.
+struct Members {
+    /// What a model is to read.
+    content: &'static str,
+    /// Output limits.
+    limits: &'static [&'static str],
+    /// What makes a provider do, or bill, what nothing in the body bounds: searches, other models, plug-ins, what it keeps
+    /// from earlier calls, tokens of a prediction that is not taken.
+    unbounded: &'static [&'static str],
+}
+
+impl Members {
+    fn of(dialect: DialectName) -> Members {
+        match dialect {
+            DialectName::OpenAiResponses => Members {
+                content: "input",
+                limits: &["max_output_tokens"],
+                unbounded: &["previous_response_id", "conversation", "prompt", "background"],
+            },
+            DialectName::OpenAiCompletions => {
+                Members { content: "prompt", limits: &["max_tokens"], unbounded: &["models", "route"] }
+            }
+            DialectName::OpenAiEmbeddings => Members { content: "input", limits: &[], unbounded: &[] },
+            DialectName::CohereRerank => Members { content: "documents", limits: &[], unbounded: &[] },
+            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => {
+                Members { content: "messages", limits: &["max_tokens"], unbounded: &["mcp_servers", "container"] }
+            }
+            _ => Members {
+                content: "messages",
+                limits: &["max_completion_tokens", "max_tokens"],
+                unbounded: &["web_search_options", "models", "route", "plugins", "prediction"],
+            },
+        }
+    }
+}
+
 /// Members by which a call is priced, bounded or read. `true`: it may stand there once only.
-const DECIDING: [(&str, bool); 6] = [
+const DECIDING: [(&str, bool); 8] = [
     ("model", false),
     ("stream", false),
     ("max_tokens", true),
     ("max_completion_tokens", true),
+    ("max_output_tokens", true),
+    ("best_of", true),
     ("n", true),
     ("service_tier", true),
 ];
@@ -187,161 +247,16 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
 fn provider_tool(dialect: DialectName, tools: &str) -> Option<String> {
     let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
     let callers_own = |kind: &str| match dialect {
-        DialectName::OpenAiChat => matches!(kind, "function" | "custom"),
-        _ => kind == "custom",
+        DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => {
+            // Of Anthropic's own tools, these are run by the caller.
+            kind == "custom"
+                || ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own))
+        }
+        _ => matches!(kind, "function" | "custom"),
     };
     let index = tools.iter().position(|tool| match tool.get("type") {
         None | Some(Value::Null) => false,
         Some(kind) => !kind.as_str().is_some_and(callers_own),
     })?;
     Some(Path::Root.member("tools").item(index).member("type").to_string())
-}
-
-#[derive(Default)]
-struct Scan {
-    messages: usize,
-    remote: Option<String>,
-    stored: Option<String>,
-    media: usize,
-    documents: usize,
-}
-
-struct Messages<'s>(&'s mut Scan);
-
-impl<'de> DeserializeSeed<'de> for Messages<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> de::Visitor<'de> for Messages<'_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let root = Path::Root;
-        let messages = root.member("messages");
-        let scan = self.0;
-        loop {
-            let at = messages.item(scan.messages);
-            if seq.next_element_seed(MessageScan { scan, at })?.is_none() {
-                return Ok(());
-            }
-            scan.messages += 1;
-        }
-    }
-}
-
-struct MessageScan<'s, 'p> {
-    scan: &'s mut Scan,
-    at: Path<'p>,
-}
-
-impl<'de> DeserializeSeed<'de> for MessageScan<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a message object")
-    }
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if key == "content" {
-                map.next_value_seed(Content { scan: self.scan, at: self.at.member("content"), is_address: false })?;
-            } else if key == "audio" {
-                // An earlier answer's recording, by its id.
-                self.scan.media += usize::from(map.next_value::<Option<IgnoredAny>>()?.is_some());
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Any value below a message's content. An address is a string in a place where dialects put one; what tools were
-/// given (`input`, `arguments`) is data, not something to fetch.
-struct Content<'s, 'p> {
-    scan: &'s mut Scan,
-    at: Path<'p>,
-    is_address: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Content<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> de::Visitor<'de> for Content<'_, '_> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        // A data URL carries its bytes; whatever else stands here, the provider has to resolve. How freely it reads an
-        // address is its own business, so nothing else passes for one.
-        let carries = text.len() >= 5 && text.as_bytes()[..5].eq_ignore_ascii_case(b"data:");
-        let bare = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
-            && !text.starts_with('/');
-        if self.is_address && self.scan.remote.is_none() && !carries && !bare {
-            self.scan.remote = Some(self.at.to_string());
-        }
-        Ok(())
-    }
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut index = 0;
-        let (scan, at) = (self.scan, self.at);
-        while seq.next_element_seed(Content { scan, at: at.item(index), is_address: false })?.is_some() {
-            index += 1;
-        }
-        Ok(())
-    }
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if matches!(&*key, "input" | "arguments" | "text" | "data" | "citations") {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            if matches!(&*key, "image_url" | "file" | "input_audio" | "source") {
-                self.scan.media += 1;
-            }
-            if key == "file" {
-                self.scan.documents += 1;
-            }
-            if key == "file_id" {
-                let given = map.next_value::<Option<IgnoredAny>>()?.is_some();
-                if given && self.scan.stored.is_none() {
-                    self.scan.stored = Some(self.at.member(&key).to_string());
-                }
-                continue;
-            }
-            let is_address = matches!(&*key, "url" | "image_url" | "file_url" | "video_url" | "file_data");
-            map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address })?;
-        }
-        Ok(())
-    }
 }

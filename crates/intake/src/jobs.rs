@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Caller, Delivery, Fence, Headers, Inbox, JobDelivery, PublishError, StoreError, caller, topology};
+use farebox_dialect::DialectName;
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
 use prost::Message;
@@ -40,6 +41,7 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         caller: &caller,
         json,
         payload: &delivery.payload,
+        dialect: delivery.headers.get(headers::DIALECT),
         now,
         default_deadline: shared.options.default_job_deadline.get(),
         assigned: Some(RequestId::generate()),
@@ -59,6 +61,7 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         request_id: id.clone(),
         message: delivery.payload.clone(),
         json,
+        dialect: request.dialect.into(),
         stored_unix_ms: now.millis(),
         deadline_unix_ms: request.deadline.millis(),
         traceparent: delivery.headers.traceparent().unwrap_or_default().to_owned(),
@@ -221,6 +224,7 @@ async fn attempt(
         caller: &caller,
         json: job.json,
         payload: &job.message,
+        dialect: DialectName::known(job.dialect()).map(DialectName::as_str),
         now: Timestamp(job.stored_unix_ms),
         default_deadline: shared.options.default_job_deadline.get(),
         assigned: Some(id.clone()),

@@ -47,6 +47,7 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
                 caller: &caller,
                 json,
                 payload: &delivery.payload,
+                dialect: delivery.headers.get(headers::DIALECT),
                 now: received,
                 default_deadline: shared.options.default_deadline.get(),
                 assigned: None,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use farebox_bus::{Caller, Headers};
-use farebox_dialect::{DialectName, Outline, outline, typed};
+use farebox_dialect::{DialectName, Operation, Outline, UnknownDialect, caller_dialect, outline, typed};
 use farebox_proto::{headers, v1};
 use farebox_types::{ErrorKind, Fault, Money, RequestId, Timestamp};
 use prost::Message;
@@ -77,6 +77,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) json: bool,
     pub(crate) payload: &'a Bytes,
+    /// The dialect of a JSON body, where the message names one.
+    pub(crate) dialect: Option<&'a str>,
     pub(crate) now: Timestamp,
     pub(crate) default_deadline: std::time::Duration,
     /// The id that an earlier role gave to this message.
@@ -96,6 +98,10 @@ impl Request {
         let request = if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
         request.check(options)?;
         Ok(Request { digest: request.digest(), ..request })
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        DialectName::known(self.dialect).map_or(Operation::Generate, DialectName::operation)
     }
 
     /// The digest as headers carry it.
@@ -118,7 +124,8 @@ impl Request {
     }
 
     fn from_json(arrival: &Arrival<'_>) -> Result<Request, Fault> {
-        let outline = outline(DialectName::OpenAiChat, arrival.payload)?;
+        let name = json_dialect(arrival.dialect)?;
+        let outline = outline(name, arrival.payload)?;
         let extension: Extension = match &outline.farebox {
             Some(range) => serde_json::from_slice(&arrival.payload[range.clone()]).map_err(|error| {
                 Fault::new(ErrorKind::BadRequest, format!("`farebox` in the body is not understood: {error}"))
@@ -154,7 +161,7 @@ impl Request {
             fallback_models: extension.fallback_models,
             max_cost: extension.max_cost,
             json: true,
-            dialect: v1::Dialect::OpenaiChat,
+            dialect: name.into(),
             body: arrival.payload.clone(),
             outline,
             digest: [0; 32],
@@ -171,23 +178,13 @@ impl Request {
         })?;
         let (dialect, body, outline) = match message.body {
             Some(v1::llm_request::Body::Raw(raw)) => {
-                let name = match raw.dialect() {
-                    v1::Dialect::OpenaiChat => DialectName::OpenAiChat,
-                    v1::Dialect::Unspecified => {
-                        return Err(Fault::new(
-                            ErrorKind::BadRequest,
-                            "`raw.dialect` is missing: say which API family the body is in",
-                        ));
-                    }
-                    given => {
-                        let name = DialectName::known(given).map_or("of this number", DialectName::as_str);
-                        let text = format!(
-                            "requests in the dialect {name} are not served: send `conversation`, or a raw body in \
-                             openai-chat"
-                        );
-                        return Err(Fault::new(ErrorKind::Unsupported, text));
-                    }
-                };
+                if raw.dialect() == v1::Dialect::Unspecified {
+                    let text = "`raw.dialect` is missing: say which API family the body is in";
+                    return Err(Fault::new(ErrorKind::BadRequest, text));
+                }
+                let name = DialectName::known(raw.dialect())
+                    .ok_or_else(|| Fault::new(ErrorKind::BadRequest, "`raw.dialect` is none of the contract's"))?;
+                spoken_by_callers(name)?;
                 let outline = outline(name, &raw.bytes)?;
                 (raw.dialect(), raw.bytes, outline)
             }
@@ -289,6 +286,29 @@ fn priceable(outline: &Outline, options: &Options) -> Result<(), Fault> {
         )),
         _ => Ok(()),
     }
+}
+
+/// The dialect of a JSON body: OpenAI chat completions, unless the message says otherwise.
+fn json_dialect(said: Option<&str>) -> Result<DialectName, Fault> {
+    let Some(said) = said else { return Ok(DialectName::OpenAiChat) };
+    let name = said.parse().map_err(|error: UnknownDialect| {
+        Fault::new(ErrorKind::BadRequest, format!("the header {}: {error}", headers::DIALECT))
+    })?;
+    spoken_by_callers(name)?;
+    Ok(name)
+}
+
+fn spoken_by_callers(name: DialectName) -> Result<(), Fault> {
+    if caller_dialect(name).is_some() {
+        return Ok(());
+    }
+    let known: Vec<&str> =
+        DialectName::ALL.into_iter().filter(|name| caller_dialect(*name).is_some()).map(DialectName::as_str).collect();
+    let text = format!(
+        "requests in the dialect {name} are not served: send `conversation`, or a body in {}",
+        known.join(", ")
+    );
+    Err(Fault::new(ErrorKind::Unsupported, text))
 }
 
 fn principal(caller: &Caller) -> v1::Principal {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use farebox_dialect::DialectName;
+use farebox_dialect::{DialectName, Operation};
 use farebox_pricing::{PriceBook, Priced, bound};
 use farebox_proto::v1;
 use farebox_providers::{Ask, Catalog, Deployment};
@@ -89,7 +89,8 @@ impl Router {
             );
             return Err(Fault::new(ErrorKind::Unsupported, message));
         };
-        let limit = self.output_limit(&deployment, &priced, request);
+        let dialect = self.dialect(&deployment, request)?;
+        let limit = self.output_limit(&deployment, dialect, &priced, request);
         let bound = self.bound(&priced, request, limit.tokens);
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
@@ -109,16 +110,42 @@ impl Router {
             retries: deployment.retries,
             alias: deployment.alias,
             price_version: priced.version,
-            dialect: v1::Dialect::from(deployment.dialect).into(),
+            dialect: v1::Dialect::from(dialect).into(),
             rate_tiers: Vec::new(),
-            refuse_unknown_params: false,
+            refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: false,
+        })
+    }
+
+    /// What the provider is spoken to in.
+    fn dialect(&self, deployment: &Deployment, request: &Request) -> Result<DialectName, Fault> {
+        let operation = request.operation();
+        let said = deployment.dialect.filter(|said| said.operation() == operation);
+        let provider = self.catalog.provider(&deployment.provider);
+        said.or_else(|| provider?.dialect_for(operation, DialectName::known(request.dialect))).ok_or_else(|| {
+            let what = match operation {
+                Operation::Generate => "answers no conversations",
+                Operation::Embed => "has no embeddings",
+                Operation::Rerank => "does not rerank",
+                Operation::CountTokens => "counts no tokens",
+            };
+            let message = format!("the provider `{}` {what}: choose another model", deployment.provider);
+            Fault::new(ErrorKind::Unsupported, message)
         })
     }
 
     /// How long an answer can be. What neither the caller nor the model itself limits is limited by the request that
     /// is sent; so is every call in a dialect that must name a limit, as its encoder would choose another one.
-    fn output_limit(&self, deployment: &Deployment, priced: &Priced, request: &Request) -> OutputLimit {
+    fn output_limit(
+        &self,
+        deployment: &Deployment,
+        dialect: DialectName,
+        priced: &Priced,
+        request: &Request,
+    ) -> OutputLimit {
+        if request.operation() != Operation::Generate {
+            return OutputLimit { tokens: 0, sent: 0 };
+        }
         if let Some(tokens) = request.outline.max_output_tokens {
             return OutputLimit { tokens, sent: 0 };
         }
@@ -127,7 +154,7 @@ impl Router {
         }
         let assumed = self.options.assumed_max_output_tokens;
         match priced.max_output.or(priced.context_window.filter(|window| *window <= assumed)) {
-            Some(tokens) if deployment.dialect == DialectName::OpenAiChat => OutputLimit { tokens, sent: 0 },
+            Some(tokens) if dialect != DialectName::AnthropicMessages => OutputLimit { tokens, sent: 0 },
             known => {
                 let tokens = known.unwrap_or(assumed);
                 OutputLimit { tokens, sent: tokens }

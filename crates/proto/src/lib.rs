@@ -23,6 +23,8 @@ pub mod headers {
     pub const CONTENT_TYPE: &str = "Content-Type";
     pub const JSON: &str = "application/json";
     pub const PROTOBUF: &str = "application/x-protobuf";
+    /// The dialect of a JSON request, by its name; without it, `openai-chat`.
+    pub const DIALECT: &str = "Farebox-Dialect";
     /// `chunk` or `final`.
     pub const TYPE: &str = "Farebox-Type";
     /// The kind of error that a final answer is; absent where it is none.

@@ -64,11 +64,14 @@ pub struct Deployment {
     pub provider: String,
     /// The model's name at the provider.
     pub model: String,
-    pub dialect: DialectName,
+    /// What the config says it is spoken to in; `None`: what suits the call.
+    pub dialect: Option<DialectName>,
     /// Under which provider the price table has it.
     pub prices: String,
     pub default_max_tokens: Option<u64>,
     pub default_temperature: Option<f64>,
+    /// A parameter that the provider does not know makes it refuse the call, in place of leaving it out.
+    pub refuse_unknown_params: bool,
     pub timeout: TimeoutOptions,
     pub retries: u32,
 }
@@ -199,10 +202,11 @@ impl Catalog {
                 alias: alias.to_owned(),
                 provider: provider.name.clone(),
                 model: taken.target.model.clone(),
-                dialect: provider.dialect,
+                dialect: taken.dialect,
                 prices: provider.prices.clone(),
                 default_max_tokens: model.params.max_tokens,
                 default_temperature: model.params.temperature,
+                refuse_unknown_params: model.params.drop_params == Some(false),
                 timeout: model.timeout,
                 retries: model.retries,
             });
@@ -253,7 +257,7 @@ fn check(
         }
     }
     for (name, model) in models {
-        faults.model(name, model, providers, models);
+        faults.model(name, model, &built, providers, models);
     }
     let routes = routing.tasks.iter().map(|(key, model)| (format!("routing.tasks.{}", quoted(key)), model));
     let routes =
@@ -282,6 +286,7 @@ impl Faults {
         &mut self,
         name: &str,
         model: &ModelOptions,
+        built: &BTreeMap<String, Provider>,
         providers: &BTreeMap<String, ProviderOptions>,
         models: &BTreeMap<String, Model>,
     ) {
@@ -296,6 +301,13 @@ impl Faults {
                 let known = listing(providers.keys());
                 let message = format!("there is no provider `{provider}` in `providers`; there are: {known}");
                 self.add(format!("{path}.target"), message);
+            }
+            if let (Some(dialect), Some(built)) = (deployment.dialect, built.get(provider))
+                && !built.dialects.contains(&dialect)
+            {
+                let known: Vec<&str> = built.dialects.iter().map(|known| known.as_str()).collect();
+                let message = format!("the provider `{provider}` has no {dialect}; it has {}", known.join(", "));
+                self.add(format!("{path}.dialect"), message);
             }
             if !(1..=MAX_WEIGHT).contains(&deployment.weight) {
                 self.add(format!("{path}.weight"), format!("a weight lies between 1 and {MAX_WEIGHT}"));

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref};
 
+use farebox_dialect::DialectName;
 use farebox_types::Span;
 use serde::de::{self, Deserialize, value::MapAccessDeserializer};
 
@@ -22,7 +23,10 @@ impl Deref for Model {
 
 impl From<Target> for Model {
     fn from(target: Target) -> Model {
-        Model(ModelOptions { deployments: vec![DeploymentOptions { target, weight: 1 }], ..ModelOptions::default() })
+        Model(ModelOptions {
+            deployments: vec![DeploymentOptions { target, weight: 1, dialect: None }],
+            ..ModelOptions::default()
+        })
     }
 }
 
@@ -91,6 +95,10 @@ pub struct DeploymentOptions {
     /// Its share of the calls, against the other deployments of the model.
     #[serde(default = "one")]
     pub weight: u32,
+    /// The endpoint of the provider that it is called at, such as `openai-responses`; without it, what suits the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub dialect: Option<DialectName>,
 }
 
 fn one() -> u32 {
@@ -103,6 +111,9 @@ fn one() -> u32 {
 pub struct Params {
     pub max_tokens: Option<u64>,
     pub temperature: Option<f64>,
+    /// A parameter that the provider does not know is left out, with a warning in the answer (`true`), or the call is
+    /// refused (`false`).
+    pub drop_params: Option<bool>,
 }
 
 /// Each one without a value is the worker's default.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use farebox_dialect::DialectName;
+use farebox_dialect::{DialectName, Hosting, Operation, Quirk, Target};
 use farebox_types::{ErrorKind, Secret};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri::PathAndQuery};
 use secrecy::{ExposeSecret, SecretString};
@@ -78,7 +78,8 @@ impl ApplyError {
 pub struct Provider {
     pub name: String,
     pub kind: String,
-    pub dialect: DialectName,
+    /// The endpoints it has, the one for new conversations first. Not empty.
+    pub dialects: Vec<DialectName>,
     /// Under which name the price table knows it.
     pub prices: String,
     /// Where its key is; `None`: it takes none.
@@ -86,6 +87,9 @@ pub struct Provider {
     base: Uri,
     auth: Auth,
     headers: HeaderMap,
+    quirks: Vec<(Quirk, Vec<String>)>,
+    paths: BTreeMap<DialectName, String>,
+    hosting: Hosting,
 }
 
 impl Provider {
@@ -118,13 +122,39 @@ impl Provider {
         Ok(Provider {
             name: name.to_owned(),
             kind: row.kind,
-            dialect: row.dialect,
+            dialects: row.dialects,
+            quirks: row.quirks,
+            paths: row.paths,
+            hosting: row.hosting,
             prices: row.prices.unwrap_or_else(|| name.to_owned()),
             api_key,
             base,
             auth: row.auth,
             headers,
         })
+    }
+
+    /// What a call is sent in: its caller's own dialect where this provider has it, else the first that does what is asked.
+    /// `None`: the provider does no such thing.
+    pub fn dialect_for(&self, operation: Operation, caller: Option<DialectName>) -> Option<DialectName> {
+        // Tokens are counted beside the endpoint that would answer.
+        let does = match operation {
+            Operation::CountTokens => Operation::Generate,
+            other => other,
+        };
+        let own = caller.filter(|own| self.dialects.contains(own));
+        own.or_else(|| self.dialects.iter().copied().find(|dialect| dialect.operation() == does))
+    }
+
+    /// What an encoder must know of `model` at this provider.
+    pub fn target(&self, dialect: DialectName, model: &str) -> Target {
+        let quirks = self.quirks.iter().filter(|(_, models)| models.iter().any(|pattern| matches(pattern, model)));
+        Target {
+            path: self.paths.get(&dialect).map(|path| path.replace("{model}", &percent_encoded(model))),
+            hosting: self.hosting,
+            quirks: quirks.map(|(quirk, _)| *quirk).collect(),
+            ..Target::new(model)
+        }
     }
 
     /// The base URL, without a slash at its end.
@@ -162,6 +192,28 @@ impl Provider {
     }
 }
 
+/// Whether a name matches a pattern in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(first) else { return false };
+    (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches(rest, &name[at..]))
+}
+
+/// One segment of a path.
+fn percent_encoded(segment: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
 fn parse_base(given: &str) -> Result<Uri, ProviderError> {
     // What stands before the `@` may be a password.
     let shown = given.rsplit_once('@').map_or(given, |(_, host)| host);
@@ -197,7 +249,7 @@ mod tests {
         assert_eq!(request.headers()["authorization"], "Bearer sk-1");
         assert!(request.headers()["authorization"].is_sensitive());
         assert_eq!(request.headers()["content-type"], "application/json");
-        assert_eq!((provider.dialect, provider.prices.as_str()), (DialectName::OpenAiChat, "openai"));
+        assert_eq!((provider.dialects[0], provider.prices.as_str()), (DialectName::OpenAiChat, "openai"));
     }
 
     #[test]
@@ -232,6 +284,34 @@ mod tests {
         let root = Provider::new("p", &options("openai-compatible", "http://h")).unwrap();
         assert_eq!(sent(&root, "/chat/completions").uri(), "http://h/chat/completions");
         assert_eq!(root.base_url(), "http://h");
+    }
+
+    #[test]
+    fn a_call_goes_out_in_its_callers_own_dialect_where_there_is_one() {
+        let openai = Provider::new("openai", &with_key()).unwrap();
+        let sent = |operation, caller| openai.dialect_for(operation, caller);
+        use DialectName as D;
+        assert_eq!(sent(Operation::Generate, Some(D::OpenAiResponses)), Some(D::OpenAiResponses));
+        assert_eq!(sent(Operation::Generate, Some(D::AnthropicMessages)), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::Generate, None), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::CountTokens, Some(D::AnthropicCountTokens)), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::Embed, Some(D::OpenAiEmbeddings)), Some(D::OpenAiEmbeddings));
+        assert_eq!(sent(Operation::Rerank, Some(D::CohereRerank)), None);
+    }
+
+    #[test]
+    fn quirks_hold_for_the_models_they_name() {
+        for (pattern, name, hit) in [
+            ("*", "any", true),
+            ("o1*", "o1-mini", true),
+            ("o1*", "gpt-o1", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b", "abc", false),
+            ("a", "a", true),
+        ] {
+            assert_eq!(matches(pattern, name), hit, "{pattern} {name}");
+        }
+        assert_eq!(percent_encoded("a.b-c:0/é"), "a.b-c%3A0%2F%C3%A9");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The built-in providers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use farebox_dialect::DialectName;
+use farebox_dialect::{DialectName, Hosting, Quirk};
 
 const BUILT_IN: &str = include_str!("../data/providers.toml");
 
@@ -28,7 +28,11 @@ pub enum KeyNeed {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) kind: String,
-    pub(crate) dialect: DialectName,
+    /// Not empty.
+    pub(crate) dialects: Vec<DialectName>,
+    pub(crate) quirks: Vec<(Quirk, Vec<String>)>,
+    pub(crate) paths: BTreeMap<DialectName, String>,
+    pub(crate) hosting: Hosting,
     pub(crate) base_url: Option<String>,
     pub(crate) base_at_run_time: bool,
     pub(crate) auth: Auth,
@@ -48,7 +52,13 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct Written {
     kind: String,
-    dialect: String,
+    dialects: Vec<DialectName>,
+    #[serde(default)]
+    quirks: HashMap<Quirk, Vec<String>>,
+    #[serde(default)]
+    paths: BTreeMap<DialectName, String>,
+    #[serde(default)]
+    hosting: Hosting,
     base_url: Option<String>,
     #[serde(default)]
     base_at_run_time: bool,
@@ -63,7 +73,10 @@ fn rows() -> Vec<Row> {
     // The file is part of the build, and `every_row_can_be_read` reads it.
     let table: Table = toml::from_str(BUILT_IN).expect("the built-in provider table is well-formed");
     let row = |written: Written| Row {
-        dialect: written.dialect.parse().expect("the built-in providers speak known dialects"),
+        dialects: written.dialects,
+        quirks: written.quirks.into_iter().collect(),
+        paths: written.paths,
+        hosting: written.hosting,
         auth: match written.auth.as_str() {
             "bearer" => Auth::Bearer,
             name => Auth::Header(name.parse().expect("the built-in providers name valid headers")),
@@ -96,6 +109,7 @@ mod tests {
         let kinds = known_kinds();
         assert_eq!(kinds, ["openai", "anthropic", "openai-compatible", "anthropic-compatible", "demo"]);
         for row in rows() {
+            assert!(!row.dialects.is_empty(), "{}", row.kind);
             if let Some(base) = &row.base_url {
                 assert!(base.starts_with("https://") && !base.ends_with('/'), "{base}");
                 assert!(!row.base_at_run_time, "{}", row.kind);

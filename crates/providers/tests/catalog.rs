@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use farebox_dialect::DialectName;
 use farebox_providers::{Ask, Catalog, CatalogFault, Deployment, Model, ProviderOptions, RoutingOptions};
 use farebox_types::{ErrorKind, Span};
 
@@ -69,8 +68,8 @@ fn a_plan_is_the_model_and_then_its_fallbacks() {
     assert_eq!(plan[0].alias, "gpt-4");
     assert_eq!((plan[0].default_max_tokens, plan[0].default_temperature), (Some(4096), Some(0.7)));
     assert_eq!((plan[0].retries, plan[0].timeout.total), (3, Some(Span::from_secs(600))));
-    assert_eq!((plan[0].dialect, plan[0].prices.as_str()), (DialectName::OpenAiChat, "openai"));
-    assert_eq!((plan[2].alias.as_str(), plan[2].dialect), ("claude", DialectName::AnthropicMessages));
+    assert_eq!((plan[0].dialect, plan[0].prices.as_str()), (None, "openai"));
+    assert_eq!((plan[2].alias.as_str(), plan[2].provider.as_str()), ("claude", "anthropic"));
     assert_eq!((plan[2].default_max_tokens, plan[2].timeout.total), (None, None));
     assert_eq!(plan[3].prices, "local");
 }

@@ -1,18 +1,20 @@
 //! One attempt at one provider: encode, send, decode, relay.
 
-mod body;
 mod stream;
 
 use std::{future::Future, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use farebox_dialect::{Collector, Completion, ProviderDialect};
+use farebox_dialect::{
+    Answer, Asked, Defaults, DialectName, Exchange, Facts, FinishReason, OnUnsupported, Operation, Stamp, Target,
+    provider_dialect,
+};
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Outcome, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    billing::{Used, bill},
+    billing::{Used, bill, count},
     held::Stop,
     hush,
     options::Options,
@@ -20,17 +22,21 @@ use crate::{
     reservation::{OpenAttempt, Reservation},
     upstream::{Answering, Connection, Upstream},
 };
-pub(crate) use body::Body;
+
+/// The longest warning, in characters: it may repeat what the caller wrote.
+const WARNING_MAX: usize = 400;
 
 /// What an attempt needs to know of its call.
 pub(crate) struct Job<'a> {
     pub(crate) options: &'a Options,
     pub(crate) upstream: &'a Upstream,
-    pub(crate) body: &'a Body,
+    pub(crate) asked: &'a Asked,
+    /// The caller's dialect.
+    pub(crate) dialect: v1::Dialect,
     pub(crate) deployment: &'a v1::Deployment,
     pub(crate) deadline: Instant,
-    /// Unix seconds, for answers that carry a time.
-    pub(crate) created: i64,
+    /// For answers that are made here.
+    pub(crate) stamp: Stamp,
 }
 
 /// An attempt that has come to its end, not yet recorded.
@@ -166,15 +172,13 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         let message = format!("this worker knows no provider `{}`: check its config", job.deployment.provider);
         return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
     };
-    let Some(dialect) = connection.dialect() else {
-        let message = format!("{} cannot answer a conversation", connection.provider.dialect);
-        return (reservation.use_up(), failed(Fault::new(ErrorKind::Unsupported, message)));
-    };
-    let (request, warnings) = match job.body.request(dialect, connection.quirks(), job.deployment) {
-        Ok(request) => request,
+    if let Some(counted) = counted_here(job) {
+        return (reservation.use_up(), counted);
+    }
+    let (exchange, request, warnings) = match begin(job, &connection) {
+        Ok(begun) => begun,
         Err(fault) => return (reservation.use_up(), failed(fault)),
     };
-    let request_bytes = request.body().len();
     let timeouts = job.deployment.timeouts.unwrap_or_default();
     let limits = Limits {
         first: began + or(timeouts.first_token_ms, job.options.first_token_timeout.get()),
@@ -183,10 +187,56 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         deadline: job.deadline,
     };
     let connect_timeout = or(timeouts.connect_ms, job.options.connect_timeout.get());
-    let opening = Opening { job, connection: &connection, dialect, limits, request_bytes, connect_timeout, began };
+    let opening = Opening { job, connection: &connection, exchange, limits, connect_timeout, began };
     let (attempt, mut course) = opening.open(reservation, request, reply).await;
     course.warnings.extend(warnings);
     (attempt, course)
+}
+
+/// The call in the words of this deployment, and what its caller should know about it.
+fn begin<'a>(
+    job: &Job<'a>,
+    connection: &Connection,
+) -> Result<(Exchange<'a>, http::Request<Bytes>, Vec<String>), Fault> {
+    let deployment = job.deployment;
+    let Some((name, provider)) = spoken(deployment) else {
+        let message = "the plan speaks to a provider in a dialect that this worker does not know: update it";
+        return Err(Fault::new(ErrorKind::Internal, message));
+    };
+    let limit = Some(deployment.default_max_tokens).filter(|limit| *limit > 0);
+    let target = Target {
+        default_max_output_tokens: limit.unwrap_or(Target::DEFAULT_MAX_OUTPUT_TOKENS),
+        unsupported: if deployment.refuse_unknown_params { OnUnsupported::Refuse } else { OnUnsupported::Drop },
+        ..connection.provider.target(name, &deployment.model)
+    };
+    let defaults = Defaults { max_output_tokens: limit, temperature: deployment.default_temperature };
+    let (exchange, request, warnings) = Exchange::begin(job.asked, provider, target, defaults)?;
+    let warnings = warnings.into_iter().map(|warning| warning.0.chars().take(WARNING_MAX).collect()).collect();
+    Ok((exchange, request, warnings))
+}
+
+fn spoken(deployment: &v1::Deployment) -> Option<(DialectName, farebox_dialect::Provider)> {
+    let name = DialectName::known(deployment.dialect())?;
+    Some((name, provider_dialect(name)?))
+}
+
+/// The answer to a count where the provider has no endpoint for it.
+fn counted_here(job: &Job<'_>) -> Option<Course> {
+    if job.asked.operation() != Operation::CountTokens {
+        return None;
+    }
+    let counting = spoken(job.deployment).and_then(|(_, dialect)| dialect.generate()?.counting());
+    if counting.is_some() {
+        return None;
+    }
+    let bytes = job.asked.counted(count(&job.deployment.model, &job.asked.written()))?;
+    let result = v1::llm_response::Result::Raw(v1::RawBody { dialect: job.dialect.into(), bytes });
+    Some(Course {
+        used: Used::Nothing,
+        result: Ok(Done { result, served_model: job.deployment.model.clone(), finish: String::new() }),
+        first_token: None,
+        warnings: vec![format!("`{}` cannot count tokens: the figure is an estimate", job.deployment.provider)],
+    })
 }
 
 fn or(given_ms: u64, default: Duration) -> Duration {
@@ -237,9 +287,8 @@ async fn within<T>(until: (Instant, &str), reply: &Reply, what: impl Future<Outp
 struct Opening<'a> {
     job: &'a Job<'a>,
     connection: &'a Connection,
-    dialect: &'static dyn ProviderDialect,
+    exchange: Exchange<'a>,
     limits: Limits,
-    request_bytes: usize,
     connect_timeout: Duration,
     began: Instant,
 }
@@ -280,7 +329,7 @@ impl Opening<'_> {
     async fn answered(&self, answering: Answering, reply: &mut Reply, course: &mut Course) {
         if !answering.head.status.is_success() {
             self.refused(answering, reply, course).await;
-        } else if self.job.body.stream {
+        } else if self.job.asked.stream() {
             stream::relay(self, answering, reply, course).await;
         } else {
             self.whole(answering, reply, course).await;
@@ -292,8 +341,7 @@ impl Opening<'_> {
         course.used = Used::Nothing;
         let head = answering.head.clone();
         let body = self.read(answering, reply, course).await.unwrap_or_default();
-        let refusal = self.dialect.decode_error(&head, &hush::body(self.connection.key.as_ref(), body));
-        course.result = Err(Fault::from(refusal).into());
+        course.result = Err(self.exchange.refused(&head, &hush::body(self.connection.key.as_ref(), body)).into());
     }
 
     async fn whole(&self, answering: Answering, reply: &Reply, course: &mut Course) {
@@ -305,8 +353,8 @@ impl Opening<'_> {
                 return;
             }
         };
-        match self.dialect.decode(&head, &body) {
-            Ok(completion) => self.complete(completion, Some(body.clone()), body.len(), course),
+        match self.exchange.whole(&head, body, &self.job.stamp) {
+            Ok((answer, facts)) => self.complete(answer, facts, course),
             Err(error) => {
                 if matches!(error, farebox_dialect::DecodeError::Refused(_)) {
                     course.used = Used::Nothing;
@@ -337,31 +385,42 @@ impl Opening<'_> {
         }
     }
 
-    /// A stream has come to the provider's own end.
-    fn complete_stream(&self, collector: Collector, course: &mut Course) {
-        let output_bytes = collector.output_bytes();
-        self.complete(collector.into_completion(), None, output_bytes, course);
+    /// A whole answer is there: bill it, and hand it on.
+    fn complete(&self, answer: Answer, facts: Facts, course: &mut Course) {
+        course.used = self.used(&facts);
+        let result = match answer {
+            Answer::Typed(completion) => v1::llm_response::Result::Completion(completion),
+            Answer::Raw(bytes) => {
+                v1::llm_response::Result::Raw(v1::RawBody { dialect: self.job.dialect.into(), bytes })
+            }
+        };
+        let finish = facts.finish.as_ref().map(finish_name).unwrap_or_default();
+        course.result = Ok(Done { result, served_model: facts.model, finish });
     }
 
-    /// A whole answer is there: bill it, and say it in the caller's dialect.
-    fn complete(&self, completion: Completion, raw: Option<Bytes>, output_bytes: usize, course: &mut Course) {
-        let usage = &completion.usage;
-        let is_whole = (usage.input.is_some() || usage.total_input() > 0) && usage.output.is_some();
-        course.used = if is_whole {
-            Used::Reported(completion.usage)
-        } else {
-            Used::Partly { reported: completion.usage, request_bytes: self.request_bytes, output_bytes }
+    /// What a whole answer says of its use; what it does not say is counted.
+    fn used(&self, facts: &Facts) -> Used {
+        let usage = facts.usage;
+        let read = usage.input.is_some() || usage.total_input() > 0;
+        let is_whole = match self.job.asked.operation() {
+            Operation::CountTokens => return Used::Nothing,
+            Operation::Generate => read && usage.output.is_some(),
+            Operation::Embed => read,
+            Operation::Rerank => read || usage.searches.is_some(),
         };
-        let finish = completion.finish().map(finish_name).unwrap_or_default();
-        let served_model = completion.model.clone();
-        let raw = raw.filter(|_| self.job.body.speaks(self.dialect.name()));
-        let result = self.job.body.answer(&completion, raw, self.job.created);
-        course.result = Ok(Done { result, served_model, finish });
+        if is_whole { Used::Reported(usage) } else { self.counted(facts) }
+    }
+
+    /// The use of an answer whose provider did not say all of it.
+    fn counted(&self, facts: &Facts) -> Used {
+        let model = &self.job.deployment.model;
+        let read = if facts.usage.total_input() > 0 { 0 } else { count(model, &self.job.asked.written()) };
+        Used::Partly { reported: facts.usage, read, wrote: count(model, &facts.written) }
     }
 }
 
-fn finish_name(reason: &farebox_dialect::FinishReason) -> String {
-    use farebox_dialect::FinishReason as F;
+fn finish_name(reason: &FinishReason) -> String {
+    use FinishReason as F;
     match reason {
         F::Stop => "stop",
         F::StopSequence => "stop_sequence",

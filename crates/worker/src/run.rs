@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use farebox_bus::{Bus, ObjectRef};
+use farebox_dialect::{Asked, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{
-    attempt::{self, Body, Ended, Job},
+    attempt::{self, Ended, Job},
     guard::{Amended, Guard},
     held::{Handle, Held, Stop},
     options::Options,
@@ -100,8 +101,8 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
     let now = shared.clock.now();
     let deadline = Instant::now() + envelope.deadline().remaining(now);
     let mut progress = Progress { at: 0, tries: 0, spent: Money::ZERO, warnings: envelope.warnings.clone() };
-    let body = match read_body(shared, &envelope).await {
-        Ok(body) => body,
+    let asked = match read_body(shared, &envelope).await {
+        Ok(asked) => asked,
         Err(fault) => {
             let ended = Ended::before_sending(reservation, fault);
             return Some((ended, progress, work.plan[0].clone()));
@@ -112,10 +113,15 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         let job = Job {
             options: &shared.options,
             upstream: &shared.upstream,
-            body: &body,
+            asked: &asked,
+            dialect: envelope.dialect(),
             deployment: &deployment,
             deadline,
-            created: now.millis() / 1000,
+            stamp: Stamp {
+                id: format!("farebox-{}", envelope.request_id),
+                created: now.millis() / 1000,
+                model: Some(envelope.model.clone()),
+            },
         };
         progress.tries += 1;
         // Work may have waited longer than the lease: then the guard has ended it, and its next answer says so.
@@ -158,12 +164,17 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
     }
 }
 
-async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Body, Fault> {
+async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Asked, Fault> {
     let bytes = match &envelope.stored_body {
         None => envelope.body.clone(),
         Some(object) => fetch(shared, object).await?,
     };
-    Body::read(envelope, bytes)
+    if envelope.dialect() == v1::Dialect::Unspecified {
+        return Asked::typed(&envelope.model, bytes, envelope.stream);
+    }
+    let name = DialectName::known(envelope.dialect())
+        .ok_or_else(|| Fault::new(ErrorKind::Internal, "the body's dialect is not known to this worker: update it"))?;
+    Asked::raw(name, bytes, envelope.stream)
 }
 
 async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use farebox_dialect::{Head, ProviderDialect, Quirk};
+use farebox_dialect::Head;
 use farebox_providers::Provider;
 use farebox_types::{ErrorKind, Fault};
 use secrecy::SecretString;
@@ -159,15 +159,4 @@ fn network_fault(provider: &str, error: &reqwest::Error) -> Fault {
     let what = if error.is_connect() { "cannot be reached" } else { "broke the connection" };
     let why = deepest.map(|why| format!(": {why}")).unwrap_or_default();
     Fault::new(ErrorKind::Upstream, format!("provider `{provider}` {what}{why}"))
-}
-
-impl Connection {
-    pub(crate) fn dialect(&self) -> Option<&'static dyn ProviderDialect> {
-        farebox_dialect::provider_dialect(self.provider.dialect)?.generate()
-    }
-
-    /// OpenAI itself wants `max_completion_tokens`; who is only compatible mostly knows the older word.
-    pub(crate) fn quirks(&self) -> Vec<Quirk> {
-        if self.provider.kind == "openai" { Vec::new() } else { vec![Quirk::MaxTokens] }
-    }
 }

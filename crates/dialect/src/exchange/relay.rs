@@ -88,6 +88,12 @@ impl<'a> Relay<'a> {
         Facts::of(self.collector.completion())
     }
 
+    /// What is known of a stream that broke off: any usage it has reported is provisional.
+    pub fn unfinished_facts(&self) -> Facts {
+        let done = self.collector.completion();
+        Facts { written: done.written(), ..Facts::of(done) }
+    }
+
     /// The whole answer, once the stream is complete.
     pub fn into_answer(self) -> Answer {
         let done = self.collector.into_completion();

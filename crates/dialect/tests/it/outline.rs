@@ -196,3 +196,48 @@ fn what_makes_a_provider_do_more_is_named() {
         assert_eq!(outline.unbounded.as_deref(), Some(name));
     }
 }
+
+#[test]
+fn every_dialect_of_callers_has_its_own_members() {
+    let read = |dialect, body: &str| outline(dialect, body.as_bytes()).unwrap();
+    let responses = |body: &str| read(DialectName::OpenAiResponses, body);
+    let told =
+        responses(r#"{"input":"hi","max_output_tokens":7,"stream":true,"tools":[{"type":"function","name":"f"}]}"#);
+    assert_eq!((told.messages, told.max_output_tokens, told.stream, told.has_tools), (1, Some(7), true, true));
+    let items = responses(
+        r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"a"},
+            {"type":"input_image","image_url":"https://x.invalid/a.png"},{"type":"input_file","file_data":"data:a,b"}]},
+            {"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"data:a"}]}]}"#,
+    );
+    assert_eq!((items.messages, items.inline_media, items.inline_documents), (2, 3, 1));
+    assert_eq!(items.remote_media.as_deref(), Some("input[0].content[1].image_url"));
+    for (member, field) in [
+        (r#""previous_response_id":"resp_1""#, "previous_response_id"),
+        (r#""background":true"#, "background"),
+        (r#""tools":[{"type":"web_search"}]"#, "tools[0].type"),
+    ] {
+        let told = responses(&format!(r#"{{"input":"hi",{member}}}"#));
+        assert_eq!(told.unbounded.as_deref(), Some(field));
+    }
+    assert_eq!(responses(r#"{"input":"hi","background":false}"#).unbounded, None);
+    let stored = responses(r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#);
+    assert_eq!(stored.unbounded.as_deref(), Some("input[0]"));
+
+    let completions = read(DialectName::OpenAiCompletions, r#"{"prompt":["a","b"],"n":2,"best_of":5,"max_tokens":3}"#);
+    assert_eq!((completions.messages, completions.n, completions.max_output_tokens), (2, Some(5), Some(3)));
+    for (input, count) in [(r#""a""#, 1), (r#"["a","b"]"#, 2), ("[1,2,3]", 1), ("[[1,2],[3]]", 2)] {
+        let embeddings = read(DialectName::OpenAiEmbeddings, &format!(r#"{{"model":"m","input":{input}}}"#));
+        assert_eq!(embeddings.messages, count, "{input}");
+    }
+    let rerank = read(DialectName::CohereRerank, r#"{"query":"q","documents":["a",{"text":"b"}]}"#);
+    assert_eq!(rerank.messages, 2);
+    let claude = |tool: &str| {
+        let body =
+            format!(r#"{{"messages":[{{"role":"user","content":"a"}}],"tools":[{{"type":"{tool}","name":"t"}}]}}"#);
+        read(DialectName::AnthropicMessages, &body).unbounded
+    };
+    assert_eq!(claude("bash_20250124"), None);
+    assert_eq!(claude("web_search_20250305").as_deref(), Some("tools[0].type"));
+    let mcp = r#"{"messages":[{"role":"user","content":"a"}],"mcp_servers":[{"url":"https://x.invalid"}]}"#;
+    assert_eq!(read(DialectName::AnthropicMessages, mcp).unbounded.as_deref(), Some("mcp_servers"));
+}
