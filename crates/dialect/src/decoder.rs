@@ -119,7 +119,9 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
 
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
         if matches!(self.state, State::Open) {
-            let terminal = self.framing.finish().is_some_and(|last| self.wire.is_terminal(last));
+            let last = self.framing.finish().filter(|last| self.wire.is_terminal(*last));
+            // The terminal event may carry more than the end: usage, or why it ended.
+            let terminal = last.is_some_and(|last| matches!(self.wire.interpret(last, out), Verdict::Terminal));
             if terminal || self.wire.ends_here() {
                 self.state = Self::terminal(&mut self.wire, out);
             }

@@ -181,6 +181,18 @@ pub enum Source {
     Uploaded(String),
 }
 
+impl Source {
+    /// Splits `data:<media type>;base64,<data>`; anything else is an address.
+    pub(crate) fn of_url(url: String) -> Source {
+        let split = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| {
+            let (head, data) = url[5..].split_once(',')?;
+            let media_type = head.strip_suffix(";base64")?;
+            Some(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
+        });
+        split.unwrap_or(Source::Url(url))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
     pub id: String,

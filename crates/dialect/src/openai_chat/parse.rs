@@ -267,7 +267,11 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
             let at = at.member("image_url");
             let mut image = inner(&mut object, "image_url", at)?;
             let url: String = image.required("url", at, "a URL")?;
-            Content::Image(Media { source: source(url), name: None, detail: image.optional("detail", at, "a string")? })
+            Content::Image(Media {
+                source: Source::of_url(url),
+                name: None,
+                detail: image.optional("detail", at, "a string")?,
+            })
         }
         "input_audio" => {
             let at = at.member("input_audio");
@@ -282,7 +286,7 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
             let name = file.optional("filename", at, "a string")?;
             let source = match file.optional::<String>("file_id", at, "a string")? {
                 Some(id) => Source::Uploaded(id),
-                None => source(file.required("file_data", at, "a data URL, unless there is a `file_id`")?),
+                None => Source::of_url(file.required("file_data", at, "a data URL, unless there is a `file_id`")?),
             };
             Content::File(Media { source, name, detail: None })
         }
@@ -296,14 +300,4 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
 fn inner<'a>(object: &mut Object<'a>, name: &str, at: Path<'_>) -> Result<Object<'a>> {
     let raw = object.take(name).ok_or_else(|| BadRequest::field(at, "is missing"))?;
     Object::read(raw, at)
-}
-
-/// Splits `data:<media type>;base64,<data>`; anything else is an address.
-fn source(url: String) -> Source {
-    let split = url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| {
-        let (head, data) = url[5..].split_once(',')?;
-        let media_type = head.strip_suffix(";base64")?;
-        Some(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
-    });
-    split.unwrap_or(Source::Url(url))
 }
