@@ -1,5 +1,7 @@
 //! One call, in no provider's words.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 
 use crate::{dialect::DialectName, json::RawJson};
@@ -190,6 +192,15 @@ impl Source {
             Some(Source::Base64 { media_type: media_type.to_owned(), data: data.to_owned() })
         });
         split.unwrap_or(Source::Url(url))
+    }
+
+    /// [`Source::of_url`] backwards; `None`: it is no address.
+    pub(crate) fn url(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Source::Url(url) => Some(Cow::Borrowed(url)),
+            Source::Base64 { media_type, data } => Some(Cow::Owned(format!("data:{media_type};base64,{data}"))),
+            Source::Text(_) | Source::Uploaded(_) => None,
+        }
     }
 }
 

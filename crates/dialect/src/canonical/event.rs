@@ -84,7 +84,7 @@ pub enum Delta {
     Signature(String),
     /// Reasoning that only the provider can read, whole.
     Encrypted(String),
-    /// Whose reasoning it is and under which id; comes first in its part.
+    /// Whose reasoning it is and under which id; comes first in its part, and again where the id is known later.
     Origin {
         dialect: DialectName,
         id: Option<String>,

@@ -260,11 +260,7 @@ fn wire_part(part: &Part) -> Result<WirePart<'_>, EncodeError> {
 }
 
 fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
-    let url = match &media.source {
-        Source::Url(url) => Cow::Borrowed(url.as_str()),
-        Source::Base64 { media_type, data } => Cow::Owned(format!("data:{media_type};base64,{data}")),
-        Source::Text(_) | Source::Uploaded(_) => return Err(unsupported(NAME, "an uploaded image")),
-    };
+    let url = media.source.url().ok_or_else(|| unsupported(NAME, "an uploaded image"))?;
     Ok(ImageUrl { url, detail: media.detail.as_deref() })
 }
 

@@ -1,5 +1,7 @@
 //! OpenAI chat completions: <https://platform.openai.com/docs/api-reference/chat>.
 
+mod citations;
+mod details;
 mod messages;
 mod parse;
 mod render;
@@ -58,7 +60,7 @@ impl ProviderDialect for OpenAiChat {
     }
 
     fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
-        Box::new(Decoder::new(self.framing(target, limits), stream::Chunks::default()))
+        Box::new(Decoder::new(self.framing(target, limits), stream::Chunks::new(target)))
     }
 
     fn passes(&self, frame: Frame<'_>, include_usage: bool) -> bool {

@@ -1,12 +1,20 @@
 //! Answers towards a caller: one object, or chunks.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use farebox_types::Usage;
 use serde::Serialize;
 
-use super::{types, usage};
+use super::{
+    citations,
+    details::{self, Detail},
+    usage,
+};
 use crate::{
-    canonical::{Choice, Completion, Content, Delta, Event, Extra, FinishReason, PartId, PartKind},
+    canonical::{
+        Choice, Completion, Content, Delta, Event, Extra, FinishReason, Media, Part, PartId, PartKind, Reasoning,
+    },
     dialect::{DialectName, Stamp, StreamEncoder},
     json::RawJson,
 };
@@ -19,7 +27,7 @@ struct Whole<'a> {
     model: &'a str,
     choices: Vec<WholeChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<types::Usage>,
+    usage: Option<usage::Wire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'a str>,
 }
@@ -40,9 +48,53 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<Detail>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    annotations: Vec<citations::Written<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Image<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<ExtraContent<'a>>,
     #[serde(flatten)]
     extra: &'a Extra,
+}
+
+#[derive(Serialize)]
+pub(super) struct Image<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    image_url: ImageUrl<'a>,
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: Cow<'a, str>,
+}
+
+impl<'a> Image<'a> {
+    /// `None`: there is no address to write.
+    pub(super) fn of(media: &'a Media) -> Option<Image<'a>> {
+        Some(Image { kind: "image_url", image_url: ImageUrl { url: media.source.url()? } })
+    }
+}
+
+/// Gemini's proof of the reasoning behind a part, in Google's own form for this dialect.
+#[derive(Serialize)]
+pub(super) struct ExtraContent<'a> {
+    google: Google<'a>,
+}
+
+#[derive(Serialize)]
+struct Google<'a> {
+    thought_signature: &'a str,
+}
+
+impl<'a> ExtraContent<'a> {
+    pub(super) fn of(signature: &'a str) -> ExtraContent<'a> {
+        ExtraContent { google: Google { thought_signature: signature } }
+    }
 }
 
 #[derive(Serialize)]
@@ -53,7 +105,10 @@ struct ToolCall<'a> {
     id: Option<&'a str>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
-    function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<Function<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<ExtraContent<'a>>,
 }
 
 #[derive(Serialize)]
@@ -96,26 +151,42 @@ pub(super) fn whole(completion: &Completion, stamp: &Stamp) -> Bytes {
 }
 
 fn whole_choice(choice: &Choice) -> WholeChoice<'_> {
+    let finish_reason = choice.finish.as_ref().map(finish_word);
+    WholeChoice { index: choice.index, message: message(choice), logprobs: choice.logprobs.as_ref(), finish_reason }
+}
+
+fn message(choice: &Choice) -> Message<'_> {
+    let thoughts = choice.parts.iter().filter_map(thought);
     let mut message = Message {
         role: "assistant",
         content: None,
         refusal: None,
         reasoning_content: None,
+        reasoning_details: details::of(thoughts),
+        annotations: choice.parts.iter().flat_map(|part| &part.citations).filter_map(citations::write).collect(),
+        images: Vec::new(),
         tool_calls: Vec::new(),
+        extra_content: None,
         extra: &choice.extra,
     };
     for part in &choice.parts {
+        let signature = part.signature.as_deref().map(ExtraContent::of);
         match &part.content {
-            Content::Text(text) => message.content.get_or_insert_default().push_str(text),
+            Content::Text(text) => {
+                message.content.get_or_insert_default().push_str(text);
+                message.extra_content = signature.or(message.extra_content);
+            }
             Content::Refusal(text) => message.refusal.get_or_insert_default().push_str(text),
             Content::Reasoning(reasoning) if !reasoning.text.is_empty() => {
                 message.reasoning_content.get_or_insert_default().push_str(&reasoning.text);
             }
+            Content::Image(media) => message.images.extend(Image::of(media)),
             Content::ToolCall(call) => message.tool_calls.push(ToolCall {
                 index: None,
                 id: Some(&call.id),
                 kind: Some("function"),
-                function: Function { name: Some(&call.name), arguments: arguments(&call.arguments) },
+                function: Some(Function { name: Some(&call.name), arguments: arguments(&call.arguments) }),
+                extra_content: signature,
             }),
             // What only its own dialect understands is left out; the caller's dialect has no place for it.
             _ => {}
@@ -124,8 +195,11 @@ fn whole_choice(choice: &Choice) -> WholeChoice<'_> {
     if message.content.is_none() && message.tool_calls.is_empty() && message.refusal.is_none() {
         message.content = Some(String::new());
     }
-    let finish_reason = choice.finish.as_ref().map(finish_word);
-    WholeChoice { index: choice.index, message, logprobs: choice.logprobs.as_ref(), finish_reason }
+    message
+}
+
+fn thought(part: &Part) -> Option<&Reasoning> {
+    if let Content::Reasoning(reasoning) = &part.content { Some(reasoning) } else { None }
 }
 
 #[derive(Serialize)]
@@ -138,7 +212,7 @@ struct Chunk<'a> {
     service_tier: Option<&'a str>,
     choices: &'a [ChunkChoice<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<types::Usage>>,
+    usage: Option<Option<usage::Wire>>,
 }
 
 #[derive(Serialize)]
@@ -161,7 +235,15 @@ struct Piece<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_details: Option<[Detail; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<[citations::Written<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<[Image<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[ToolCall<'a>; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<ExtraContent<'a>>,
 }
 
 /// Where a part's deltas go.
@@ -171,13 +253,19 @@ struct Open {
     place: Place,
 }
 
-#[derive(Clone, Copy)]
 enum Place {
     Content,
     Refusal,
-    Reasoning,
+    Reasoning { index: u32, origin: Option<(DialectName, Option<String>)> },
     Tool { index: u32, empty: bool },
     Nowhere,
+}
+
+/// A choice whose first chunk is out, with what it has numbered so far.
+struct Begun {
+    choice: u32,
+    tools: u32,
+    thoughts: u32,
 }
 
 /// One stream towards a caller.
@@ -188,8 +276,7 @@ pub(super) struct Chunks {
     tier: Option<String>,
     usage: Usage,
     open: Vec<Open>,
-    /// Choices whose first chunk is out, with their number of tool calls.
-    begun: Vec<(u32, u32)>,
+    begun: Vec<Begun>,
 }
 
 impl Chunks {
@@ -198,7 +285,7 @@ impl Chunks {
         Chunks { stamp, include_usage, model, tier: None, usage: Usage::default(), open: Vec::new(), begun: Vec::new() }
     }
 
-    fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Option<types::Usage>>) -> Bytes {
+    fn write(&self, choices: &[ChunkChoice<'_>], usage: Option<Option<usage::Wire>>) -> Bytes {
         bytes(&Chunk {
             id: &self.stamp.id,
             object: "chat.completion.chunk",
@@ -216,41 +303,47 @@ impl Chunks {
         self.write(&[choice], self.include_usage.then_some(None))
     }
 
-    fn begin(&mut self, choice: u32, out: &mut Vec<Bytes>) {
-        if self.begun.iter().any(|(begun, _)| *begun == choice) {
-            return;
+    fn begin(&mut self, choice: u32, out: &mut Vec<Bytes>) -> usize {
+        if let Some(at) = self.begun.iter().position(|begun| begun.choice == choice) {
+            return at;
         }
-        self.begun.push((choice, 0));
-        out.push(self.piece(
-            choice,
-            Piece { role: Some("assistant"), content: Some(""), ..Piece::default() },
-            None,
-            None,
-        ));
+        self.begun.push(Begun { choice, tools: 0, thoughts: 0 });
+        let first = Piece { role: Some("assistant"), content: Some(""), ..Piece::default() };
+        out.push(self.piece(choice, first, None, None));
+        self.begun.len() - 1
     }
 
     fn start(&mut self, id: PartId, choice: u32, kind: &PartKind, out: &mut Vec<Bytes>) {
-        self.begin(choice, out);
+        let at = self.begin(choice, out);
         let place = match kind {
             PartKind::Text => Place::Content,
             PartKind::Refusal => Place::Refusal,
-            PartKind::Reasoning => Place::Reasoning,
+            PartKind::Reasoning => {
+                self.begun[at].thoughts += 1;
+                Place::Reasoning { index: self.begun[at].thoughts - 1, origin: None }
+            }
             PartKind::ToolCall { id, name } => {
-                let mut index = 0;
-                if let Some((_, tools)) = self.begun.iter_mut().find(|(begun, _)| *begun == choice) {
-                    index = *tools;
-                    *tools += 1;
-                }
+                let index = self.begun[at].tools;
+                self.begun[at].tools += 1;
                 let call = ToolCall {
                     index: Some(index),
                     id: Some(id),
                     kind: Some("function"),
-                    function: Function { name: Some(name), arguments: "" },
+                    function: Some(Function { name: Some(name), arguments: "" }),
+                    extra_content: None,
                 };
                 out.push(self.piece(choice, Piece { tool_calls: Some([call]), ..Piece::default() }, None, None));
                 Place::Tool { index, empty: true }
             }
-            PartKind::Media(_) | PartKind::Other { .. } => Place::Nowhere,
+            PartKind::Media(content) => {
+                if let Content::Image(media) = &**content
+                    && let Some(image) = Image::of(media)
+                {
+                    out.push(self.piece(choice, Piece { images: Some([image]), ..Piece::default() }, None, None));
+                }
+                Place::Nowhere
+            }
+            PartKind::Other { .. } => Place::Nowhere,
         };
         self.open.push(Open { id, choice, place });
     }
@@ -260,18 +353,9 @@ impl Chunks {
             return;
         };
         let choice = open.choice;
-        let (mut piece, mut logprobs) = (Piece::default(), None);
-        match (delta, &mut open.place) {
-            (Delta::Text(text), Place::Content) => piece.content = Some(text),
-            (Delta::Text(text), Place::Refusal) => piece.refusal = Some(text),
-            (Delta::Reasoning(text), Place::Reasoning) => piece.reasoning_content = Some(text),
-            (Delta::Args(text), Place::Tool { index, empty }) => {
-                *empty = false;
-                piece.tool_calls = Some([arguments_piece(*index, text)]);
-            }
-            (Delta::Logprobs(raw), _) => logprobs = Some(raw),
-            _ => return,
-        }
+        let Some((piece, logprobs)) = piece_of(delta, &mut open.place) else {
+            return;
+        };
         out.push(self.piece(choice, piece, logprobs, None));
     }
 
@@ -287,8 +371,59 @@ impl Chunks {
     }
 }
 
+/// What one delta is as a piece of the message; `None`: nothing that a caller of this dialect reads.
+fn piece_of<'a>(delta: &'a Delta, place: &mut Place) -> Option<(Piece<'a>, Option<&'a RawJson>)> {
+    let mut piece = Piece::default();
+    match (delta, place) {
+        (Delta::Text(text), Place::Content) => piece.content = Some(text),
+        (Delta::Text(text), Place::Refusal) => piece.refusal = Some(text),
+        (Delta::Args(text), Place::Tool { index, empty }) => {
+            *empty = false;
+            piece.tool_calls = Some([arguments_piece(*index, text)]);
+        }
+        (Delta::Signature(signature), Place::Tool { index, .. }) => {
+            let extra_content = Some(ExtraContent::of(signature));
+            let call = ToolCall { index: Some(*index), id: None, kind: None, function: None, extra_content };
+            piece.tool_calls = Some([call]);
+        }
+        (Delta::Signature(signature), Place::Content) => piece.extra_content = Some(ExtraContent::of(signature)),
+        (Delta::Origin { dialect, id }, Place::Reasoning { origin, .. }) => {
+            *origin = Some((*dialect, id.clone()));
+            return None;
+        }
+        (delta, Place::Reasoning { index, origin }) => thought_piece(delta, *index, origin.as_ref(), &mut piece)?,
+        (Delta::Citation(citation), _) => piece.annotations = Some([citations::write(citation)?]),
+        (Delta::Logprobs(raw), _) => return Some((piece, Some(raw))),
+        _ => return None,
+    }
+    Some((piece, None))
+}
+
+/// Reasoning of a known origin will be followed by its proof: its text is told in both forms, so that a client that
+/// gathers `reasoning_details` has text and proof together.
+fn thought_piece<'a>(
+    delta: &'a Delta,
+    index: u32,
+    origin: Option<&(DialectName, Option<String>)>,
+    piece: &mut Piece<'a>,
+) -> Option<()> {
+    let (dialect, id) = origin.map_or((None, None), |(dialect, id)| (Some(*dialect), id.as_deref()));
+    let detail = match delta {
+        Delta::Reasoning(text) => {
+            piece.reasoning_content = Some(text);
+            dialect.map(|_| details::text(text, dialect, index))
+        }
+        Delta::Signature(signature) => Some(details::signature(signature, dialect, index)),
+        Delta::Encrypted(data) => Some(details::encrypted(data, id, dialect, index)),
+        _ => return None,
+    };
+    piece.reasoning_details = detail.map(|detail| [detail]);
+    Some(())
+}
+
 fn arguments_piece(index: u32, text: &str) -> ToolCall<'_> {
-    ToolCall { index: Some(index), id: None, kind: None, function: Function { name: None, arguments: text } }
+    let function = Some(Function { name: None, arguments: text });
+    ToolCall { index: Some(index), id: None, kind: None, function, extra_content: None }
 }
 
 impl StreamEncoder for Chunks {

@@ -1,8 +1,92 @@
-//! `prompt_tokens` and `completion_tokens` are totals; their details are shares of them. Ours are disjoint.
+//! `prompt_tokens` and `completion_tokens` are totals; their details are shares of them. Ours are disjoint. Compatible
+//! servers count some things beside the totals, and some say what the answer costs.
 
-use farebox_types::Usage;
+use farebox_types::{Money, Usage};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
-use super::types::{CompletionDetails, PromptDetails, Usage as Wire};
+use super::types::lenient;
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Wire {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    completion_tokens_details: Option<CompletionDetails>,
+    /// What was cached, by other names: Moonshot and Together, DeepSeek, Mistral.
+    #[serde(skip_serializing, default)]
+    cached_tokens: Option<u64>,
+    #[serde(skip_serializing, default)]
+    prompt_cache_hit_tokens: Option<u64>,
+    #[serde(skip_serializing, default)]
+    num_cached_tokens: Option<u64>,
+    /// Perplexity bills these and counts them in no total: <https://docs.perplexity.ai/getting-started/pricing>.
+    #[serde(skip_serializing, default)]
+    reasoning_tokens: Option<u64>,
+    #[serde(skip_serializing, default)]
+    citation_tokens: Option<u64>,
+    #[serde(skip_serializing, default)]
+    num_search_queries: Option<u64>,
+    /// xAI's live search is billed by the source.
+    #[serde(skip_serializing, default)]
+    num_sources_used: Option<u64>,
+    #[serde(skip_serializing, default, deserialize_with = "lenient")]
+    server_tool_use: Option<ServerTools>,
+    #[serde(skip_serializing, default, deserialize_with = "lenient")]
+    server_tool_use_details: Option<ServerTools>,
+    /// OpenRouter's number, Perplexity's object with a `total_cost`.
+    #[serde(skip_serializing, default, deserialize_with = "amount")]
+    cost: Option<Money>,
+    /// DeepInfra's name for it.
+    #[serde(skip_serializing, default, deserialize_with = "amount")]
+    estimated_cost: Option<Money>,
+    #[serde(skip_serializing, default, deserialize_with = "lenient")]
+    cost_details: Option<CostDetails>,
+    /// The model's own provider is paid with a key of the account's owner, beside `cost`.
+    #[serde(skip_serializing, default, deserialize_with = "lenient")]
+    is_byok: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+struct PromptDetails {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audio_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_tokens: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+struct CompletionDetails {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audio_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_tokens: Option<u64>,
+}
+
+/// OpenRouter's searches: <https://openrouter.ai/docs/guides/features/server-tools/web-search>.
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct ServerTools {
+    #[serde(default)]
+    web_search_requests: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct CostDetails {
+    #[serde(default, deserialize_with = "amount")]
+    upstream_inference_cost: Option<Money>,
+}
 
 pub(super) fn normalise(wire: &Wire) -> Usage {
     let prompt = wire.prompt_tokens_details.unwrap_or_default();
@@ -13,6 +97,9 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
     if let Some(apart) = reasoning_apart(wire) {
         output = output.map(|output| output.saturating_add(apart));
         reasoning = Some(apart);
+    }
+    if let (Some(input), Some(read)) = (&mut input, wire.citation_tokens) {
+        *input = input.saturating_add(read);
     }
     Usage {
         cache_read: share(&mut input, cached(wire)),
@@ -25,6 +112,7 @@ pub(super) fn normalise(wire: &Wire) -> Usage {
         audio_output: share(&mut output, completion.audio_tokens),
         image_output: share(&mut output, completion.image_tokens),
         output,
+        searches: searches(wire),
         ..Usage::default()
     }
 }
@@ -34,13 +122,62 @@ fn cached(wire: &Wire) -> Option<u64> {
     detail.or(wire.cached_tokens).or(wire.prompt_cache_hit_tokens).or(wire.num_cached_tokens)
 }
 
-/// Some compatible servers count reasoning beside the completion instead of within it, and some do not name it at all;
-/// their total gives it away.
+fn searches(wire: &Wire) -> Option<u64> {
+    let tools = wire.server_tool_use_details.or(wire.server_tool_use).and_then(|tools| tools.web_search_requests);
+    tools.or(wire.num_search_queries).or(wire.num_sources_used)
+}
+
+/// Reasoning beside the completion instead of within it. Perplexity names it beside everything; elsewhere the total gives
+/// it away, whether it is named (xAI) or not (Google).
 fn reasoning_apart(wire: &Wire) -> Option<u64> {
     let said = wire.prompt_tokens?.checked_add(wire.completion_tokens?)?;
+    if let Some(beside) = wire.reasoning_tokens.filter(|_| wire.completion_tokens_details.is_none()) {
+        return Some(beside);
+    }
     let unnamed = wire.total_tokens?.checked_sub(said).filter(|unnamed| *unnamed > 0)?;
     let reasoning = wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).filter(|r| *r > 0);
     reasoning.is_none_or(|reasoning| reasoning == unnamed).then_some(unnamed)
+}
+
+/// What the provider says the answer costs.
+pub(super) fn cost(wire: &Wire) -> Option<Money> {
+    let upstream = wire.cost_details.and_then(|details| details.upstream_inference_cost);
+    let beside = upstream.filter(|_| wire.is_byok == Some(true)).unwrap_or(Money::ZERO);
+    Some(wire.cost.or(wire.estimated_cost)?.saturating_add(beside))
+}
+
+/// A number, a string, or an object that holds the sum. Read from its text: no float touches it.
+fn amount<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Money>, D::Error> {
+    #[derive(Deserialize)]
+    struct Sum<'a> {
+        #[serde(borrow)]
+        total_cost: &'a RawValue,
+    }
+    let raw = Box::<RawValue>::deserialize(from)?;
+    let text = serde_json::from_str::<Sum<'_>>(raw.get()).map_or(raw.get(), |sum| sum.total_cost.get());
+    Ok(dollars(text.trim_matches('"')))
+}
+
+/// A decimal number, with or without an exponent. Providers print binary fractions: what is finer than
+/// [`Money`] is rounded to the nearest.
+fn dollars(text: &str) -> Option<Money> {
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().ok()?;
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let all: String = [whole, part].concat();
+    if all.is_empty() || all.len() > 60 || !all.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    // The number of digits before the point, once it is written in pico-dollars.
+    let places = i32::try_from(whole.len()).ok()?.checked_add(exponent)?.checked_add(12)?;
+    if !(0..=36).contains(&places) {
+        return (places < 0 || all.bytes().all(|b| b == b'0')).then_some(Money::ZERO);
+    }
+    let places = usize::try_from(places).ok()?;
+    let kept = format!("{:0<places$}", &all[..places.min(all.len())]);
+    let picos: i128 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+    let up = all.as_bytes().get(places).is_some_and(|digit| *digit >= b'5');
+    Some(Money::from_picos(picos + i128::from(up)))
 }
 
 /// Moves a detail out of what is left of its total. A detail never takes more than is left, so that the buckets
@@ -139,6 +276,52 @@ mod tests {
         let usage =
             of(r#"{"prompt_tokens":10,"prompt_cache_hit_tokens":8,"prompt_tokens_details":{"cached_tokens":8}}"#);
         assert_eq!((usage.input, usage.cache_read), (Some(2), Some(8)));
+    }
+
+    #[test]
+    fn what_perplexity_bills_beside_its_total_is_counted() {
+        let usage = of(r#"{"prompt_tokens":19,"completion_tokens":498,"total_tokens":517,"citation_tokens":1000,
+            "num_search_queries":48,"reasoning_tokens":9530}"#);
+        assert_eq!((usage.input, usage.output, usage.reasoning), (Some(1019), Some(498), Some(9530)));
+        assert_eq!(usage.searches, Some(48));
+    }
+
+    #[test]
+    fn costs_are_read_as_decimals() {
+        let cost = |json: &str| cost(&serde_json::from_str(json).unwrap()).map(|cost| cost.to_string());
+        for (json, expected) in [
+            (r#"{"cost":0.00435825}"#, Some("0.00435825")),
+            (r#"{"cost":4.25e-06}"#, Some("0.00000425")),
+            (r#"{"cost":1.5E+1}"#, Some("15")),
+            (r#"{"cost":0.0076509169000000005}"#, Some("0.0076509169")),
+            (r#"{"cost":0.0000000000015}"#, Some("0.000000000002")),
+            (r#"{"cost":3e-40}"#, Some("0")),
+            (r#"{"cost":0}"#, Some("0")),
+            (r#"{"cost":"0.25"}"#, Some("0.25")),
+            (r#"{"cost":{"input_tokens_cost":0.1,"total_cost":0.006}}"#, Some("0.006")),
+            (r#"{"estimated_cost":1.2e-5}"#, Some("0.000012")),
+            (r#"{"cost":0.01,"is_byok":true,"cost_details":{"upstream_inference_cost":0.2}}"#, Some("0.21")),
+            (r#"{"cost":0.01,"is_byok":false,"cost_details":{"upstream_inference_cost":0.2}}"#, Some("0.01")),
+            (r#"{"cost":null}"#, None),
+            (r#"{"cost":-1}"#, None),
+            (r#"{"cost":"free"}"#, None),
+            (r#"{"cost":1e99}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(cost(json).as_deref(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn searches_are_counted_where_they_are_billed() {
+        for json in [
+            r#"{"server_tool_use_details":{"web_search_requests":2}}"#,
+            r#"{"server_tool_use":{"web_search_requests":2}}"#,
+            r#"{"num_search_queries":2}"#,
+            r#"{"num_sources_used":2}"#,
+        ] {
+            assert_eq!(of(json).searches, Some(2), "{json}");
+        }
     }
 
     #[test]
