@@ -5,14 +5,16 @@ use std::{fmt, str::FromStr};
 use bytes::Bytes;
 use farebox_proto::v1;
 use farebox_types::Fault;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
     anthropic_messages::AnthropicMessages,
     canonical::{Call, Completion, EmbedCall, Embeddings, Ending, Event, Ranking, Refusal, RerankCall, Truncated},
+    cohere::{CohereEmbed, CohereRerank},
     error::{BadRequest, DecodeError, EncodeError},
     framing::{Frame, Framing},
     openai_chat::OpenAiChat,
+    openai_embeddings::OpenAiEmbeddings,
     rewrite::Edit,
 };
 
@@ -391,6 +393,16 @@ impl Target {
     pub fn has(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)
     }
+
+    /// A POST of JSON to the dialect's own path, or to the target's where it has one.
+    pub(crate) fn post(&self, path: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        http::Request::builder()
+            .method(Method::POST)
+            .uri(self.path.as_deref().unwrap_or(path))
+            .header(CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|error| EncodeError::Write(error.to_string()))
+    }
 }
 
 /// Whose servers speak the dialect. A cloud that hosts another company's models puts its own envelope around their
@@ -523,7 +535,10 @@ impl Default for StreamLimits {
 pub fn provider_dialect(name: DialectName) -> Option<Provider> {
     match name {
         DialectName::OpenAiChat => Some(Provider::Generate(&OpenAiChat)),
+        DialectName::OpenAiEmbeddings => Some(Provider::Embed(&OpenAiEmbeddings)),
         DialectName::AnthropicMessages => Some(Provider::Generate(&AnthropicMessages)),
+        DialectName::CohereEmbed => Some(Provider::Embed(&CohereEmbed)),
+        DialectName::CohereRerank => Some(Provider::Rerank(&CohereRerank)),
         _ => None,
     }
 }
@@ -532,6 +547,8 @@ pub fn provider_dialect(name: DialectName) -> Option<Provider> {
 pub fn caller_dialect(name: DialectName) -> Option<Caller> {
     match name {
         DialectName::OpenAiChat => Some(Caller::Generate(&OpenAiChat)),
+        DialectName::OpenAiEmbeddings => Some(Caller::Embed(&OpenAiEmbeddings)),
+        DialectName::CohereRerank => Some(Caller::Rerank(&CohereRerank)),
         _ => None,
     }
 }

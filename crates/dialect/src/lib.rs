@@ -13,7 +13,10 @@
 //! | dialect | towards callers | towards providers |
 //! |---|---|---|
 //! | `openai-chat` | yes | yes |
+//! | `openai-embeddings` | yes | yes |
 //! | `anthropic-messages` | | yes |
+//! | `cohere-embed` | | yes |
+//! | `cohere-rerank` | yes | yes |
 //!
 //! Callers without a dialect speak the typed messages of the contract: [`typed`].
 //!
@@ -21,6 +24,7 @@
 
 mod anthropic_messages;
 mod canonical;
+mod cohere;
 mod decoder;
 mod dialect;
 mod error;
@@ -30,6 +34,7 @@ mod framing;
 mod json;
 mod notes;
 mod openai_chat;
+mod openai_embeddings;
 mod openai_error;
 mod outline;
 mod refusal;

@@ -52,6 +52,31 @@ pub enum EmbedPurpose {
     Other(String),
 }
 
+impl EmbedPurpose {
+    /// Cohere's word, which other APIs took over.
+    pub fn as_str(&self) -> &str {
+        match self {
+            EmbedPurpose::SearchDocument => "search_document",
+            EmbedPurpose::SearchQuery => "search_query",
+            EmbedPurpose::Classification => "classification",
+            EmbedPurpose::Clustering => "clustering",
+            EmbedPurpose::Other(word) => word,
+        }
+    }
+}
+
+impl From<String> for EmbedPurpose {
+    fn from(word: String) -> EmbedPurpose {
+        match word.as_str() {
+            "search_document" => EmbedPurpose::SearchDocument,
+            "search_query" => EmbedPurpose::SearchQuery,
+            "classification" => EmbedPurpose::Classification,
+            "clustering" => EmbedPurpose::Clustering,
+            _ => EmbedPurpose::Other(word),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embeddings {
     /// The provider's id of this answer; empty where it gives none.

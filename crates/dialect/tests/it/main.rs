@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod decode;
+mod embeddings;
 mod encode;
 mod laws;
 mod outline;
 mod render;
+mod rerank;
 mod rewrite;
 mod tape;
 mod typed;
