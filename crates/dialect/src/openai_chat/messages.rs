@@ -4,10 +4,14 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::types::NAME;
+use super::{
+    details::{self, Detail},
+    render::{ExtraContent, Image},
+    types::NAME,
+};
 use crate::{
-    canonical::{Call, Content, Extra, Media, Message, Part, Role, Source, ToolCall, ToolResult},
-    dialect::DialectName,
+    canonical::{CacheMark, Call, Content, Extra, Media, Message, Part, Reasoning, Role, Source, ToolCall, ToolResult},
+    dialect::{Quirk, Target},
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
@@ -15,42 +19,38 @@ use crate::{
 
 /// Tool messages follow each other without anything between them, right behind the calls they answer. Images in
 /// results, which a tool message cannot hold, come behind the last of them as a user's message.
-pub(super) fn encode<'a>(call: &'a Call, notes: &mut Notes) -> Result<Vec<WireMessage<'a>>, EncodeError> {
+pub(super) fn encode<'a>(
+    call: &'a Call,
+    target: &Target,
+    notes: &mut Notes,
+) -> Result<Vec<WireMessage<'a>>, EncodeError> {
+    let writer = Writer { target, own: call.dialect == Some(NAME) };
     let mut out = Vec::with_capacity(call.messages.len());
     let mut media: Vec<&'a Part> = Vec::new();
     for message in &call.messages {
         if message.role != Role::Tool {
-            flush(&mut media, &mut out)?;
+            writer.flush(&mut media, &mut out, notes)?;
         }
-        encode_message(message, &mut media, &mut out, notes)?;
+        writer.message(message, &mut media, &mut out, notes)?;
     }
-    flush(&mut media, &mut out)?;
+    writer.flush(&mut media, &mut out, notes)?;
     Ok(out)
 }
 
-fn flush<'a>(media: &mut Vec<&'a Part>, out: &mut Vec<WireMessage<'a>>) -> Result<(), EncodeError> {
-    if media.is_empty() {
-        return Ok(());
-    }
-    out.push(WireMessage {
-        role: role(Role::User),
-        content: content(media)?,
-        refusal: None,
-        name: None,
-        tool_call_id: None,
-        tool_calls: Vec::new(),
-        extra: None,
-    });
-    media.clear();
-    Ok(())
-}
-
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct WireMessage<'a> {
     role: &'static str,
     content: Option<WireContent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasoning_details: Vec<Detail>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    images: Vec<Image<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,8 +74,10 @@ enum WirePart<'a> {
     Known {
         #[serde(flatten)]
         part: KnownPart<'a>,
-        #[serde(flatten)]
-        extra: &'a Extra,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<WireMark>,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        extra: Option<&'a Extra>,
     },
     Raw(&'a RawJson),
 }
@@ -121,8 +123,10 @@ enum WireToolCall<'a> {
         #[serde(rename = "type")]
         kind: &'static str,
         function: WireFunction<'a>,
-        #[serde(flatten)]
-        extra: &'a Extra,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        extra_content: Option<ExtraContent<'a>>,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        extra: Option<&'a Extra>,
     },
     Raw(&'a RawJson),
 }
@@ -133,130 +137,222 @@ struct WireFunction<'a> {
     arguments: &'a str,
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::Developer => "developer",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-    }
+/// Anthropic's mark, as OpenRouter and DashScope take it.
+#[derive(Serialize)]
+pub(super) struct WireMark {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
 }
 
-fn encode_message<'a>(
-    message: &'a Message,
-    media: &mut Vec<&'a Part>,
-    out: &mut Vec<WireMessage<'a>>,
-    notes: &mut Notes,
-) -> Result<(), EncodeError> {
-    let mut rest: Vec<&'a Part> = Vec::with_capacity(message.parts.len());
-    let mut results = 0;
-    for part in &message.parts {
-        let Content::ToolResult(result) = &part.content else {
-            rest.push(part);
-            continue;
+/// A cache mark for a target that takes it. Elsewhere the prompt is cached, or not, without being asked.
+pub(super) fn mark(cache: Option<CacheMark>, target: &Target, notes: &mut Notes) -> Option<WireMark> {
+    let cache = cache?;
+    if !target.has(Quirk::CacheControl) {
+        notes.say("the cache marks were left out: this provider caches prompts by itself, if at all");
+        return None;
+    }
+    Some(WireMark { kind: "ephemeral", ttl: (cache == CacheMark::Long).then_some("1h") })
+}
+
+/// Members that farebox has no word for: the caller's own words reach a provider of the same dialect only.
+pub(super) fn own<'a>(extra: &'a Extra, own: bool, notes: &mut Notes) -> Result<Option<&'a Extra>, EncodeError> {
+    if own {
+        return Ok(Some(extra));
+    }
+    extra.keys().try_for_each(|name| notes.drop(&format!("`{name}`")))?;
+    Ok(None)
+}
+
+struct Writer<'t> {
+    target: &'t Target,
+    /// The call's extra members are of this dialect.
+    own: bool,
+}
+
+impl Writer<'_> {
+    fn role(&self, role: Role) -> &'static str {
+        match role {
+            Role::System => "system",
+            Role::Developer if self.target.has(Quirk::NoDeveloper) => "system",
+            Role::Developer => "developer",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        }
+    }
+
+    fn flush<'a>(
+        &self,
+        media: &mut Vec<&'a Part>,
+        out: &mut Vec<WireMessage<'a>>,
+        notes: &mut Notes,
+    ) -> Result<(), EncodeError> {
+        if media.is_empty() {
+            return Ok(());
+        }
+        let content = self.content(media, notes)?;
+        out.push(WireMessage { role: self.role(Role::User), content, ..WireMessage::default() });
+        media.clear();
+        Ok(())
+    }
+
+    fn message<'a>(
+        &self,
+        message: &'a Message,
+        media: &mut Vec<&'a Part>,
+        out: &mut Vec<WireMessage<'a>>,
+        notes: &mut Notes,
+    ) -> Result<(), EncodeError> {
+        let mut rest: Vec<&'a Part> = Vec::with_capacity(message.parts.len());
+        let mut results = 0;
+        for part in &message.parts {
+            let Content::ToolResult(result) = &part.content else {
+                rest.push(part);
+                continue;
+            };
+            results += 1;
+            let (text, other): (Vec<&Part>, Vec<&Part>) =
+                result.parts.iter().partition(|p| matches!(p.content, Content::Text(_)));
+            let whole = (message.role == Role::Tool).then_some(message);
+            out.push(self.tool_message(result, &text, whole, notes)?);
+            media.extend(other);
+        }
+        if message.role == Role::Tool {
+            media.extend(rest);
+            return Ok(());
+        }
+        if rest.is_empty() && results > 0 {
+            return Ok(());
+        }
+        self.flush(media, out, notes)?;
+        out.push(self.plain_message(message, &rest, notes)?);
+        Ok(())
+    }
+
+    fn tool_message<'a>(
+        &self,
+        result: &'a ToolResult,
+        text: &[&'a Part],
+        whole: Option<&'a Message>,
+        notes: &mut Notes,
+    ) -> Result<WireMessage<'a>, EncodeError> {
+        if result.is_error {
+            notes.say(format!("that a tool failed is not said: {NAME} has no place for it beside the result"));
+        }
+        Ok(WireMessage {
+            role: self.role(Role::Tool),
+            content: Some(self.content(text, notes)?.unwrap_or(WireContent::Text(""))),
+            name: whole.and_then(|message| message.name.as_deref()),
+            tool_call_id: Some(&result.call_id),
+            extra: whole.map(|message| own(&message.extra, self.own, notes)).transpose()?.flatten(),
+            ..WireMessage::default()
+        })
+    }
+
+    fn plain_message<'a>(
+        &self,
+        message: &'a Message,
+        parts: &[&'a Part],
+        notes: &mut Notes,
+    ) -> Result<WireMessage<'a>, EncodeError> {
+        let mut wire = WireMessage {
+            role: self.role(message.role),
+            name: message.name.as_deref(),
+            extra: own(&message.extra, self.own, notes)?,
+            ..WireMessage::default()
         };
-        results += 1;
-        let (text, other): (Vec<&Part>, Vec<&Part>) =
-            result.parts.iter().partition(|p| matches!(p.content, Content::Text(_)));
-        let whole = (message.role == Role::Tool).then_some(message);
-        out.push(tool_message(result, &text, whole)?);
-        media.extend(other);
-    }
-    if message.role == Role::Tool {
-        media.extend(rest);
-        return Ok(());
-    }
-    if rest.is_empty() && results > 0 {
-        return Ok(());
-    }
-    flush(media, out)?;
-    out.push(plain_message(message, &rest, notes)?);
-    Ok(())
-}
-
-fn tool_message<'a>(
-    result: &'a ToolResult,
-    text: &[&'a Part],
-    whole: Option<&'a Message>,
-) -> Result<WireMessage<'a>, EncodeError> {
-    Ok(WireMessage {
-        role: role(Role::Tool),
-        content: Some(content(text)?.unwrap_or(WireContent::Text(""))),
-        refusal: None,
-        name: whole.and_then(|message| message.name.as_deref()),
-        tool_call_id: Some(&result.call_id),
-        tool_calls: Vec::new(),
-        extra: whole.map(|message| &message.extra),
-    })
-}
-
-fn plain_message<'a>(
-    message: &'a Message,
-    parts: &[&'a Part],
-    notes: &mut Notes,
-) -> Result<WireMessage<'a>, EncodeError> {
-    let mut calls = Vec::new();
-    let mut refusal = None;
-    let mut spoken: Vec<&'a Part> = Vec::with_capacity(parts.len());
-    for part in parts {
-        match &part.content {
-            Content::ToolCall(ToolCall { id, name, arguments }) => calls.push(WireToolCall::Function {
-                id,
-                kind: "function",
-                function: WireFunction { name, arguments: if arguments.is_empty() { "{}" } else { arguments } },
-                extra: &part.extra,
-            }),
-            Content::Other { dialect: DialectName::OpenAiChat, kind, raw } if kind.starts_with("tool_call:") => {
-                calls.push(WireToolCall::Raw(raw));
+        let assistant = message.role == Role::Assistant;
+        let mut spoken: Vec<&'a Part> = Vec::with_capacity(parts.len());
+        let mut thoughts: Vec<&'a Reasoning> = Vec::new();
+        for part in parts {
+            match &part.content {
+                Content::ToolCall(call) => wire.tool_calls.push(self.tool_call(call, part, notes)?),
+                Content::Other { dialect: NAME, kind, raw } if kind.starts_with("tool_call:") => {
+                    wire.tool_calls.push(WireToolCall::Raw(raw));
+                }
+                Content::Refusal(text) if assistant && part.extra.is_empty() => wire.refusal = Some(text.as_str()),
+                Content::Reasoning(reasoning) => thoughts.push(reasoning),
+                Content::Image(media) if assistant => match Image::of(media) {
+                    Some(image) if self.target.has(Quirk::ReasoningObject) => wire.images.push(image),
+                    _ => notes.drop("an image in an earlier answer")?,
+                },
+                _ => spoken.push(part),
             }
-            Content::Refusal(text) if message.role == Role::Assistant && part.extra.is_empty() => {
-                refusal = Some(text.as_str())
+        }
+        self.think(&thoughts, &mut wire, notes)?;
+        let needs_text = !assistant || (wire.tool_calls.is_empty() && wire.refusal.is_none());
+        wire.content = self.content(&spoken, notes)?.or(needs_text.then_some(WireContent::Text("")));
+        Ok(wire)
+    }
+
+    fn tool_call<'a>(
+        &self,
+        call: &'a ToolCall,
+        part: &'a Part,
+        notes: &mut Notes,
+    ) -> Result<WireToolCall<'a>, EncodeError> {
+        let ToolCall { id, name, arguments } = call;
+        Ok(WireToolCall::Function {
+            id,
+            kind: "function",
+            function: WireFunction { name, arguments: if arguments.is_empty() { "{}" } else { arguments } },
+            // A caller of this dialect who has the proof has it from here.
+            extra_content: part.signature.as_deref().filter(|_| self.own).map(ExtraContent::of),
+            extra: own(&part.extra, self.own, notes)?,
+        })
+    }
+
+    /// The reasoning of earlier answers goes back to servers that take it: OpenRouter with its proofs, those with a
+    /// thinking switch as the text they wrote (<https://api-docs.deepseek.com/guides/thinking_mode>).
+    fn think(&self, thoughts: &[&Reasoning], wire: &mut WireMessage<'_>, notes: &mut Notes) -> Result<(), EncodeError> {
+        if thoughts.is_empty() {
+            return Ok(());
+        }
+        let text = || Some(thoughts.iter().map(|thought| thought.text.as_str()).collect::<String>());
+        if self.target.has(Quirk::ReasoningObject) {
+            wire.reasoning_details = details::of(thoughts.iter().copied());
+            wire.reasoning = text().filter(|text| !text.is_empty());
+        } else if self.target.has(Quirk::ThinkingSwitch) || self.target.has(Quirk::EnableThinking) {
+            wire.reasoning_content = text();
+        } else {
+            notes.drop("the reasoning of an earlier answer")?;
+        }
+        Ok(())
+    }
+
+    /// One plain text stays a string, as callers write it; anything else is a list of parts.
+    fn content<'a>(&self, parts: &[&'a Part], notes: &mut Notes) -> Result<Option<WireContent<'a>>, EncodeError> {
+        let mut wire = parts.iter().map(|part| self.part(part, notes)).collect::<Result<Vec<_>, _>>()?;
+        match wire.as_mut_slice() {
+            [] => Ok(None),
+            [WirePart::Known { part: KnownPart::Text { text }, cache_control: None, extra }]
+                if extra.is_none_or(Extra::is_empty) =>
+            {
+                Ok(Some(WireContent::Text(text)))
             }
-            Content::Reasoning(_) => notes.drop("the reasoning of an earlier answer")?,
-            _ => spoken.push(part),
+            _ => Ok(Some(WireContent::Parts(wire))),
         }
     }
-    let spoken = content(&spoken)?;
-    let needs_text = message.role != Role::Assistant || (calls.is_empty() && refusal.is_none());
-    Ok(WireMessage {
-        role: role(message.role),
-        content: spoken.or(needs_text.then_some(WireContent::Text(""))),
-        refusal,
-        name: message.name.as_deref(),
-        tool_call_id: None,
-        tool_calls: calls,
-        extra: Some(&message.extra),
-    })
-}
 
-/// One plain text stays a string, as callers write it; anything else is a list of parts.
-fn content<'a>(parts: &[&'a Part]) -> Result<Option<WireContent<'a>>, EncodeError> {
-    match parts {
-        [] => Ok(None),
-        [Part { content: Content::Text(text), extra, .. }] if extra.is_empty() => Ok(Some(WireContent::Text(text))),
-        parts => {
-            let parts = parts.iter().map(|part| wire_part(part)).collect::<Result<Vec<_>, _>>()?;
-            Ok(Some(WireContent::Parts(parts)))
-        }
+    fn part<'a>(&self, part: &'a Part, notes: &mut Notes) -> Result<WirePart<'a>, EncodeError> {
+        let known = match &part.content {
+            Content::Text(text) => KnownPart::Text { text },
+            Content::Refusal(refusal) => KnownPart::Refusal { refusal },
+            Content::Image(media) => KnownPart::ImageUrl { image_url: image(media)? },
+            Content::Audio(media) => KnownPart::InputAudio { input_audio: audio(media)? },
+            Content::File(Media { source: Source::Text(text), .. }) => KnownPart::Text { text },
+            Content::File(media) => KnownPart::File { file: file(media)? },
+            Content::Other { dialect: NAME, raw, .. } => return Ok(WirePart::Raw(raw)),
+            Content::Other { dialect, kind, .. } => return Err(unsupported(NAME, format!("`{kind}` of {dialect}"))),
+            Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) => {
+                return Err(unsupported(NAME, "a tool call or reasoning inside the result of a tool"));
+            }
+        };
+        let cache_control = mark(part.cache, self.target, notes);
+        Ok(WirePart::Known { part: known, cache_control, extra: own(&part.extra, self.own, notes)? })
     }
-}
-
-fn wire_part(part: &Part) -> Result<WirePart<'_>, EncodeError> {
-    let known = match &part.content {
-        Content::Text(text) => KnownPart::Text { text },
-        Content::Refusal(refusal) => KnownPart::Refusal { refusal },
-        Content::Image(media) => KnownPart::ImageUrl { image_url: image(media)? },
-        Content::Audio(media) => KnownPart::InputAudio { input_audio: audio(media)? },
-        Content::File(Media { source: Source::Text(text), .. }) => KnownPart::Text { text },
-        Content::File(media) => KnownPart::File { file: file(media)? },
-        Content::Other { dialect: DialectName::OpenAiChat, raw, .. } => return Ok(WirePart::Raw(raw)),
-        Content::Other { dialect, kind, .. } => return Err(unsupported(NAME, format!("`{kind}` of {dialect}"))),
-        Content::ToolCall(_) | Content::ToolResult(_) | Content::Reasoning(_) => {
-            return Err(unsupported(NAME, "a tool call or reasoning inside the result of a tool"));
-        }
-    };
-    Ok(WirePart::Known { part: known, extra: &part.extra })
 }
 
 fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
@@ -267,7 +363,12 @@ fn image(media: &Media) -> Result<ImageUrl<'_>, EncodeError> {
 fn audio(media: &Media) -> Result<InputAudio<'_>, EncodeError> {
     match &media.source {
         Source::Base64 { media_type, data } => {
-            Ok(InputAudio { data, format: media_type.strip_prefix("audio/").unwrap_or(media_type) })
+            let format = match media_type.strip_prefix("audio/").unwrap_or(media_type) {
+                "mpeg" => "mp3",
+                "x-wav" | "wave" | "vnd.wave" => "wav",
+                format => format,
+            };
+            Ok(InputAudio { data, format })
         }
         _ => Err(unsupported(NAME, "audio that is not sent along as base64")),
     }

@@ -8,6 +8,7 @@ mod render;
 mod request;
 mod response;
 mod stream;
+mod thinking;
 mod types;
 mod usage;
 

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{citations, stream, types as answer};
 use crate::{
     canonical::{
-        Call, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest, ResponseFormat,
+        CacheMark, Call, Content, Effort, Extra, Media, Message, NativeTool, Part, ReasoningRequest, ResponseFormat,
         Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
     },
     dialect::DialectName,
@@ -31,9 +32,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
         n: top.optional("n", root, "a whole number")?,
         logprobs: top.optional("logprobs", root, "true or false")?,
         top_logprobs: top.optional("top_logprobs", root, "a whole number")?,
-        reasoning: top
-            .optional::<String>("reasoning_effort", root, "a string such as `low`, `medium` or `high`")?
-            .map(|word| ReasoningRequest { effort: Some(Effort::from(word.as_str())), ..ReasoningRequest::default() }),
+        reasoning: reasoning(&mut top)?,
         stream: top.optional("stream", root, "true or false")?.unwrap_or(false),
         user: top.optional("user", root, "a string")?,
         metadata: top.take("metadata").map(RawJson::from),
@@ -44,6 +43,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
     tools(&mut top, &mut call)?;
     let (choice, rest) = tool_choice(&mut top)?;
     call.tool_choice = choice;
+    functions(&mut top, &mut call)?;
     call.response_format = response_format(&mut top)?;
     if let Some(raw) = top.take("stream_options") {
         let at = root.member("stream_options");
@@ -70,6 +70,30 @@ fn sampling(top: &mut Object<'_>) -> Result<Sampling> {
         frequency_penalty: top.optional("frequency_penalty", root, "a number")?,
         presence_penalty: top.optional("presence_penalty", root, "a number")?,
     })
+}
+
+/// OpenAI's `reasoning_effort`, or OpenRouter's `reasoning` object, which says more.
+fn reasoning(top: &mut Object<'_>) -> Result<Option<ReasoningRequest>> {
+    let root = Path::Root;
+    let expected = "a string such as `low`, `medium` or `high`";
+    let effort: Option<String> = top.optional("reasoning_effort", root, expected)?;
+    let mut asked = ReasoningRequest { effort: effort.as_deref().map(Effort::from), ..ReasoningRequest::default() };
+    if let Some(raw) = top.take("reasoning") {
+        let at = root.member("reasoning");
+        let mut object = Object::read(raw, at)?;
+        let effort: Option<String> = object.optional("effort", at, expected)?;
+        asked.effort = effort.as_deref().map(Effort::from).or(asked.effort);
+        asked.budget_tokens = object.optional("max_tokens", at, "a whole number of tokens")?;
+        if object.optional("exclude", at, "true or false")? == Some(true) {
+            asked.summary = Some("none".to_owned());
+        }
+        match object.optional("enabled", at, "true or false")? {
+            Some(false) => asked.effort = Some(Effort::None),
+            Some(true) => asked.adaptive = asked.effort.is_none() && asked.budget_tokens.is_none(),
+            None => {}
+        }
+    }
+    Ok(Some(asked).filter(|asked| *asked != ReasoningRequest::default()))
 }
 
 fn stop(top: &mut Object<'_>) -> Result<Vec<String>> {
@@ -100,16 +124,59 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
             tool.take("function").ok_or_else(|| BadRequest::field(at, "is missing: it must describe the function"))?,
             at,
         )?;
-        call.tools.push(Tool {
-            name: function.required("name", at, "the function's name")?,
-            description: function.optional("description", at, "a string")?,
-            parameters: function.take("parameters").map(RawJson::from),
-            strict: function.optional("strict", at, "true or false")?,
-            cache: None,
-            extra: tool.into_extra(),
-        });
+        let cache = cache_mark(&mut tool);
+        call.tools.push(Tool { cache, extra: tool.into_extra(), ..function_tool(function, at)? });
     }
     Ok(())
+}
+
+fn function_tool(mut function: Object<'_>, at: Path<'_>) -> Result<Tool> {
+    Ok(Tool {
+        name: function.required("name", at, "the function's name")?,
+        description: function.optional("description", at, "a string")?,
+        parameters: function.take("parameters").map(RawJson::from),
+        strict: function.optional("strict", at, "true or false")?,
+        ..Tool::default()
+    })
+}
+
+/// What `tools` and `tool_choice` were before there were other tools than functions:
+/// <https://platform.openai.com/docs/api-reference/chat/create#chat-create-functions>.
+fn functions(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Name {
+        name: String,
+    }
+    let root = Path::Root;
+    let list: Vec<&RawValue> = top.optional("functions", root, "an array of functions")?.unwrap_or_default();
+    let functions = root.member("functions");
+    for (index, raw) in list.into_iter().enumerate() {
+        let at = functions.item(index);
+        call.tools.push(function_tool(Object::read(raw, at)?, at)?);
+    }
+    if let Some(raw) = top.take("function_call") {
+        let choice = match raw.get() {
+            "\"auto\"" => ToolChoice::Auto,
+            "\"none\"" => ToolChoice::None,
+            _ => {
+                let expected = "`auto`, `none` or an object that names a function";
+                ToolChoice::Named(read::<Name>(raw, root.member("function_call"), expected)?.name)
+            }
+        };
+        call.tool_choice.get_or_insert(choice);
+    }
+    Ok(())
+}
+
+/// Anthropic's marks in this dialect, as OpenRouter and DashScope take them:
+/// <https://openrouter.ai/docs/guides/best-practices/prompt-caching>.
+fn cache_mark(object: &mut Object<'_>) -> Option<CacheMark> {
+    #[derive(Deserialize)]
+    struct Mark {
+        ttl: Option<String>,
+    }
+    let mark: Mark = serde_json::from_str(object.take("cache_control")?.get()).ok()?;
+    Some(if mark.ttl.as_deref() == Some("1h") { CacheMark::Long } else { CacheMark::Short })
 }
 
 /// A choice of a form that is not known here stays among the extra members, for a provider of the same dialect.
@@ -177,10 +244,23 @@ fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
         return Err(BadRequest::field("messages", "is empty: it must hold at least one message"));
     }
     let messages = root.member("messages");
-    list.into_iter().enumerate().map(|(index, raw)| message(raw, messages.item(index))).collect()
+    let mut function_calls = FunctionCalls::default();
+    list.into_iter().enumerate().map(|(index, raw)| message(raw, messages.item(index), &mut function_calls)).collect()
 }
 
-fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
+/// Legacy function calls have no ids: each result answers the call before it. They are given some.
+#[derive(Default)]
+struct FunctionCalls {
+    seen: usize,
+}
+
+impl FunctionCalls {
+    fn id(&self) -> String {
+        format!("call_{}", self.seen)
+    }
+}
+
+fn message(raw: &RawValue, at: Path<'_>, function_calls: &mut FunctionCalls) -> Result<Message> {
     let mut object = Object::read(raw, at)?;
     let word: String = object.required("role", at, "`system`, `developer`, `user`, `assistant` or `tool`")?;
     let role = match word.as_str() {
@@ -188,28 +268,81 @@ fn message(raw: &RawValue, at: Path<'_>) -> Result<Message> {
         "developer" => Role::Developer,
         "user" => Role::User,
         "assistant" => Role::Assistant,
-        "tool" => Role::Tool,
+        "tool" | "function" => Role::Tool,
         _ => {
             let problem = "must be `system`, `developer`, `user`, `assistant` or `tool`";
             return Err(BadRequest::field(at.member("role"), problem));
         }
     };
-    let mut parts = Vec::with_capacity(1);
-    if let Some(text) = object.optional::<String>("reasoning_content", at, "a string")?.filter(|t| !t.is_empty()) {
-        parts.push(Part::from(Content::Reasoning(Reasoning { text, ..Reasoning::default() })));
-    }
+    let mut parts = thoughts(&mut object, at)?;
     if let Some(raw) = object.take("content") {
         content(raw, at.member("content"), &mut parts)?;
     }
     if let Some(text) = object.optional::<String>("refusal", at, "a string")? {
         parts.push(Part::from(Content::Refusal(text)));
     }
+    if role == Role::Assistant {
+        said(&mut object, &mut parts);
+    }
     tool_calls(&mut object, at, &mut parts)?;
+    if let Some(raw) = object.take("function_call") {
+        function_calls.seen += 1;
+        let at = at.member("function_call");
+        parts.push(Part::from(function_call(function_calls.id(), Object::read(raw, at)?, at)?));
+    }
+    if let Some(signature) = signature(&mut object) {
+        let tool = parts.iter().position(|part| matches!(part.content, Content::ToolCall(_)));
+        let text = parts.iter().rposition(|part| matches!(part.content, Content::Text(_)));
+        if let Some(at) = tool.or(text) {
+            parts[at].signature.get_or_insert(signature);
+        }
+    }
+    let mut name = object.optional("name", at, "a string")?;
     if role == Role::Tool {
-        let call_id = object.required("tool_call_id", at, "the id of the tool call that this answers")?;
+        let call_id = if word == "function" {
+            name = None;
+            function_calls.id()
+        } else {
+            object.required("tool_call_id", at, "the id of the tool call that this answers")?
+        };
         parts = vec![Part::from(Content::ToolResult(ToolResult { call_id, is_error: false, parts }))];
     }
-    Ok(Message { role, name: object.optional("name", at, "a string")?, parts, extra: object.into_extra() })
+    Ok(Message { role, name, parts, extra: object.into_extra() })
+}
+
+/// The reasoning of an earlier answer, with its proofs where the client kept them.
+fn thoughts(object: &mut Object<'_>, at: Path<'_>) -> Result<Vec<Part>> {
+    let text: Option<String> = object.optional("reasoning_content", at, "a string")?;
+    let other = object.take("reasoning").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let answer = answer::Message {
+        reasoning_content: text.map(answer::Text),
+        reasoning: other.map(answer::Text),
+        reasoning_details: object.take("reasoning_details").and_then(|raw| serde_json::from_str(raw.get()).ok()),
+        ..answer::Message::default()
+    };
+    stream::parts("", answer).map_err(|problem| BadRequest::field(at, problem))
+}
+
+/// What else an earlier answer held: images, and where its text came from.
+fn said(object: &mut Object<'_>, parts: &mut Vec<Part>) {
+    let images = object.take("images").and_then(|raw| serde_json::from_str::<Vec<answer::Image>>(raw.get()).ok());
+    for image in images.unwrap_or_default() {
+        parts.push(Part::from(Content::Image(Media::from(Source::of_url(image.image_url.url)))));
+    }
+    let annotations = object.take("annotations").and_then(|raw| serde_json::from_str::<Vec<RawJson>>(raw.get()).ok());
+    if let Some(text) = parts.iter_mut().find(|part| matches!(part.content, Content::Text(_))) {
+        text.citations.extend(annotations.unwrap_or_default().iter().map(citations::read));
+    }
+}
+
+fn signature(object: &mut Object<'_>) -> Option<String> {
+    serde_json::from_str::<answer::ExtraContent>(object.take("extra_content")?.get()).ok()?.signature()
+}
+
+fn function_call(id: String, mut function: Object<'_>, at: Path<'_>) -> Result<Content> {
+    let name = function.required("name", at, "the function's name")?;
+    let arguments = function.optional("arguments", at, "JSON as a string")?.unwrap_or_default();
+    Ok(Content::ToolCall(ToolCall { id, name, arguments }))
 }
 
 fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> Result<()> {
@@ -230,11 +363,9 @@ fn tool_calls(object: &mut Object<'_>, at: Path<'_>, parts: &mut Vec<Part>) -> R
         };
         let id = call.required("id", at, "the tool call's id")?;
         let at = at.member("function");
-        let mut function = Object::read(raw_function, at)?;
-        let name = function.required("name", at, "the function's name")?;
-        let arguments = function.optional("arguments", at, "JSON as a string")?.unwrap_or_default();
-        let content = Content::ToolCall(ToolCall { id, name, arguments });
-        parts.push(Part::with_extra(content, call_extra(call)));
+        let content = function_call(id, Object::read(raw_function, at)?, at)?;
+        let signature = signature(&mut call);
+        parts.push(Part { signature, ..Part::with_extra(content, call_extra(call)) });
     }
     Ok(())
 }
@@ -294,7 +425,8 @@ fn part(raw: &RawValue, at: Path<'_>) -> Result<Part> {
             return Ok(Part::from(Content::Other { dialect: DialectName::OpenAiChat, kind, raw: RawJson::from(raw) }));
         }
     };
-    Ok(Part::with_extra(content, object.into_extra()))
+    let cache = cache_mark(&mut object);
+    Ok(Part { cache, ..Part::with_extra(content, object.into_extra()) })
 }
 
 fn inner<'a>(object: &mut Object<'a>, name: &str, at: Path<'_>) -> Result<Object<'a>> {

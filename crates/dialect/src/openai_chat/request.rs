@@ -5,12 +5,13 @@ use http::{Method, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use super::{
-    messages::{self, WireMessage},
+    messages::{self, WireMark, WireMessage},
+    thinking::{self, Thinking},
     types::NAME,
 };
 use crate::{
-    canonical::{Call, Extra, ResponseFormat, Tool, ToolChoice},
-    dialect::{DialectName, Encoded, Passing, Quirk, Target},
+    canonical::{Call, Extra, ResponseFormat, Role, Sampling, ToolChoice},
+    dialect::{Encoded, OnUnsupported, Passing, Quirk, Target},
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
@@ -29,67 +30,128 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 }
 
 /// Model name, output limit and temperature from the config where the caller gave none, the usage flag of a stream, the
-/// stream flag of what is not streamed.
+/// stream flag of what is not streamed; and what the target is known to refuse or to call otherwise ([`Quirk`]).
 pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     let Passing { call, asked_stream, defaults, target } = passing;
     let mut edits = vec![Edit::string("model", &target.model)];
     if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
         let name = if target.has(Quirk::MaxTokens) { "max_tokens" } else { "max_completion_tokens" };
         edits.push(Edit::set(name, limit.to_string()));
+    } else if let Some(limit) = call.max_output_tokens.filter(|_| target.has(Quirk::MaxTokens)) {
+        edits.push(Edit::set("max_tokens", limit.to_string()));
+        edits.push(Edit::remove("max_completion_tokens"));
     }
-    if let Some(temperature) = defaults.temperature {
-        edits.push(Edit::default("temperature", temperature.to_string()));
-    }
+    edits.extend(sampling_edits(call, defaults.temperature, target));
     if call.stream {
         edits.push(Edit::set("stream", "true"));
         if !target.has(Quirk::NoStreamOptions) {
             edits.push(Edit::set_in("stream_options", "include_usage", "true"));
+        } else {
+            edits.push(Edit::remove("stream_options"));
         }
     } else if *asked_stream {
         edits.push(Edit::set("stream", "false"));
         edits.push(Edit::remove("stream_options"));
     }
+    if target.has(Quirk::AsksForCost) {
+        edits.push(Edit::set_in("usage", "include", "true"));
+    }
+    edits.extend(thinking::edits(call, target));
+    edits.extend(role_edit(call, target));
     edits
+}
+
+fn sampling_edits(call: &Call, default: Option<f64>, target: &Target) -> Vec<Edit<'static>> {
+    let mut notes = Notes::new(NAME, &Target { unsupported: OnUnsupported::Drop, ..target.clone() });
+    let mut wanted = call.sampling;
+    wanted.temperature = wanted.temperature.or(default);
+    let Ok(sent) = sampling(&wanted, target, &mut notes) else { return Vec::new() };
+    let mut edits = Vec::new();
+    for (name, given, sent) in [
+        ("temperature", call.sampling.temperature, sent.temperature),
+        ("top_p", call.sampling.top_p, sent.top_p),
+        ("frequency_penalty", call.sampling.frequency_penalty, sent.frequency_penalty),
+        ("presence_penalty", call.sampling.presence_penalty, sent.presence_penalty),
+    ] {
+        match (given, sent) {
+            (Some(_), None) => edits.push(Edit::remove(name)),
+            (None, Some(value)) => edits.push(Edit::default(name, value.to_string())),
+            _ => {}
+        }
+    }
+    edits
+}
+
+/// A role cannot be edited in place: the messages are written anew, by their meaning, where one of them has it.
+fn role_edit(call: &Call, target: &Target) -> Option<Edit<'static>> {
+    let developer = call.messages.iter().any(|message| message.role == Role::Developer);
+    if !developer || !target.has(Quirk::NoDeveloper) {
+        return None;
+    }
+    let mut notes = Notes::new(NAME, &Target { unsupported: OnUnsupported::Drop, ..target.clone() });
+    let messages = messages::encode(call, target, &mut notes).ok()?;
+    Some(Edit::set("messages", serde_json::to_string(&messages).ok()?))
+}
+
+/// What is left of the sampling parameters for this target.
+fn sampling(wanted: &Sampling, target: &Target, notes: &mut Notes) -> Result<Sampling, EncodeError> {
+    let mut sent = *wanted;
+    if target.has(Quirk::NoSampling) {
+        for (name, value) in [
+            ("temperature", &mut sent.temperature),
+            ("top_p", &mut sent.top_p),
+            ("frequency_penalty", &mut sent.frequency_penalty),
+            ("presence_penalty", &mut sent.presence_penalty),
+        ] {
+            if value.take().is_some() {
+                notes.drop(&format!("`{name}`"))?;
+            }
+        }
+    }
+    if target.has(Quirk::OneSampling) && sent.temperature.is_some() && sent.top_p.take().is_some() {
+        notes.drop("`top_p` beside `temperature`")?;
+    }
+    Ok(sent)
 }
 
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
     let mut notes = Notes::new(NAME, target);
-    let messages = messages::encode(call, &mut notes)?;
+    let messages = messages::encode(call, target, &mut notes)?;
     let (max_tokens, max_completion_tokens) = match target.has(Quirk::MaxTokens) {
         true => (call.max_output_tokens, None),
         false => (None, call.max_output_tokens),
     };
-    if call.reasoning.as_ref().is_some_and(|r| r.effort.is_none() && r.budget_tokens.is_some()) {
-        notes.drop("the reasoning budget in tokens")?;
-    }
+    let sampling = sampling(&call.sampling, target, &mut notes)?;
     let wire = WireCall {
         model: &target.model,
         messages,
-        tools: tools(call)?,
+        tools: tools(call, target, &mut notes)?,
         tool_choice: call.tool_choice.as_ref().map(WireChoice::from),
         parallel_tool_calls: call.parallel_tool_calls,
         response_format: call.response_format.as_ref().map(WireFormat::from),
         max_tokens,
         max_completion_tokens,
-        temperature: call.sampling.temperature,
-        top_p: call.sampling.top_p,
-        top_k: call.sampling.top_k,
-        seed: call.sampling.seed,
-        frequency_penalty: call.sampling.frequency_penalty,
-        presence_penalty: call.sampling.presence_penalty,
+        temperature: sampling.temperature,
+        top_p: sampling.top_p,
+        top_k: sampling.top_k,
+        seed: sampling.seed,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
         stop: &call.stop,
         n: call.n,
         logprobs: call.logprobs,
         top_logprobs: call.top_logprobs,
-        reasoning_effort: call.reasoning.as_ref().and_then(|r| r.effort.as_ref()).map(|e| e.as_str()),
+        thinking: thinking::plan(call, target, &mut notes),
         stream: call.stream.then_some(true),
         // Usage is asked for whether the caller did or not: what a stream cost must be known.
         stream_options: (call.stream && !target.has(Quirk::NoStreamOptions))
             .then_some(StreamOptions { include_usage: true }),
+        usage: (target.has(Quirk::AsksForCost) && !call.extra.contains_key("usage"))
+            .then_some(AskForCost { include: true }),
         user: call.user.as_deref(),
         metadata: call.metadata.as_ref(),
         service_tier: call.service_tier.as_deref(),
-        extra: &call.extra,
+        extra: messages::own(&call.extra, call.dialect == Some(NAME), &mut notes)?,
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
     Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.into_warnings() })
@@ -131,25 +193,33 @@ struct WireCall<'a> {
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_effort: Option<&'a str>,
+    #[serde(flatten)]
+    thinking: Thinking,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<AskForCost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'a str>,
-    #[serde(flatten)]
-    extra: &'a Extra,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    extra: Option<&'a Extra>,
 }
 
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
+}
+
+/// <https://openrouter.ai/docs/guides/guides/usage-accounting>
+#[derive(Serialize)]
+struct AskForCost {
+    include: bool,
 }
 
 #[derive(Serialize)]
@@ -159,8 +229,10 @@ enum WireTool<'a> {
         #[serde(rename = "type")]
         kind: &'static str,
         function: WireToolFunction<'a>,
-        #[serde(flatten)]
-        extra: &'a Extra,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<WireMark>,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        extra: Option<&'a Extra>,
     },
     Raw(&'a RawJson),
 }
@@ -239,26 +311,26 @@ impl<'a> From<&'a ResponseFormat> for WireFormat<'a> {
     }
 }
 
-fn tools(call: &Call) -> Result<Vec<WireTool<'_>>, EncodeError> {
-    let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(function_tool).collect();
+fn tools<'a>(call: &'a Call, target: &Target, notes: &mut Notes) -> Result<Vec<WireTool<'a>>, EncodeError> {
+    let mut tools = Vec::with_capacity(call.tools.len() + call.native_tools.len());
+    for tool in &call.tools {
+        tools.push(WireTool::Function {
+            kind: "function",
+            function: WireToolFunction {
+                name: &tool.name,
+                description: tool.description.as_deref(),
+                parameters: tool.parameters.as_ref(),
+                strict: tool.strict,
+            },
+            cache_control: messages::mark(tool.cache, target, notes),
+            extra: messages::own(&tool.extra, call.dialect == Some(NAME), notes)?,
+        });
+    }
     for tool in &call.native_tools {
-        if tool.dialect != DialectName::OpenAiChat {
+        if tool.dialect != NAME {
             return Err(unsupported(NAME, format!("the tool `{}` of {}", tool.kind, tool.dialect)));
         }
         tools.push(WireTool::Raw(&tool.raw));
     }
     Ok(tools)
-}
-
-fn function_tool(tool: &Tool) -> WireTool<'_> {
-    WireTool::Function {
-        kind: "function",
-        function: WireToolFunction {
-            name: &tool.name,
-            description: tool.description.as_deref(),
-            parameters: tool.parameters.as_ref(),
-            strict: tool.strict,
-        },
-        extra: &tool.extra,
-    }
 }

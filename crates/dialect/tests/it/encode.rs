@@ -77,7 +77,8 @@ fn a_conversation_for_openai_says_what_the_caller_said() {
     // No arguments are sent as an empty object: servers parse them.
     given["messages"][4]["tool_calls"][1]["function"]["arguments"] = json!("{}");
     let call = parse(&given);
-    let (body, warnings) = encode(DialectName::OpenAiChat, &call, &Target::new("gpt-tape-1"));
+    let target = Target { quirks: vec![Quirk::CacheControl], ..Target::new("gpt-tape-1") };
+    let (body, warnings) = encode(DialectName::OpenAiChat, &call, &target);
     assert!(warnings.is_empty(), "{warnings:?}");
     insta::assert_json_snapshot!("openai_conversation", body);
     assert_eq!(Call { model: "alias".into(), include_usage: false, ..parse(&body) }, call);
