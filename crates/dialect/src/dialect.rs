@@ -8,7 +8,7 @@ use farebox_types::Fault;
 use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
-    anthropic_messages::AnthropicMessages,
+    anthropic_messages::{AnthropicCountTokens, AnthropicMessages},
     canonical::{Call, Completion, EmbedCall, Embeddings, Ending, Event, Ranking, Refusal, RerankCall, Truncated},
     cohere::{CohereEmbed, CohereRerank},
     error::{BadRequest, DecodeError, EncodeError},
@@ -186,6 +186,11 @@ pub trait ProviderDialect: Send + Sync {
     /// speak have none.
     fn edits(&self, _passing: &Passing<'_>) -> Vec<Edit<'static>> {
         Vec::new()
+    }
+
+    /// What a caller of this dialect says in headers and its provider has to hear.
+    fn headers(&self, _passing: &Passing<'_>) -> HeaderMap {
+        HeaderMap::new()
     }
 
     /// The request around a body that is already in this dialect.
@@ -549,6 +554,8 @@ pub fn caller_dialect(name: DialectName) -> Option<Caller> {
         DialectName::OpenAiChat => Some(Caller::Generate(&OpenAiChat)),
         DialectName::OpenAiEmbeddings => Some(Caller::Embed(&OpenAiEmbeddings)),
         DialectName::CohereRerank => Some(Caller::Rerank(&CohereRerank)),
+        DialectName::AnthropicMessages => Some(Caller::Generate(&AnthropicMessages)),
+        DialectName::AnthropicCountTokens => Some(Caller::CountTokens(&AnthropicCountTokens)),
         _ => None,
     }
 }

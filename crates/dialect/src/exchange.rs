@@ -215,7 +215,9 @@ fn generate<'a>(
     let encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
         let body = asked.edited(dialect.edits(&passing))?;
-        sent(dialect.request(target, call.stream, body)?)
+        let mut request = dialect.request(target, call.stream, body)?;
+        request.headers_mut().extend(dialect.headers(&passing));
+        sent(request)
     } else {
         asked.readable()?;
         call.sampling.temperature = call.sampling.temperature.or(defaults.temperature);

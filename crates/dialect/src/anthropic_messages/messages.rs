@@ -1,11 +1,16 @@
 //! The conversation: system text apart, roles in turns, results of tools as blocks of the user.
 
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::types::NAME;
+use super::{
+    citations::{self, Written},
+    types::NAME,
+};
 use crate::{
-    canonical::{Call, Content, Media, Part, Reasoning, Role, Source, ToolCall, ToolResult},
-    dialect::DialectName,
+    canonical::{CacheMark, Call, Content, Extra, Media, Part, Reasoning, Role, Source, ToolCall, ToolResult},
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
@@ -15,6 +20,8 @@ use crate::{
 pub(super) struct WireMessage<'a> {
     role: &'static str,
     content: Vec<WireBlock<'a>>,
+    #[serde(flatten)]
+    extra: Option<&'a Extra>,
 }
 
 #[derive(Serialize)]
@@ -24,7 +31,9 @@ pub(super) enum WireBlock<'a> {
         #[serde(flatten)]
         known: Known<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        cache_control: Option<&'a RawJson>,
+        cache_control: Option<Cache>,
+        #[serde(flatten)]
+        extra: Option<&'a Extra>,
     },
     Raw(&'a RawJson),
 }
@@ -34,6 +43,8 @@ pub(super) enum WireBlock<'a> {
 pub(super) enum Known<'a> {
     Text {
         text: &'a str,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        citations: Vec<Written<'a>>,
     },
     Image {
         source: WireSource<'a>,
@@ -51,12 +62,12 @@ pub(super) enum Known<'a> {
         data: &'a str,
     },
     ToolUse {
-        id: &'a str,
+        id: Cow<'a, str>,
         name: &'a str,
         input: RawJson,
     },
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Vec<WireBlock<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
@@ -68,24 +79,44 @@ pub(super) enum Known<'a> {
 pub(super) enum WireSource<'a> {
     Base64 { media_type: &'a str, data: &'a str },
     Url { url: &'a str },
-    Text { media_type: &'static str, data: &'a str },
+    Text { media_type: &'static str, data: Cow<'a, str> },
+    File { file_id: &'a str },
 }
+
+/// <https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching>
+#[derive(Serialize)]
+pub(super) struct Cache {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<&'static str>,
+}
+
+impl From<CacheMark> for Cache {
+    fn from(mark: CacheMark) -> Cache {
+        Cache { kind: "ephemeral", ttl: (mark == CacheMark::Long).then_some("1h") }
+    }
+}
+
+type Conversation<'a> = (Vec<WireBlock<'a>>, Vec<WireMessage<'a>>);
 
 /// System blocks and turns. Messages of the same role in a row become one turn; in it the results of tools come
 /// first, as the API wants them right behind the calls they answer.
-pub(super) fn encode<'a>(
-    call: &'a Call,
-    notes: &mut Notes,
-) -> Result<(Vec<WireBlock<'a>>, Vec<WireMessage<'a>>), EncodeError> {
+///
+/// Newer models read system messages between the turns, others refuse them: they stay there for a caller of this
+/// dialect, which knows its model.
+pub(super) fn encode<'a>(call: &'a Call, notes: &mut Notes) -> Result<Conversation<'a>, EncodeError> {
+    let own = call.dialect == Some(NAME);
     let mut system = Vec::new();
     let mut turns: Vec<WireMessage<'a>> = Vec::new();
     for message in &call.messages {
         let role = match message.role {
+            Role::System | Role::Developer if own && !turns.is_empty() => "system",
             Role::System | Role::Developer => {
                 if !turns.is_empty() {
                     notes.say("a system message in the middle of the conversation was moved to its beginning");
                 }
-                blocks(&message.parts, &mut system, notes)?;
+                blocks(&message.parts, own, &mut system, notes)?;
                 continue;
             }
             Role::User | Role::Tool => "user",
@@ -95,11 +126,11 @@ pub(super) fn encode<'a>(
             notes.drop("`name` of a message")?;
         }
         let mut content = Vec::with_capacity(message.parts.len());
-        blocks(&message.parts, &mut content, notes)?;
+        blocks(&message.parts, own, &mut content, notes)?;
         match turns.last_mut() {
             _ if content.is_empty() => {}
             Some(turn) if turn.role == role => turn.content.extend(content),
-            _ => turns.push(WireMessage { role, content }),
+            _ => turns.push(WireMessage { role, content, extra: own.then_some(&message.extra) }),
         }
     }
     for turn in &mut turns {
@@ -114,39 +145,62 @@ pub(super) fn encode<'a>(
     Ok((system, turns))
 }
 
-fn blocks<'a>(parts: &'a [Part], out: &mut Vec<WireBlock<'a>>, notes: &mut Notes) -> Result<(), EncodeError> {
+fn blocks<'a>(
+    parts: &'a [Part],
+    own: bool,
+    out: &mut Vec<WireBlock<'a>>,
+    notes: &mut Notes,
+) -> Result<(), EncodeError> {
     for part in parts {
-        out.extend(block(part, notes)?);
+        out.extend(block(part, own, notes)?);
     }
     Ok(())
 }
 
-/// `None`: there is nothing to send. The API refuses empty text.
-fn block<'a>(part: &'a Part, notes: &mut Notes) -> Result<Option<WireBlock<'a>>, EncodeError> {
+/// `None`: there is nothing to send. The API refuses text without a visible character.
+fn block<'a>(part: &'a Part, own: bool, notes: &mut Notes) -> Result<Option<WireBlock<'a>>, EncodeError> {
     let known = match &part.content {
         Content::Text(text) | Content::Refusal(text) => {
-            if text.is_empty() {
+            if text.trim().is_empty() {
                 return Ok(None);
             }
-            Known::Text { text }
+            let citations: Vec<_> = part.citations.iter().filter_map(citations::own).collect();
+            if citations.len() < part.citations.len() {
+                notes.drop("what an earlier answer of another provider leaned on")?;
+            }
+            Known::Text { text, citations }
         }
-        Content::Image(media) => Known::Image { source: source(media, "an image")? },
-        Content::File(media) => Known::Document { source: source(media, "a document")?, title: media.name.as_deref() },
+        Content::Image(media) => Known::Image { source: source(media, own, "an image")? },
+        Content::File(media) => {
+            Known::Document { source: source(media, own, "a document")?, title: media.name.as_deref() }
+        }
         Content::Audio(_) => return Err(unsupported(NAME, "audio")),
-        Content::Reasoning(Reasoning { encrypted: Some(data), .. }) => Known::RedactedThinking { data },
-        Content::Reasoning(Reasoning { text, signature: Some(signature), .. }) => {
-            Known::Thinking { thinking: text, signature }
-        }
-        Content::Reasoning(_) => {
-            notes.drop("reasoning of an earlier answer that bears no signature")?;
-            return Ok(None);
-        }
+        Content::Reasoning(reasoning) => match thought(reasoning, notes)? {
+            Some(known) => known,
+            None => return Ok(None),
+        },
         Content::ToolCall(call) => tool_use(call)?,
-        Content::ToolResult(result) => tool_result(result, notes)?,
-        Content::Other { dialect: DialectName::AnthropicMessages, raw, .. } => return Ok(Some(WireBlock::Raw(raw))),
+        Content::ToolResult(result) => tool_result(result, own, notes)?,
+        Content::Other { dialect: NAME, raw, .. } => return Ok(Some(WireBlock::Raw(raw))),
         Content::Other { dialect, kind, .. } => return Err(unsupported(NAME, format!("`{kind}` of {dialect}"))),
     };
-    Ok(Some(WireBlock::Known { known, cache_control: part.extra.get("cache_control") }))
+    let cache_control = part.cache.map(Cache::from);
+    Ok(Some(WireBlock::Known { known, cache_control, extra: own.then_some(&part.extra) }))
+}
+
+fn thought<'a>(reasoning: &'a Reasoning, notes: &mut Notes) -> Result<Option<Known<'a>>, EncodeError> {
+    if reasoning.origin.is_some_and(|origin| origin != NAME) {
+        notes.drop("reasoning of an earlier answer by another provider")?;
+        return Ok(None);
+    }
+    match reasoning {
+        Reasoning { encrypted: Some(data), .. } => Ok(Some(Known::RedactedThinking { data })),
+        Reasoning { text, signature: Some(signature), .. } => Ok(Some(Known::Thinking { thinking: text, signature })),
+        _ => {
+            notes.drop("reasoning of an earlier answer that bears no signature")?;
+            Ok(None)
+        }
+    }
 }
 
 fn tool_use(call: &ToolCall) -> Result<Known<'_>, EncodeError> {
@@ -155,23 +209,40 @@ fn tool_use(call: &ToolCall) -> Result<Known<'_>, EncodeError> {
         field: format!("the arguments of tool call `{}`", call.id),
         problem: "they must be the text of one JSON object".to_owned(),
     })?;
-    Ok(Known::ToolUse { id: &call.id, name: &call.name, input })
+    Ok(Known::ToolUse { id: id(&call.id), name: &call.name, input })
 }
 
-fn tool_result<'a>(result: &'a ToolResult, notes: &mut Notes) -> Result<Known<'a>, EncodeError> {
+fn tool_result<'a>(result: &'a ToolResult, own: bool, notes: &mut Notes) -> Result<Known<'a>, EncodeError> {
     let mut content = Vec::with_capacity(result.parts.len());
-    blocks(&result.parts, &mut content, notes)?;
-    Ok(Known::ToolResult { tool_use_id: &result.call_id, content, is_error: result.is_error.then_some(true) })
+    blocks(&result.parts, own, &mut content, notes)?;
+    let is_error = result.is_error.then_some(true);
+    Ok(Known::ToolResult { tool_use_id: id(&result.call_id), content, is_error })
 }
 
-fn source<'a>(media: &'a Media, what: &str) -> Result<WireSource<'a>, EncodeError> {
+/// The API takes letters, digits, `_` and `-`; other dialects' ids hold more. Call and result get the same.
+fn id(given: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if given.chars().all(fits) {
+        return Cow::Borrowed(given);
+    }
+    Cow::Owned(given.chars().map(|c| if fits(c) { c } else { '_' }).collect())
+}
+
+/// An upload is known to the provider of its own dialect only.
+fn source<'a>(media: &'a Media, own: bool, what: &str) -> Result<WireSource<'a>, EncodeError> {
     match &media.source {
         Source::Url(url) => Ok(WireSource::Url { url }),
         Source::Base64 { media_type, data } if media_type.starts_with("image/") || media_type == "application/pdf" => {
             Ok(WireSource::Base64 { media_type, data })
         }
-        Source::Base64 { media_type, .. } => Err(unsupported(NAME, format!("{what} of type {media_type}"))),
-        Source::Text(data) => Ok(WireSource::Text { media_type: "text/plain", data }),
+        Source::Base64 { media_type, data } => {
+            let text = media_type.starts_with("text/").then(|| STANDARD.decode(data).ok()).flatten();
+            let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = text.ok_or_else(|| unsupported(NAME, format!("{what} of type {media_type}")))?;
+            Ok(WireSource::Text { media_type: "text/plain", data: Cow::Owned(text) })
+        }
+        Source::Text(data) => Ok(WireSource::Text { media_type: "text/plain", data: Cow::Borrowed(data) }),
+        Source::Uploaded(file_id) if own => Ok(WireSource::File { file_id }),
         Source::Uploaded(_) => Err(unsupported(NAME, format!("{what} uploaded to another provider"))),
     }
 }

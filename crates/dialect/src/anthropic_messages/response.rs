@@ -4,13 +4,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    error,
+    citations, error,
     types::{Block, NAME, Usage},
     usage,
 };
 use crate::{
     canonical::{Choice, Completion, Content, FinishReason, Part, Reasoning, ToolCall},
-    dialect::DialectName,
     error::DecodeError,
     json::{Object, RawJson},
 };
@@ -77,14 +76,18 @@ fn part(raw: &RawValue) -> Result<Part, DecodeError> {
         }),
         _ => {
             let (kind, raw) = (block.kind, RawJson::from(raw));
-            return Ok(Part::from(Content::Other { dialect: DialectName::AnthropicMessages, kind, raw }));
+            return Ok(Part::from(Content::Other { dialect: NAME, kind, raw }));
         }
     };
+    let citations = match block.citations {
+        Some(raw) => citations::read(raw).ok_or_else(|| corrupt("`citations` is no list of citations"))?,
+        None => Vec::new(),
+    };
     let mut rest: Object<'_> = serde_json::from_str(raw.get()).map_err(corrupt)?;
-    for known in ["type", "text", "thinking", "signature", "data", "id", "name", "input"] {
+    for known in ["type", "text", "thinking", "signature", "data", "id", "name", "input", "citations"] {
         rest.take(known);
     }
-    Ok(Part::with_extra(content, rest.into_extra()))
+    Ok(Part { citations, ..Part::with_extra(content, rest.into_extra()) })
 }
 
 pub(super) fn stop_reason(word: String) -> FinishReason {

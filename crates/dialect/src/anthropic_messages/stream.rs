@@ -1,16 +1,19 @@
-//! `message_start` … `message_stop`.
+//! `message_start` … `message_stop`: <https://docs.anthropic.com/en/api/messages-streaming>.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
-    error,
+    citations, error,
     response::stop_reason,
     types::{Block, Delta as WireDelta, NAME, Start, StreamEvent, Usage},
     usage,
 };
 use crate::{
-    canonical::{Delta, Event, FinishReason, PartId, PartKind},
+    canonical::{Delta, Event, Extra, FinishReason, PartId, PartKind},
     decoder::{Verdict, Wire},
     dialect::DialectName,
-    framing::Frame,
+    framing::{Frame, event_stream},
     json::RawJson,
 };
 
@@ -29,10 +32,18 @@ pub(super) struct Events {
 
 struct Open {
     index: u32,
-    id: PartId,
-    signature: String,
-    /// A tool call's input as the block announced it; it counts only if no piece of input follows.
-    input: Option<String>,
+    block: OpenBlock,
+}
+
+enum OpenBlock {
+    Part {
+        id: PartId,
+        signature: String,
+        /// A tool call's input as the block announced it; it counts only if no piece of input follows.
+        input: Option<String>,
+    },
+    /// Only its own dialect understands it: it is handed on when it is whole.
+    Held { kind: String, members: Extra, input: String },
 }
 
 type Step = Result<(), String>;
@@ -58,77 +69,98 @@ impl Events {
         out.push(Event::Usage(usage::normalise(&self.usage)));
     }
 
-    fn begin(&mut self, index: u32, raw: &serde_json::value::RawValue, out: &mut Vec<Event>) -> Step {
+    fn next_id(&mut self) -> PartId {
+        let id = PartId(self.parts);
+        self.parts += 1;
+        id
+    }
+
+    fn begin(&mut self, index: u32, raw: &RawValue, out: &mut Vec<Event>) -> Step {
         if !self.started {
             return Err("a block begins before the message".to_owned());
         }
         if self.open.len() >= MAX_OPEN || self.open.iter().any(|open| open.index == index) {
             return Err(format!("block {index} begins again, or too many are open"));
         }
-        let block: Block<'_> = serde_json::from_str(raw.get()).map_err(|e| format!("a block cannot be read: {e}"))?;
-        let id = PartId(self.parts);
-        self.parts += 1;
-        let mut open = Open { index, id, signature: block.signature.unwrap_or_default(), input: None };
-        let mut first = None;
+        let unreadable = |error: serde_json::Error| format!("a block cannot be read: {error}");
+        let block: Block<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let mut first = Vec::new();
+        let mut input = None;
         let kind = match block.kind.as_str() {
             "text" => {
-                first = block.text.filter(|t| !t.is_empty()).map(Delta::Text);
+                first.extend(block.text.filter(|t| !t.is_empty()).map(Delta::Text));
+                let cited = block.citations.and_then(citations::read).unwrap_or_default();
+                first.extend(cited.into_iter().map(|citation| Delta::Citation(Box::new(citation))));
                 PartKind::Text
             }
             "thinking" => {
-                first = block.thinking.filter(|t| !t.is_empty()).map(Delta::Reasoning);
+                first.push(Delta::Origin { dialect: NAME, id: None });
+                first.extend(block.thinking.filter(|t| !t.is_empty()).map(Delta::Reasoning));
                 PartKind::Reasoning
             }
             "redacted_thinking" => {
-                first = Some(Delta::Encrypted(block.data.unwrap_or_default()));
+                first.push(Delta::Origin { dialect: NAME, id: None });
+                first.push(Delta::Encrypted(block.data.unwrap_or_default()));
                 PartKind::Reasoning
             }
             "tool_use" => {
-                open.input = Some(block.input.map_or("{}", |raw| raw.get()).to_owned());
+                input = Some(block.input.map_or("{}", |raw| raw.get()).to_owned());
                 let (Some(id), Some(name)) = (block.id, block.name) else {
                     return Err("a tool call has no id or no name".to_owned());
                 };
                 PartKind::ToolCall { id, name }
             }
             _ => {
-                let raw = RawJson::from(raw);
-                PartKind::Other { dialect: DialectName::AnthropicMessages, kind: block.kind, raw }
+                let members = serde_json::from_str(raw.get()).map_err(unreadable)?;
+                let block = OpenBlock::Held { kind: block.kind, members, input: String::new() };
+                self.open.push(Open { index, block });
+                return Ok(());
             }
         };
-        let reasons = matches!(kind, PartKind::Reasoning);
+        let id = self.next_id();
         out.push(Event::PartStart { id, choice: 0, kind });
-        out.extend(reasons.then_some(Event::Delta { id, delta: Delta::Origin { dialect: NAME, id: None } }));
-        out.extend(first.map(|delta| Event::Delta { id, delta }));
-        self.open.push(open);
+        out.extend(first.into_iter().map(|delta| Event::Delta { id, delta }));
+        let block = OpenBlock::Part { id, signature: block.signature.unwrap_or_default(), input };
+        self.open.push(Open { index, block });
         Ok(())
     }
 
     /// `Ok(Some(type))`: a delta of a type that has no meaning here.
-    fn extend(&mut self, index: u32, delta: WireDelta, out: &mut Vec<Event>) -> Result<Option<String>, String> {
+    fn extend(&mut self, index: u32, raw: &RawValue, out: &mut Vec<Event>) -> Result<Option<String>, String> {
         let Some(open) = self.open.iter_mut().find(|open| open.index == index) else {
             return Err(format!("block {index} goes on without a beginning"));
         };
+        let unreadable = |error: serde_json::Error| format!("a delta cannot be read: {error}");
+        let delta: WireDelta<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let kind = delta.kind.unwrap_or_default();
+        let (id, signature, input) = match &mut open.block {
+            OpenBlock::Part { id, signature, input } => (*id, signature, input),
+            OpenBlock::Held { members, input, .. } => {
+                match delta.partial_json.filter(|_| kind == "input_json_delta") {
+                    Some(piece) => input.push_str(&piece),
+                    None => grow(members, serde_json::from_str(raw.get()).map_err(unreadable)?),
+                }
+                return Ok(None);
+            }
+        };
         let piece = match kind.as_str() {
-            "text_delta" => delta.text.map(Delta::Text),
-            "thinking_delta" => delta.thinking.map(Delta::Reasoning),
-            "input_json_delta" => delta.partial_json.map(Delta::Args),
+            "text_delta" => delta.text.filter(|text| !text.is_empty()).map(Delta::Text),
+            "thinking_delta" => delta.thinking.filter(|text| !text.is_empty()).map(Delta::Reasoning),
+            "input_json_delta" => delta.partial_json.filter(|text| !text.is_empty()).map(Delta::Args),
+            "citations_delta" => {
+                let citation = delta.citation.and_then(citations::one).ok_or("a citation cannot be read")?;
+                Some(Delta::Citation(Box::new(citation)))
+            }
             "signature_delta" => {
-                open.signature.push_str(&delta.signature.unwrap_or_default());
+                signature.push_str(&delta.signature.unwrap_or_default());
                 None
             }
             _ => return Ok(Some(kind)),
         };
-        match piece {
-            Some(Delta::Text(text) | Delta::Reasoning(text) | Delta::Args(text)) if text.is_empty() => {}
-            Some(piece) => {
-                if matches!(piece, Delta::Args(_)) {
-                    open.input = None;
-                }
-                out.push(Event::Delta { id: open.id, delta: piece });
-            }
-            None => {}
+        if matches!(piece, Some(Delta::Args(_))) {
+            *input = None;
         }
+        out.extend(piece.map(|delta| Event::Delta { id, delta }));
         Ok(None)
     }
 
@@ -137,8 +169,30 @@ impl Events {
             return Err(format!("block {index} ends without a beginning"));
         };
         let open = self.open.remove(at);
-        close(open, out);
+        self.close(open.block, out);
         Ok(())
+    }
+
+    fn close(&mut self, block: OpenBlock, out: &mut Vec<Event>) {
+        match block {
+            OpenBlock::Part { id, signature, input } => {
+                if !signature.is_empty() {
+                    out.push(Event::Delta { id, delta: Delta::Signature(signature) });
+                }
+                out.extend(input.map(|input| Event::Delta { id, delta: Delta::Args(input) }));
+                out.push(Event::PartEnd { id });
+            }
+            OpenBlock::Held { kind, mut members, input } => {
+                if let Some(input) = RawJson::new(input) {
+                    members.insert("input".to_owned(), input);
+                }
+                let whole = serde_json::to_string(&members).ok().and_then(RawJson::new);
+                let id = self.next_id();
+                let raw = whole.expect("members that were read as JSON can be written as JSON");
+                out.push(Event::PartStart { id, choice: 0, kind: PartKind::Other { dialect: NAME, kind, raw } });
+                out.push(Event::PartEnd { id });
+            }
+        }
     }
 
     fn step(&mut self, event: StreamEvent<'_>, out: &mut Vec<Event>) -> Result<Option<String>, String> {
@@ -151,17 +205,18 @@ impl Events {
             }
             "content_block_delta" => {
                 let index = event.index.ok_or_else(missing)?;
-                let Some(delta) = event.delta else {
-                    return Err(missing());
-                };
-                return self.extend(index, delta, out);
+                return self.extend(index, event.delta.ok_or_else(missing)?, out);
             }
             "content_block_stop" => self.end(event.index.ok_or_else(missing)?, out)?,
             "message_delta" => {
                 self.usage(event.usage, out);
-                let delta = event.delta.and_then(|d| d.stop_reason.map(|reason| (reason, d.stop_sequence)));
-                if let Some((reason, sequence)) = delta {
-                    self.finish = Some((stop_reason(reason), sequence));
+                let Some(raw) = event.delta else {
+                    return Ok(None);
+                };
+                let delta: WireDelta<'_> =
+                    serde_json::from_str(raw.get()).map_err(|e| format!("a delta cannot be read: {e}"))?;
+                if let Some(reason) = delta.stop_reason {
+                    self.finish = Some((stop_reason(reason), delta.stop_sequence));
                 }
             }
             "ping" => {}
@@ -171,13 +226,14 @@ impl Events {
     }
 }
 
-fn close(open: Open, out: &mut Vec<Event>) {
-    let id = open.id;
-    if !open.signature.is_empty() {
-        out.push(Event::Delta { id, delta: Delta::Signature(open.signature) });
+/// A delta of a block that is held: its texts go on, its other members replace.
+fn grow(members: &mut Extra, delta: Extra) {
+    let text = |raw: &RawJson| serde_json::from_str::<String>(raw.as_str()).ok();
+    for (name, more) in delta.into_iter().filter(|(name, _)| name != "type") {
+        let longer = members.get(&name).and_then(text).zip(text(&more)).map(|(known, more)| known + &more);
+        let longer = longer.and_then(|text| RawJson::new(serde_json::Value::from(text).to_string()));
+        members.insert(name, longer.unwrap_or(more));
     }
-    out.extend(open.input.map(|input| Event::Delta { id, delta: Delta::Args(input) }));
-    out.push(Event::PartEnd { id });
 }
 
 fn read(data: &[u8]) -> serde_json::Result<StreamEvent<'_>> {
@@ -190,6 +246,9 @@ impl Wire for Events {
     const FINISH: &'static str = "`stop_reason`";
 
     fn interpret(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Verdict {
+        if let Some(name) = event_stream::exception(&frame) {
+            return Verdict::Refused(error::exception(name, frame.data));
+        }
         let event = match read(frame.data) {
             Ok(event) => event,
             Err(error) => return Verdict::Corrupt(format!("an event cannot be read: {error}")),
@@ -212,11 +271,25 @@ impl Wire for Events {
 
     fn complete(&mut self, out: &mut Vec<Event>) -> bool {
         for open in std::mem::take(&mut self.open) {
-            close(open, out);
+            self.close(open.block, out);
         }
         let finish = self.finish.take();
         let finished = finish.is_some();
         out.extend(finish.map(|(reason, stop_sequence)| Event::Finish { choice: 0, reason, stop_sequence }));
         finished
     }
+}
+
+/// Errors stay here: they become the caller's final answer.
+pub(super) fn passes(frame: Frame<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(rename = "type", default)]
+        kind: Option<String>,
+    }
+    // Most events do not even hold the word.
+    let says_error = frame.data.windows(7).any(|window| window == b"\"error\"");
+    let is_error = says_error
+        && serde_json::from_slice::<Kind>(frame.data).map_or(true, |event| event.kind.as_deref() == Some("error"));
+    event_stream::exception(&frame).is_none() && !is_error
 }

@@ -1,55 +1,167 @@
-//! Whether and how long to think. The API refuses thinking beside several other wishes; the caller's own come first.
+//! Whether and how long to think: <https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking>.
+//!
+//! What a caller of this dialect asked for is said again. For others the API's conditions hold: it refuses thinking
+//! beside several other wishes, and the caller's own come first.
 
+use serde::Serialize;
+
+use super::types::NAME;
 use crate::{
-    canonical::{Call, Content, Effort, Role, ToolChoice},
-    dialect::Target,
+    canonical::{Call, Content, Effort, ReasoningRequest, Role, ToolChoice},
+    dialect::{Quirk, Target},
 };
 
 /// The smallest budget the API takes.
 const MIN_BUDGET: u64 = 1024;
 
-pub(super) struct Thinking {
-    pub(super) budget: Option<u64>,
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub(super) enum Mode {
+    Disabled,
+    Enabled {
+        budget_tokens: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'static str>,
+    },
+    Adaptive {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'static str>,
+    },
+}
+
+pub(super) struct Thinking<'a> {
+    pub(super) mode: Option<Mode>,
+    pub(super) effort: Option<&'a str>,
     pub(super) max_tokens: u64,
     /// Why thinking that was asked for is left out.
     pub(super) dropped: Option<&'static str>,
 }
 
-pub(super) fn plan(call: &Call, target: &Target) -> Thinking {
-    let limit = call.max_output_tokens.unwrap_or(target.default_max_output_tokens);
-    let Some(wanted) = wanted(call) else {
-        return Thinking { budget: None, max_tokens: limit, dropped: None };
+impl Thinking<'_> {
+    pub(super) fn thinks(&self) -> bool {
+        matches!(self.mode, Some(Mode::Enabled { .. } | Mode::Adaptive { .. }))
+    }
+}
+
+/// `limit`: the output limit for a call that names none.
+pub(super) fn plan<'a>(call: &'a Call, target: &Target, limit: u64) -> Thinking<'a> {
+    let nothing =
+        Thinking { mode: None, effort: None, max_tokens: call.max_output_tokens.unwrap_or(limit), dropped: None };
+    let Some(asked) = &call.reasoning else {
+        return nothing;
     };
-    let without = |reason| Thinking { budget: None, max_tokens: limit, dropped: Some(reason) };
-    if matches!(call.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+    let own = call.dialect == Some(NAME);
+    let adaptive = target.has(Quirk::AdaptiveThinking);
+    if is_off(asked) {
+        // Where thinking is off by default, there may be no word for it.
+        return Thinking { mode: (own || adaptive).then_some(Mode::Disabled), ..nothing };
+    }
+    let display = asked.summary.as_deref().map(|word| if word == "none" { "omitted" } else { "summarized" });
+    if adaptive || (own && asked.adaptive) {
+        let silent = own && !asked.adaptive && asked.budget_tokens.is_none();
+        let mode = (!silent).then_some(Mode::Adaptive { display });
+        return if own { own_words(asked, mode, nothing) } else { self_chosen(call, asked, mode, nothing) };
+    }
+    if own {
+        let mode = asked.budget_tokens.map(|budget_tokens| Mode::Enabled { budget_tokens, display });
+        return own_words(asked, mode, nothing);
+    }
+    budgeted(call, asked, nothing)
+}
+
+fn is_off(asked: &ReasoningRequest) -> bool {
+    let none = asked.effort == Some(Effort::None) && asked.budget_tokens.is_none() && !asked.adaptive;
+    none || asked.budget_tokens == Some(0)
+}
+
+fn own_words<'a>(asked: &'a ReasoningRequest, mode: Option<Mode>, nothing: Thinking<'a>) -> Thinking<'a> {
+    let room = match (mode, asked.budget_tokens) {
+        (Some(_), Some(budget)) => budget,
+        _ => 0,
+    };
+    let effort = asked.effort.as_ref().map(Effort::as_str);
+    let effort = effort.or_else(|| matches!(mode, Some(Mode::Adaptive { .. })).then(|| effort_of(asked)).flatten());
+    Thinking { mode, effort, ..with_room(asked, room, nothing) }
+}
+
+/// The model decides, by effort. It wants no proof of earlier reasoning.
+fn self_chosen<'a>(
+    call: &Call,
+    asked: &'a ReasoningRequest,
+    mode: Option<Mode>,
+    nothing: Thinking<'a>,
+) -> Thinking<'a> {
+    if is_forced(call) {
+        return Thinking { dropped: Some("a tool is forced"), ..nothing };
+    }
+    let room = if call.max_output_tokens.is_none() { wanted(asked).unwrap_or(0) } else { 0 };
+    let max_tokens = nothing.max_tokens.saturating_add(room);
+    Thinking { mode, effort: effort_of(asked), max_tokens, dropped: None }
+}
+
+fn budgeted<'a>(call: &Call, asked: &'a ReasoningRequest, nothing: Thinking<'a>) -> Thinking<'a> {
+    let Some(wanted) = wanted(asked) else {
+        return nothing;
+    };
+    let limit = nothing.max_tokens;
+    let without = |reason| Thinking { mode: None, effort: None, max_tokens: limit, dropped: Some(reason) };
+    if is_forced(call) {
         return without("a tool is forced");
     }
     if in_a_tool_turn_without_proof(call) {
         return without("the turn began without signed reasoning");
     }
     let wanted = wanted.max(MIN_BUDGET);
+    let enabled = |budget_tokens| Some(Mode::Enabled { budget_tokens, display: None });
     if call.max_output_tokens.is_none() {
         // Nobody limited the output: the budget comes on top of the limit that stands in for one.
-        return Thinking { budget: Some(wanted), max_tokens: limit.saturating_add(wanted), dropped: None };
+        return Thinking { mode: enabled(wanted), max_tokens: limit.saturating_add(wanted), ..nothing };
     }
     if limit <= MIN_BUDGET {
         return without("the output limit leaves no room for it");
     }
-    Thinking { budget: Some(wanted.min(limit - 1)), max_tokens: limit, dropped: None }
+    Thinking { mode: enabled(wanted.min(limit - 1)), ..nothing }
 }
 
-fn wanted(call: &Call) -> Option<u64> {
-    let asked = call.reasoning.as_ref()?;
+/// A budget must be smaller than the output limit; where nobody named a limit, it comes on top.
+fn with_room<'a>(asked: &ReasoningRequest, room: u64, nothing: Thinking<'a>) -> Thinking<'a> {
+    let grows = asked.budget_tokens.is_some_and(|budget| budget >= nothing.max_tokens);
+    let max_tokens = if grows { nothing.max_tokens.saturating_add(room) } else { nothing.max_tokens };
+    Thinking { max_tokens, ..nothing }
+}
+
+fn wanted(asked: &ReasoningRequest) -> Option<u64> {
     if asked.budget_tokens.is_some() {
-        return asked.budget_tokens.filter(|budget| *budget > 0);
+        return asked.budget_tokens;
     }
-    match asked.effort.as_ref()? {
-        Effort::None => None,
-        Effort::Minimal | Effort::Low => Some(1024),
-        Effort::Medium | Effort::Other(_) => Some(4096),
-        Effort::High => Some(16_384),
-        Effort::XHigh | Effort::Max => Some(32_768),
+    match asked.effort.as_ref() {
+        None if asked.adaptive => Some(4096),
+        None | Some(Effort::None) => None,
+        Some(Effort::Minimal | Effort::Low) => Some(1024),
+        Some(Effort::Medium | Effort::Other(_)) => Some(4096),
+        Some(Effort::High) => Some(16_384),
+        Some(Effort::XHigh | Effort::Max) => Some(32_768),
     }
+}
+
+/// The API's word; `None`: the model's own default.
+fn effort_of(asked: &ReasoningRequest) -> Option<&'static str> {
+    match (&asked.effort, asked.budget_tokens) {
+        (Some(Effort::Minimal | Effort::Low), _) => Some("low"),
+        (Some(Effort::Medium), _) => Some("medium"),
+        (Some(Effort::High), _) => Some("high"),
+        (Some(Effort::XHigh), _) => Some("xhigh"),
+        (Some(Effort::Max), _) => Some("max"),
+        (Some(Effort::None | Effort::Other(_)), _) | (None, None) => None,
+        (None, Some(..=2_048)) => Some("low"),
+        (None, Some(..=8_192)) => Some("medium"),
+        (None, Some(..=24_576)) => Some("high"),
+        (None, Some(_)) => Some("xhigh"),
+    }
+}
+
+fn is_forced(call: &Call) -> bool {
+    matches!(call.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
 }
 
 /// Between a tool call and its result the API wants the reasoning that led to the call, with its signature.
@@ -57,10 +169,10 @@ fn in_a_tool_turn_without_proof(call: &Call) -> bool {
     let last = call.messages.iter().rfind(|m| m.role == Role::Assistant);
     last.is_some_and(|message| {
         let calls = message.parts.iter().any(|p| matches!(p.content, Content::ToolCall(_)));
-        let proof = message
-            .parts
-            .iter()
-            .any(|p| matches!(&p.content, Content::Reasoning(r) if r.signature.is_some() || r.encrypted.is_some()));
+        let proof = message.parts.iter().any(|p| {
+            matches!(&p.content, Content::Reasoning(r)
+                if r.origin.is_none_or(|origin| origin == NAME) && (r.signature.is_some() || r.encrypted.is_some()))
+        });
         calls && !proof
     })
 }

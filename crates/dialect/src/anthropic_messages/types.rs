@@ -18,8 +18,8 @@ pub(super) struct StreamEvent<'a> {
     pub(super) message: Option<Start>,
     #[serde(default, borrow)]
     pub(super) content_block: Option<&'a RawValue>,
-    #[serde(default)]
-    pub(super) delta: Option<Delta>,
+    #[serde(default, borrow)]
+    pub(super) delta: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) usage: Option<Usage>,
     #[serde(default, borrow)]
@@ -38,7 +38,7 @@ pub(super) struct Start {
 
 /// Of a block, or of the message.
 #[derive(Debug, Deserialize)]
-pub(super) struct Delta {
+pub(super) struct Delta<'a> {
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
     #[serde(default)]
@@ -49,6 +49,8 @@ pub(super) struct Delta {
     pub(super) signature: Option<String>,
     #[serde(default)]
     pub(super) partial_json: Option<String>,
+    #[serde(default, borrow)]
+    pub(super) citation: Option<&'a RawValue>,
     #[serde(default)]
     pub(super) stop_reason: Option<String>,
     #[serde(default)]
@@ -74,6 +76,8 @@ pub(super) struct Block<'a> {
     pub(super) name: Option<String>,
     #[serde(default, borrow)]
     pub(super) input: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    pub(super) citations: Option<&'a RawValue>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -90,6 +94,8 @@ pub(super) struct Usage {
     pub(super) output_tokens: Option<u64>,
     #[serde(default)]
     pub(super) output_tokens_details: Option<OutputDetails>,
+    #[serde(default)]
+    pub(super) server_tool_use: Option<ServerTools>,
     #[serde(default)]
     pub(super) service_tier: Option<String>,
     #[serde(default)]
@@ -110,11 +116,15 @@ pub(super) struct OutputDetails {
     pub(super) thinking_tokens: Option<u64>,
 }
 
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) struct ServerTools {
+    #[serde(default)]
+    pub(super) web_search_requests: Option<u64>,
+}
+
 /// One sampling of a turn that took several.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Iteration {
-    #[serde(rename = "type", default)]
-    pub(super) kind: String,
     #[serde(default)]
     pub(super) input_tokens: Option<u64>,
     #[serde(default)]

@@ -1,0 +1,138 @@
+//! The envelope of clouds that host this dialect: Vertex AI
+//! (<https://docs.anthropic.com/en/api/claude-on-vertex-ai>) and Bedrock's InvokeModel
+//! (<https://docs.anthropic.com/en/api/claude-on-amazon-bedrock>). The model stands in the path, the version in the body.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
+use crate::{
+    canonical::Call,
+    dialect::{Defaults, Hosting, Passing, Quirk, Target},
+    error::EncodeError,
+    rewrite::Edit,
+};
+
+use super::thinking;
+
+const MESSAGES: &str = "/v1/messages";
+const VERSION: &str = "2023-06-01";
+
+/// What Bedrock lets callers try; it refuses a call that names anything else.
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html>
+const BEDROCK_BETAS: [&str; 10] = [
+    "computer-use-2025-01-24",
+    "token-efficient-tools-2025-02-19",
+    "interleaved-thinking-2025-05-14",
+    "output-128k-2025-02-19",
+    "dev-full-thinking-2025-05-14",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "effort-2025-11-24",
+    "tool-search-tool-2025-10-19",
+    "tool-examples-2025-10-29",
+];
+
+/// `anthropic_version`, where it stands in the body.
+pub(super) fn version(hosting: Hosting) -> Option<&'static str> {
+    match hosting {
+        Hosting::Own => None,
+        Hosting::Vertex => Some("vertex-2023-10-16"),
+        Hosting::Bedrock => Some("bedrock-2023-05-31"),
+    }
+}
+
+/// `anthropic_beta`, where it stands in the body.
+pub(super) fn betas_in_body(call: &Call, hosting: Hosting) -> Vec<&str> {
+    if hosting != Hosting::Bedrock {
+        return Vec::new();
+    }
+    call.betas.iter().map(String::as_str).filter(|beta| BEDROCK_BETAS.contains(beta)).collect()
+}
+
+/// `anthropic-beta`, where it is a header.
+pub(super) fn headers(call: &Call, hosting: Hosting) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if hosting != Hosting::Bedrock
+        && !call.betas.is_empty()
+        && let Ok(list) = HeaderValue::from_str(&call.betas.join(","))
+    {
+        headers.insert("anthropic-beta", list);
+    }
+    headers
+}
+
+pub(super) fn path(target: &Target, stream: bool) -> String {
+    match (target.hosting, stream) {
+        (Hosting::Own, _) => MESSAGES.to_owned(),
+        (Hosting::Vertex, false) => format!("/models/{}:rawPredict", escaped(&target.model)),
+        (Hosting::Vertex, true) => format!("/models/{}:streamRawPredict", escaped(&target.model)),
+        (Hosting::Bedrock, false) => format!("/model/{}/invoke", escaped(&target.model)),
+        (Hosting::Bedrock, true) => format!("/model/{}/invoke-with-response-stream", escaped(&target.model)),
+    }
+}
+
+pub(super) fn counting_path(target: &Target) -> String {
+    match target.hosting {
+        Hosting::Own => format!("{}/count_tokens", target.path.as_deref().unwrap_or(MESSAGES)),
+        Hosting::Vertex => "/models/count-tokens:rawPredict".to_owned(),
+        Hosting::Bedrock => format!("/model/{}/count-tokens", escaped(&target.model)),
+    }
+}
+
+/// One segment of a path. `@` parts a model from its version on Vertex.
+fn escaped(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len() + 8);
+    for byte in segment.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// The request around a body: the version stands in a header where it does not stand in the body.
+pub(super) fn post(target: &Target, path: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+    let mut request = target.post(path, body)?;
+    if target.hosting == Hosting::Own {
+        request.headers_mut().insert("anthropic-version", HeaderValue::from_static(VERSION));
+    }
+    Ok(request)
+}
+
+/// Model name or what stands in its place, the output limit that the API requires, the config's temperature where the
+/// caller gave none and the model takes one, the stream flag.
+pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
+    let Passing { call, asked_stream, defaults, target } = passing;
+    let mut edits = Vec::new();
+    match version(target.hosting) {
+        None => edits.push(Edit::string("model", &target.model)),
+        Some(version) => {
+            edits.push(Edit::remove("model"));
+            edits.push(Edit::string("anthropic_version", version));
+        }
+    }
+    let betas = betas_in_body(call, target.hosting);
+    if !betas.is_empty() {
+        edits.push(Edit::set("anthropic_beta", serde_json::Value::from(betas).to_string()));
+    }
+    let thinking = thinking::plan(call, target, defaults.max_output_tokens.unwrap_or(target.default_max_output_tokens));
+    if call.max_output_tokens.is_none() {
+        edits.push(Edit::set("max_tokens", thinking.max_tokens.to_string()));
+    }
+    edits.extend(temperature(call, target, *defaults, thinking.thinks()));
+    match (target.hosting, call.stream) {
+        // The path says it.
+        (Hosting::Bedrock, _) => edits.push(Edit::remove("stream")),
+        (_, true) => edits.push(Edit::set("stream", "true")),
+        (_, false) if *asked_stream => edits.push(Edit::set("stream", "false")),
+        _ => {}
+    }
+    edits
+}
+
+fn temperature(call: &Call, target: &Target, defaults: Defaults, thinks: bool) -> Option<Edit<'static>> {
+    let other = target.has(Quirk::OneSampling) && call.sampling.top_p.is_some();
+    let temperature = defaults.temperature.filter(|_| !thinks && !other && !target.has(Quirk::NoSampling))?;
+    Some(Edit::default("temperature", temperature.min(1.0).to_string()))
+}
