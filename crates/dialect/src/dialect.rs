@@ -9,6 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 
 use crate::{
     anthropic_messages::{AnthropicCountTokens, AnthropicMessages},
+    bedrock_converse::BedrockConverse,
     canonical::{Call, Completion, EmbedCall, Embeddings, Ending, Event, Ranking, Refusal, RerankCall, Truncated},
     cohere::{CohereEmbed, CohereRerank},
     error::{BadRequest, DecodeError, EncodeError},
@@ -544,6 +545,7 @@ pub fn provider_dialect(name: DialectName) -> Option<Provider> {
         DialectName::AnthropicMessages => Some(Provider::Generate(&AnthropicMessages)),
         DialectName::CohereEmbed => Some(Provider::Embed(&CohereEmbed)),
         DialectName::CohereRerank => Some(Provider::Rerank(&CohereRerank)),
+        DialectName::BedrockConverse => Some(Provider::Generate(&BedrockConverse)),
         _ => None,
     }
 }

@@ -17,12 +17,14 @@
 //! | `anthropic-messages` | | yes |
 //! | `cohere-embed` | | yes |
 //! | `cohere-rerank` | yes | yes |
+//! | `bedrock-converse` | | yes |
 //!
 //! Callers without a dialect speak the typed messages of the contract: [`typed`].
 //!
 //! [`Usage`]: farebox_types::Usage
 
 mod anthropic_messages;
+mod bedrock_converse;
 mod canonical;
 mod cohere;
 mod decoder;

@@ -257,8 +257,13 @@ fn a_body_that_is_no_answer_is_an_error() {
             let error = provider.decode(&head, body.as_bytes()).unwrap_err();
             assert!(matches!(error, DecodeError::Corrupt { .. }), "{dialect} {body}: {error:?}");
         }
-        let body = br#"{"error":{"message":"no","type":"rate_limit_error"}}"#;
-        let DecodeError::Refused(refusal) = provider.decode(&head, body).unwrap_err() else { panic!("{dialect}") };
+        let body = match dialect {
+            DialectName::BedrockConverse => r#"{"__type":"ThrottlingException","message":"no"}"#,
+            _ => r#"{"error":{"message":"no","type":"rate_limit_error"}}"#,
+        };
+        let DecodeError::Refused(refusal) = provider.decode(&head, body.as_bytes()).unwrap_err() else {
+            panic!("{dialect}")
+        };
         assert_eq!((refusal.kind, refusal.message.as_str()), (ErrorKind::RateLimited, "no"));
     }
 }

@@ -1,0 +1,145 @@
+//! `toolConfig`. The API has no word for tools that must not be called, and refuses tool calls in the conversation of
+//! which no tool is declared.
+
+use serde::Serialize;
+
+use super::{
+    messages::CachePoint,
+    types::{Family, NAME},
+};
+use crate::{
+    canonical::{Call, Content, Tool, ToolChoice},
+    dialect::{DialectName, Target},
+    error::EncodeError,
+    json::RawJson,
+    notes::{Notes, unsupported},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolConfig<'a> {
+    tools: Vec<WireTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<WireChoice<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum WireTool<'a> {
+    ToolSpec(ToolSpec<'a>),
+    CachePoint(CachePoint),
+    #[serde(untagged)]
+    Raw(&'a RawJson),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolSpec<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    input_schema: InputSchema<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct InputSchema<'a> {
+    json: Schema<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Schema<'a> {
+    Given(&'a RawJson),
+    /// A function without parameters: the API wants a schema all the same.
+    Empty {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        properties: Nothing,
+    },
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum WireChoice<'a> {
+    Auto {},
+    Any {},
+    Tool { name: &'a str },
+}
+
+pub(super) fn encode<'a>(
+    call: &'a Call,
+    target: &Target,
+    notes: &mut Notes,
+) -> Result<Option<ToolConfig<'a>>, EncodeError> {
+    let history = named_in_history(call);
+    if call.tool_choice == Some(ToolChoice::None) && history.is_empty() {
+        return Ok(None);
+    }
+    let mut tools = Vec::with_capacity(call.tools.len());
+    for tool in &call.tools {
+        tools.push(WireTool::ToolSpec(spec(tool)));
+        tools.extend(
+            tool.cache.and_then(|mark| CachePoint::in_tools(mark, Family::of(target))).map(WireTool::CachePoint),
+        );
+    }
+    for native in &call.native_tools {
+        if native.dialect != DialectName::BedrockConverse {
+            return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
+        }
+        tools.push(WireTool::Raw(&native.raw));
+    }
+    if tools.is_empty() {
+        if history.is_empty() {
+            return Ok(None);
+        }
+        notes.say("the tools that the conversation calls were declared again: the API wants them");
+        tools.extend(history.into_iter().map(|name| WireTool::ToolSpec(bare(name))));
+        return Ok(Some(ToolConfig { tools, tool_choice: None }));
+    }
+    if call.parallel_tool_calls == Some(false) {
+        notes.drop("`parallel_tool_calls`")?;
+    }
+    let tool_choice = match &call.tool_choice {
+        None => None,
+        Some(ToolChoice::Auto) => Some(WireChoice::Auto {}),
+        Some(ToolChoice::Required) => Some(WireChoice::Any {}),
+        Some(ToolChoice::Named(name)) => Some(WireChoice::Tool { name }),
+        Some(ToolChoice::None) => {
+            notes.drop("`tool_choice` none in a conversation with tool calls")?;
+            None
+        }
+    };
+    Ok(Some(ToolConfig { tools, tool_choice }))
+}
+
+fn spec(tool: &Tool) -> ToolSpec<'_> {
+    ToolSpec {
+        description: tool.description.as_deref().filter(|text| !text.is_empty()),
+        input_schema: InputSchema { json: tool.parameters.as_ref().map_or(EMPTY, Schema::Given) },
+        strict: tool.strict,
+        ..bare(&tool.name)
+    }
+}
+
+const EMPTY: Schema<'static> = Schema::Empty { kind: "object", properties: Nothing {} };
+
+fn bare(name: &str) -> ToolSpec<'_> {
+    ToolSpec { name, description: None, input_schema: InputSchema { json: EMPTY }, strict: None }
+}
+
+fn named_in_history(call: &Call) -> Vec<&str> {
+    let mut names = Vec::new();
+    for part in call.messages.iter().flat_map(|message| &message.parts) {
+        if let Content::ToolCall(call) = &part.content
+            && !names.contains(&call.name.as_str())
+        {
+            names.push(call.name.as_str());
+        }
+    }
+    names
+}
