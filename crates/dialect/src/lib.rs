@@ -29,6 +29,7 @@ mod canonical;
 mod cohere;
 mod decoder;
 mod dialect;
+pub mod emulate;
 mod error;
 mod estimate;
 mod exchange;

@@ -117,10 +117,9 @@ fn nearest(budget: u64) -> Effort {
 
 /// A caller's `reasoning_effort` for a server that calls it otherwise, unless the caller knows the server's own word.
 pub(super) fn edits(call: &Call, target: &Target) -> Vec<Edit<'static>> {
-    let (Some(asked), true) = (&call.reasoning, target.has(Quirk::ThinkingSwitch) || target.has(Quirk::EnableThinking))
-    else {
+    if call.reasoning.is_none() || !(target.has(Quirk::ThinkingSwitch) || target.has(Quirk::EnableThinking)) {
         return Vec::new();
-    };
+    }
     let mut edits = vec![Edit::remove("reasoning_effort"), Edit::remove("reasoning")];
     let plan = plan(call, target, &mut Notes::new(NAME, target));
     if let Some(Switch { kind }) = plan.thinking {

@@ -73,35 +73,40 @@ fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
 fn events_come_in_order() {
     for tape in streams() {
         let (events, _, ending) = whole(&tape);
-        assert!(matches!(events[0], Event::Started { .. }), "{}", tape.name);
-        let mut open: HashMap<PartId, (u32, PartKind)> = HashMap::new();
-        let (mut next, mut finished) = (0, Vec::new());
-        for (at, event) in events.iter().enumerate() {
-            match event {
-                Event::Started { .. } => assert_eq!(at, 0, "{}", tape.name),
-                Event::PartStart { id, choice, kind } => {
-                    assert_eq!(id.0, next, "{}: ids count up", tape.name);
-                    next += 1;
-                    assert!(!finished.contains(choice), "{}: a part after its finish", tape.name);
-                    assert!(open.insert(*id, (*choice, kind.clone())).is_none());
-                }
-                Event::Delta { id, delta } => {
-                    let (_, kind) = open.get(id).unwrap_or_else(|| panic!("{}: {id:?} is not open", tape.name));
-                    assert!(fits(kind, delta), "{}: {delta:?} in {kind:?}", tape.name);
-                }
-                Event::PartEnd { id } => assert!(open.remove(id).is_some(), "{}", tape.name),
-                Event::Finish { choice, .. } => {
-                    assert!(!open.values().any(|(c, _)| c == choice), "{}: an open part at its finish", tape.name);
-                    assert!(!finished.contains(choice));
-                    finished.push(*choice);
-                }
-                Event::Error(_) => assert_eq!(at, events.len() - 1, "{}", tape.name),
-                Event::Usage(_) | Event::ServiceTier(_) | Event::ReportedCost(_) | Event::Unknown(_) => {}
+        assert_grammar(&tape.name, &events, ending == Ok(Ending::Complete));
+    }
+}
+
+/// The grammar of `canonical::event`.
+pub(crate) fn assert_grammar(name: &str, events: &[Event], complete: bool) {
+    assert!(matches!(events[0], Event::Started { .. }), "{}", name);
+    let mut open: HashMap<PartId, (u32, PartKind)> = HashMap::new();
+    let (mut next, mut finished) = (0, Vec::new());
+    for (at, event) in events.iter().enumerate() {
+        match event {
+            Event::Started { .. } => assert_eq!(at, 0, "{}", name),
+            Event::PartStart { id, choice, kind } => {
+                assert_eq!(id.0, next, "{}: ids count up", name);
+                next += 1;
+                assert!(!finished.contains(choice), "{}: a part after its finish", name);
+                assert!(open.insert(*id, (*choice, kind.clone())).is_none());
             }
+            Event::Delta { id, delta } => {
+                let (_, kind) = open.get(id).unwrap_or_else(|| panic!("{}: {id:?} is not open", name));
+                assert!(fits(kind, delta), "{}: {delta:?} in {kind:?}", name);
+            }
+            Event::PartEnd { id } => assert!(open.remove(id).is_some(), "{}", name),
+            Event::Finish { choice, .. } => {
+                assert!(!open.values().any(|(c, _)| c == choice), "{}: an open part at its finish", name);
+                assert!(!finished.contains(choice));
+                finished.push(*choice);
+            }
+            Event::Error(_) => assert_eq!(at, events.len() - 1, "{}", name),
+            Event::Usage(_) | Event::ServiceTier(_) | Event::ReportedCost(_) | Event::Unknown(_) => {}
         }
-        if ending == Ok(Ending::Complete) {
-            assert!(open.is_empty() && !finished.is_empty(), "{}", tape.name);
-        }
+    }
+    if complete {
+        assert!(open.is_empty() && !finished.is_empty(), "{}", name);
     }
 }
 

@@ -5,6 +5,7 @@
 mod bedrock;
 mod decode;
 mod embeddings;
+mod emulate;
 mod encode;
 mod laws;
 mod outline;
