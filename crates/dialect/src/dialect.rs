@@ -14,6 +14,9 @@ use crate::{
     cohere::{CohereEmbed, CohereRerank},
     error::{BadRequest, DecodeError, EncodeError},
     framing::{Frame, Framing},
+    gemini::Gemini,
+    gemini_embeddings::GeminiEmbeddings,
+    ollama_chat::OllamaChat,
     openai_chat::OpenAiChat,
     openai_embeddings::OpenAiEmbeddings,
     rewrite::Edit,
@@ -546,6 +549,9 @@ pub fn provider_dialect(name: DialectName) -> Option<Provider> {
         DialectName::CohereEmbed => Some(Provider::Embed(&CohereEmbed)),
         DialectName::CohereRerank => Some(Provider::Rerank(&CohereRerank)),
         DialectName::BedrockConverse => Some(Provider::Generate(&BedrockConverse)),
+        DialectName::Gemini => Some(Provider::Generate(&Gemini)),
+        DialectName::GeminiEmbeddings => Some(Provider::Embed(&GeminiEmbeddings)),
+        DialectName::OllamaChat => Some(Provider::Generate(&OllamaChat)),
         _ => None,
     }
 }

@@ -18,6 +18,9 @@
 //! | `cohere-embed` | | yes |
 //! | `cohere-rerank` | yes | yes |
 //! | `bedrock-converse` | | yes |
+//! | `gemini` | | yes |
+//! | `gemini-embeddings` | | yes |
+//! | `ollama-chat` | | yes |
 //!
 //! Callers without a dialect speak the typed messages of the contract: [`typed`].
 //!
@@ -34,8 +37,11 @@ mod error;
 mod estimate;
 mod exchange;
 mod framing;
+mod gemini;
+mod gemini_embeddings;
 mod json;
 mod notes;
+mod ollama_chat;
 mod openai_chat;
 mod openai_embeddings;
 mod openai_error;

@@ -1,0 +1,73 @@
+//! What a model's name says: where it is called, and which generation of words it knows.
+
+use bytes::Bytes;
+use http::{Method, header::CONTENT_TYPE};
+
+use crate::{dialect::Target, error::EncodeError};
+
+pub(super) const WHOLE: &str = "generateContent";
+pub(super) const STREAM: &str = "streamGenerateContent?alt=sse";
+pub(super) const COUNT: &str = "countTokens";
+
+/// The model as a resource below the base URL, without a slash in front. Names that are resources already
+/// (`publishers/…`, `tunedModels/…`, `endpoints/…`) stay as they are.
+pub(crate) fn resource(model: &str) -> String {
+    if model.contains('/') { model.trim_start_matches('/').to_owned() } else { format!("models/{model}") }
+}
+
+/// A call of one of the model's methods. A path of the target's own stands for the model, not for the method.
+pub(crate) fn post(target: &Target, method: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+    let path = target.path.clone().unwrap_or_else(|| format!("/{}", resource(&target.model)));
+    http::Request::builder()
+        .method(Method::POST)
+        .uri(format!("{path}:{method}"))
+        .header(CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|error| EncodeError::Write(error.to_string()))
+}
+
+/// `gemini-2.5-flash`: 2.5. `None` for names that do not say (`gemini-flash-latest`, tuned models).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation(u32, u32);
+
+impl Generation {
+    pub(super) const TWO_FIVE: Generation = Generation(2, 5);
+    pub(super) const THREE: Generation = Generation(3, 0);
+
+    pub(super) fn of(model: &str) -> Option<Generation> {
+        let (_, rest) = model.rsplit_once("gemini-")?;
+        let version = rest.split('-').next()?;
+        let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+        Some(Generation(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations() {
+        for (model, expected) in [
+            ("gemini-2.5-flash-lite", Some(Generation::TWO_FIVE)),
+            ("publishers/google/models/gemini-3-pro-preview", Some(Generation::THREE)),
+            ("gemini-3.6-flash", Some(Generation(3, 6))),
+            ("models/gemini-1.5-pro", Some(Generation(1, 5))),
+            ("gemini-flash-latest", None),
+            ("tunedModels/birds-1", None),
+        ] {
+            assert_eq!(Generation::of(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn resources() {
+        for (model, path) in [
+            ("gemini-2.5-pro", "models/gemini-2.5-pro"),
+            ("publishers/google/models/gemini-2.5-pro", "publishers/google/models/gemini-2.5-pro"),
+            ("tunedModels/birds", "tunedModels/birds"),
+        ] {
+            assert_eq!(resource(model), path);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Ollama's own chat API: <https://github.com/ollama/ollama/blob/main/docs/api.md#generate-a-chat-completion>.
+
+mod error;
+mod messages;
+mod request;
+mod response;
+mod stream;
+mod types;
+
+use bytes::Bytes;
+
+use crate::{
+    canonical::{Call, Completion, Refusal},
+    decoder::Decoder,
+    dialect::{DialectName, Encoded, Head, ProviderDialect, StreamDecoder, StreamLimits, Target},
+    error::{DecodeError, EncodeError},
+    framing::{Framing, ndjson::Ndjson},
+};
+
+pub(crate) struct OllamaChat;
+
+impl ProviderDialect for OllamaChat {
+    fn name(&self) -> DialectName {
+        DialectName::OllamaChat
+    }
+
+    fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
+        request::encode(call, target)
+    }
+
+    fn request(&self, target: &Target, _stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        request::around(target, body)
+    }
+
+    fn decode(&self, _head: &Head, body: &[u8]) -> Result<Completion, DecodeError> {
+        response::decode(body)
+    }
+
+    fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {
+        error::decode(head, body)
+    }
+
+    fn framing(&self, _target: &Target, limits: &StreamLimits) -> Box<dyn Framing> {
+        Box::new(Ndjson::new(limits.max_frame_bytes))
+    }
+
+    fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder::new(self.framing(target, limits), stream::Events::default()))
+    }
+}
