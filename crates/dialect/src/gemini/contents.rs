@@ -47,8 +47,6 @@ enum Data<'a> {
     InlineData {
         mime_type: &'a str,
         data: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        display_name: Option<&'a str>,
     },
     #[serde(rename_all = "camelCase")]
     FileData {
@@ -245,10 +243,11 @@ impl<'a, 'n> Turns<'a, 'n> {
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
             self.notes.drop("`detail` of an image")?;
         }
+        if media.name.is_some() {
+            self.notes.drop("the name of a file")?;
+        }
         Ok(match &media.source {
-            Source::Base64 { media_type, data } => {
-                Data::InlineData { mime_type: media_type, data, display_name: media.name.as_deref() }
-            }
+            Source::Base64 { media_type, data } => Data::InlineData { mime_type: media_type, data },
             Source::Text(text) => Data::Text(text),
             Source::Url(url) => Data::FileData { mime_type: media_type_of(url), file_uri: url.clone() },
             Source::Uploaded(id) if id.starts_with("files/") => Data::FileData {

@@ -106,9 +106,10 @@ impl Wire {
 }
 
 fn envelope(body: &[u8]) -> Option<Wire> {
-    let one = serde_json::from_slice::<Envelope<'_>>(body).ok();
-    let alone = || serde_json::from_slice::<Vec<Envelope<'_>>>(body).ok().and_then(|all| all.into_iter().next());
-    one.or_else(alone).map(|envelope| Wire::read(envelope.error.get()))
+    // A struct could be read from an array, member by member: the array is tried first.
+    let alone = serde_json::from_slice::<Vec<Envelope<'_>>>(body).ok().and_then(|all| all.into_iter().next());
+    let one = || serde_json::from_slice::<Envelope<'_>>(body).ok();
+    alone.or_else(one).map(|envelope| Wire::read(envelope.error.get()))
 }
 
 pub(crate) fn decode(head: &Head, body: &[u8]) -> Refusal {

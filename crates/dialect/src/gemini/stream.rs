@@ -61,10 +61,11 @@ impl Events {
             out.push(Event::Started { id: id.clone(), model: model.clone(), created: None });
             self.started = Some((id, model));
         }
+        let blocked = chunk.is_blocked();
         for wire in chunk.candidates.into_iter().flatten() {
             self.candidate(wire, out)?;
         }
-        if chunk.prompt_feedback.is_some_and(|feedback| feedback.block_reason.is_some()) && self.candidates.is_empty() {
+        if blocked && self.candidates.is_empty() {
             self.candidates.push(Candidate { blocked: true, ..Candidate::default() });
         }
         if let Some(usage) = chunk.usage_metadata {
@@ -238,8 +239,9 @@ impl Wire for Events {
 
     /// The last event may lack its closing mark.
     fn is_terminal(&self, frame: Frame<'_>) -> bool {
-        let chunk = serde_json::from_slice::<Chunk<'_>>(frame.data);
-        chunk.is_ok_and(|chunk| chunk.candidates.iter().flatten().any(|c| c.finish_reason.is_some()))
+        serde_json::from_slice::<Chunk<'_>>(frame.data).is_ok_and(|chunk| {
+            chunk.is_blocked() || chunk.candidates.iter().flatten().any(|c| c.finish_reason.is_some())
+        })
     }
 
     fn ends_here(&self) -> bool {

@@ -10,7 +10,7 @@ use farebox_types::{ErrorKind, Fault, Usage};
 
 use crate::{laws::run, tape::tape};
 
-fn decode(name: &str) -> Completion {
+pub(crate) fn decode(name: &str) -> Completion {
     let tape = tape(name);
     if !tape.streamed {
         return crate::provider(tape.dialect).decode(&tape.head, &tape.body).unwrap();
@@ -22,15 +22,15 @@ fn decode(name: &str) -> Completion {
     collector.into_completion()
 }
 
-fn contents(completion: &Completion) -> Vec<Content> {
+pub(crate) fn contents(completion: &Completion) -> Vec<Content> {
     completion.choices[0].parts.iter().map(|part| part.content.clone()).collect()
 }
 
-fn call(id: &str, name: &str, arguments: &str) -> Content {
+pub(crate) fn call(id: &str, name: &str, arguments: &str) -> Content {
     Content::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() })
 }
 
-fn usage(input: u64, output: u64) -> Usage {
+pub(crate) fn usage(input: u64, output: u64) -> Usage {
     Usage { input: Some(input), output: Some(output), ..Usage::default() }
 }
 
@@ -196,6 +196,8 @@ fn a_stream_without_its_end_is_truncated_and_names_what_is_missing() {
         ("openai-chat/no-done-s", "`[DONE]`"),
         ("openai-chat/no-finish-s", "`finish_reason`"),
         ("anthropic-messages/no-stop-s", "`message_stop`"),
+        ("gemini/no-finish-s", "`finishReason`"),
+        ("ollama-chat/no-done-s", "`done`"),
     ] {
         let tape = tape(name);
         let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
@@ -212,13 +214,15 @@ fn a_stream_without_its_end_is_truncated_and_names_what_is_missing() {
 #[test]
 fn an_error_in_the_stream_is_a_refusal() {
     for (name, code) in [
-        ("openai-chat/error-in-stream-s", "server_error"),
-        ("anthropic-messages/error-in-stream-s", "overloaded_error"),
+        ("openai-chat/error-in-stream-s", Some("server_error")),
+        ("anthropic-messages/error-in-stream-s", Some("overloaded_error")),
+        ("gemini/error-in-stream-s", Some("UNAVAILABLE")),
+        ("ollama-chat/error-in-stream-s", None),
     ] {
         let tape = tape(name);
         let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
         let Ok(Ending::Refused(refusal)) = ending else { panic!("{name}: {ending:?}") };
-        assert_eq!((refusal.kind, refusal.code.as_deref(), refusal.status), (ErrorKind::Upstream, Some(code), None));
+        assert_eq!((refusal.kind, refusal.code.as_deref(), refusal.status), (ErrorKind::Upstream, code, None));
         assert_eq!(fed, Ok(()));
         assert_eq!(events.last(), Some(&Event::Error(refusal)));
     }
@@ -235,6 +239,10 @@ fn refusals_have_a_kind_and_keep_the_body() {
         ("anthropic-messages/error-529", ErrorKind::Upstream, Some("overloaded_error"), None, None),
         ("anthropic-messages/error-429", ErrorKind::RateLimited, Some("rate_limit_error"), None, Some(12_000)),
         ("anthropic-messages/error-400", ErrorKind::BadRequest, Some("invalid_request_error"), None, None),
+        ("gemini/error-429", ErrorKind::RateLimited, Some("RESOURCE_EXHAUSTED"), None, Some(34_500)),
+        ("gemini/error-400", ErrorKind::BadRequest, Some("INVALID_ARGUMENT"), Some("contents"), None),
+        ("gemini/error-key", ErrorKind::Upstream, Some("INVALID_ARGUMENT"), None, None),
+        ("ollama-chat/error-404", ErrorKind::NotFound, None, None, None),
     ] {
         let tape = tape(name);
         let refusal = crate::provider(tape.dialect).decode_error(&tape.head, &tape.body);
@@ -265,6 +273,11 @@ fn a_body_that_is_no_answer_is_an_error() {
             panic!("{dialect}")
         };
         assert_eq!((refusal.kind, refusal.message.as_str()), (ErrorKind::RateLimited, "no"));
+        let body = br#"{"error":{"message":"no","type":"rate_limit_error","status":"RESOURCE_EXHAUSTED"}}"#;
+        let DecodeError::Refused(refusal) = provider.decode(&head, body).unwrap_err() else { panic!("{dialect}") };
+        // Ollama's errors are sentences, without a kind.
+        let kind = if dialect == DialectName::OllamaChat { ErrorKind::Upstream } else { ErrorKind::RateLimited };
+        assert_eq!((refusal.kind, refusal.message.as_str()), (kind, "no"));
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn parse(body: &Value) -> Call {
     caller.parse(&HeaderMap::new(), &serde_json::to_vec(body).unwrap()).unwrap()
 }
 
-fn encode(dialect: DialectName, call: &Call, target: &Target) -> (Value, Vec<String>) {
+pub(crate) fn encode(dialect: DialectName, call: &Call, target: &Target) -> (Value, Vec<String>) {
     let encoded = crate::provider(dialect).encode(call, target).unwrap();
     let body = serde_json::from_slice(encoded.request.body()).unwrap();
     (body, encoded.warnings.iter().map(ToString::to_string).collect())
@@ -23,7 +23,7 @@ fn anthropic(call: &Call) -> (Value, Vec<String>) {
     encode(DialectName::AnthropicMessages, call, &Target::new("claude-tape-1"))
 }
 
-fn tool_conversation() -> Value {
+pub(crate) fn tool_conversation() -> Value {
     json!({
         "model": "alias",
         "messages": [

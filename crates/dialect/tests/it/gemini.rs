@@ -1,0 +1,493 @@
+//! Gemini and its embeddings, in both directions.
+
+use farebox_dialect::{
+    Call, Citation, Content, DecodeError, DialectName, Effort, EmbedCall, EmbedDialect, EmbedInput, EmbedPurpose,
+    EncodeError, FinishReason, Hosting, Media, Message, NativeTool, OnUnsupported, Part, Provider, RawJson, Reasoning,
+    ReasoningRequest, Role, Source, Target, ToolCall, ToolResult, Vector, provider_dialect,
+};
+use farebox_types::{ErrorKind, Usage};
+use serde_json::{Value, json};
+
+use crate::{
+    decode::{call, contents, decode, usage},
+    encode::{parse, tool_conversation},
+    laws::run,
+    tape::tape,
+};
+
+fn encode(call: &Call, model: &str) -> (Value, Vec<String>) {
+    crate::encode::encode(DialectName::Gemini, call, &Target::new(model))
+}
+
+fn thought(text: &str, signature: Option<&str>) -> Content {
+    let origin = Some(DialectName::Gemini);
+    Content::Reasoning(Reasoning {
+        text: text.into(),
+        signature: signature.map(Into::into),
+        origin,
+        ..Reasoning::default()
+    })
+}
+
+#[test]
+fn a_conversation_for_gemini() {
+    let call = parse(&tool_conversation());
+    let encoded = crate::provider(DialectName::Gemini).encode(&call, &Target::new("gemini-3-flash-tape")).unwrap();
+    assert_eq!(encoded.request.method(), "POST");
+    assert_eq!(encoded.request.uri(), "/models/gemini-3-flash-tape:streamGenerateContent?alt=sse");
+    let raw = std::str::from_utf8(encoded.request.body()).unwrap();
+    assert!(raw.contains("\"args\":{\"z\": 1.10, \"a\": 12345678901234567890123}"), "{raw}");
+    let (body, warnings) = encode(&call, "gemini-3-flash-tape");
+    insta::assert_json_snapshot!("gemini_conversation", json!({"body": body, "warnings": warnings}));
+}
+
+#[test]
+fn where_a_model_is_called() {
+    let gemini = crate::provider(DialectName::Gemini);
+    for (model, path, stream, expected) in [
+        ("gemini-2.5-pro", None, false, "/models/gemini-2.5-pro:generateContent"),
+        ("publishers/google/models/g", None, false, "/publishers/google/models/g:generateContent"),
+        ("tunedModels/birds", None, true, "/tunedModels/birds:streamGenerateContent?alt=sse"),
+        ("g", Some("/endpoints/77"), true, "/endpoints/77:streamGenerateContent?alt=sse"),
+    ] {
+        let target = Target { path: path.map(Into::into), ..Target::new(model) };
+        assert_eq!(gemini.request(&target, stream, "{}".into()).unwrap().uri(), expected);
+    }
+}
+
+#[test]
+fn everything_that_can_be_asked_for() {
+    let call = parse(&json!({
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "hear"},
+            {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]}],
+        "n": 2, "logprobs": true, "top_logprobs": 3, "frequency_penalty": 0.5, "presence_penalty": -1.0, "top_p": 0.5,
+        "stop": ["A", "B"], "seed": 7, "temperature": 2.0, "max_tokens": 10, "response_format": {"type": "json_object"},
+        "service_tier": "flex"
+    }));
+    let (body, warnings) = encode(&call, "gemini-2.5-flash");
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(
+        body,
+        json!({
+            "contents": [{"role": "user", "parts": [
+                {"text": "hear"}, {"inlineData": {"mimeType": "audio/wav", "data": "AA=="}}]}],
+            "generationConfig": {
+                "temperature": 2.0, "topP": 0.5, "seed": 7, "stopSequences": ["A", "B"], "candidateCount": 2,
+                "maxOutputTokens": 10, "frequencyPenalty": 0.5, "presencePenalty": -1.0, "responseLogprobs": true,
+                "logprobs": 3, "responseMimeType": "application/json"},
+            "serviceTier": "flex"
+        })
+    );
+}
+
+#[test]
+fn thinking_by_generation() {
+    let hi = || parse(&json!({"messages": [{"role": "user", "content": "hi"}]}));
+    let thinking = |model: &str, asked: ReasoningRequest| {
+        let (body, warnings) = encode(&Call { reasoning: Some(asked), ..hi() }, model);
+        (body["generationConfig"]["thinkingConfig"].clone(), warnings.len())
+    };
+    let effort = |effort| ReasoningRequest { effort: Some(effort), ..ReasoningRequest::default() };
+    let budget = |tokens| ReasoningRequest { budget_tokens: Some(tokens), ..ReasoningRequest::default() };
+    let adaptive = ReasoningRequest { adaptive: true, ..ReasoningRequest::default() };
+    let hidden = ReasoningRequest { summary: Some("none".into()), ..effort(Effort::Low) };
+    for (model, asked, expected, warnings) in [
+        ("gemini-2.5-flash", effort(Effort::Medium), json!({"thinkingBudget": 8192, "includeThoughts": true}), 0),
+        ("gemini-2.5-flash", effort(Effort::None), json!({"thinkingBudget": 0}), 0),
+        ("gemini-2.5-pro", effort(Effort::None), json!({"thinkingBudget": 128}), 1),
+        ("gemini-2.5-pro", effort(Effort::Max), json!({"thinkingBudget": 32768, "includeThoughts": true}), 0),
+        ("gemini-2.5-pro", adaptive.clone(), json!({"thinkingBudget": -1, "includeThoughts": true}), 0),
+        ("gemini-3-flash", effort(Effort::High), json!({"thinkingLevel": "high", "includeThoughts": true}), 0),
+        ("gemini-3-flash", effort(Effort::None), json!({"thinkingLevel": "minimal"}), 1),
+        ("gemini-3-pro", effort(Effort::Minimal), json!({"thinkingLevel": "low", "includeThoughts": true}), 1),
+        ("gemini-3-pro", adaptive, json!({"includeThoughts": true}), 0),
+        ("gemini-3-pro", budget(500), json!({"thinkingBudget": 500, "includeThoughts": true}), 0),
+        ("gemini-flash-latest", hidden, json!({"thinkingLevel": "low"}), 0),
+        ("gemini-flash-latest", budget(0), json!({"thinkingBudget": 0}), 0),
+        ("gemini-2.0-flash", effort(Effort::High), Value::Null, 1),
+        ("gemini-3-pro", effort(Effort::Other("vast".into())), json!({"includeThoughts": true}), 1),
+        ("gemini-3-pro", ReasoningRequest::default(), Value::Null, 0),
+    ] {
+        assert_eq!(thinking(model, asked.clone()), (expected, warnings), "{model} {asked:?}");
+    }
+}
+
+#[test]
+fn signatures_go_back_and_foreign_calls_get_their_stand_in() {
+    let tool_call = |id: &str, signature: Option<&str>| {
+        let call = ToolCall { id: id.into(), name: "f".into(), arguments: String::new() };
+        Part { signature: signature.map(Into::into), ..Part::from(Content::ToolCall(call)) }
+    };
+    let foreign = Reasoning {
+        text: "hm".into(),
+        signature: Some("theirs".into()),
+        origin: Some(DialectName::AnthropicMessages),
+        ..Reasoning::default()
+    };
+    let proved = Part { signature: Some("c2ln".into()), ..Part::text("") };
+    let messages = vec![
+        Message::text(Role::User, "hi"),
+        Message::new(
+            Role::Assistant,
+            vec![Part::from(thought("seen", Some("dGh0"))), Part::from(thought("shown", None)), proved, Part::text("")],
+        ),
+        Message::text(Role::User, "more"),
+        Message::new(Role::Assistant, vec![tool_call("a", Some("c2lnMg==")), tool_call("b", None)]),
+        Message::text(Role::User, "and"),
+        Message::new(
+            Role::Assistant,
+            vec![Part::from(Content::Reasoning(foreign)), tool_call("c", None), tool_call("d", None)],
+        ),
+    ];
+    let call = Call { messages, ..Call::default() };
+    let (body, warnings) = encode(&call, "gemini-3-pro");
+    assert_eq!(warnings.len(), 1);
+    let parts = |turn: usize| body["contents"][turn]["parts"].clone();
+    assert_eq!(
+        parts(1),
+        json!([
+            {"text": "seen", "thought": true, "thoughtSignature": "dGh0"},
+            {"text": "shown", "thought": true},
+            {"text": "", "thoughtSignature": "c2ln"}])
+    );
+    let sent = |id: &str| json!({"id": id, "name": "f", "args": {}});
+    let proved = |id: &str, signature: &str| json!({"functionCall": sent(id), "thoughtSignature": signature});
+    assert_eq!(parts(3), json!([proved("a", "c2lnMg=="), {"functionCall": sent("b")}]));
+    let stand_in = "skip_thought_signature_validator";
+    assert_eq!(parts(5), json!([proved("c", stand_in), {"functionCall": sent("d")}]));
+    let (older, _) = encode(&call, "gemini-2.5-pro");
+    assert_eq!(older["contents"][5]["parts"][0], json!({"functionCall": sent("c")}));
+}
+
+#[test]
+fn results_are_objects_and_carry_their_media() {
+    let result = |id: &str, is_error, parts| {
+        Message::new(
+            Role::Tool,
+            vec![Part::from(Content::ToolResult(ToolResult { call_id: id.into(), is_error, parts }))],
+        )
+    };
+    let called = |id: &str, name: &str| {
+        Part::from(Content::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: "{}".into() }))
+    };
+    let png = Source::Base64 { media_type: "image/png".into(), data: "iVBORw0=".into() };
+    let image = Part::from(Content::Image(Media::from(png)));
+    let messages = vec![
+        Message::new(Role::Assistant, vec![called("a", "look"), called("b", "now"), called("c", "draw")]),
+        result("a", false, vec![Part::text("{\"n\": 1.10}")]),
+        result("b", true, vec![Part::text("late")]),
+        result("c", false, vec![Part::text("a "), Part::text("boat"), image]),
+    ];
+    let call = Call { messages, ..Call::default() };
+    let media = json!({"inlineData": {"mimeType": "image/png", "data": "iVBORw0="}});
+    let answer = |id: &str, name: &str, response: Value| json!({"functionResponse": {"id": id, "name": name, "response": response}});
+    let mut drawn = answer("c", "draw", json!({"output": "a boat"}));
+    let first = [answer("a", "look", json!({"n": 1.10})), answer("b", "now", json!({"error": "late"}))];
+    let (body, _) = encode(&call, "gemini-2.5-pro");
+    assert_eq!(body["contents"][1], json!({"role": "user", "parts": [first[0], first[1], drawn, media]}));
+    let (body, _) = encode(&call, "gemini-3-pro");
+    drawn["functionResponse"]["parts"] = json!([media]);
+    assert_eq!(body["contents"][1], json!({"role": "user", "parts": [first[0], first[1], drawn]}));
+}
+
+#[test]
+fn media_by_address() {
+    let file = |source| Part::from(Content::File(Media::from(source)));
+    let parts = vec![
+        file(Source::Url("https://x.invalid/a.pdf?v=1".into())),
+        file(Source::Url("gs://bucket/plain".into())),
+        file(Source::Uploaded("files/abc".into())),
+        file(Source::Text("as text".into())),
+    ];
+    let call = Call { messages: vec![Message::new(Role::User, parts)], ..Call::default() };
+    assert_eq!(
+        encode(&call, "gemini-2.5-pro").0["contents"][0]["parts"],
+        json!([
+            {"fileData": {"mimeType": "application/pdf", "fileUri": "https://x.invalid/a.pdf?v=1"}},
+            {"fileData": {"fileUri": "gs://bucket/plain"}},
+            {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}},
+            {"text": "as text"}])
+    );
+}
+
+#[test]
+fn tools_and_which_may_be_called() {
+    let config = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "$schema": "s"}}}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut call = parse(&body);
+        let raw = RawJson::new("{\"googleSearch\": {}}").unwrap();
+        call.native_tools = vec![NativeTool { dialect: DialectName::Gemini, kind: "googleSearch".into(), raw }];
+        let (body, _) = encode(&call, "gemini-3-flash");
+        let declared = json!({"name": "f", "parametersJsonSchema": {"type": "object", "$schema": "s"}});
+        assert_eq!(body["tools"], json!([{"functionDeclarations": [declared]}, {"googleSearch": {}}]));
+        body["toolConfig"]["functionCallingConfig"].clone()
+    };
+    let strict = json!([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"type": "object", "$schema": "s"}}}]);
+    for (more, expected) in [
+        (json!({}), Value::Null),
+        (json!({"tool_choice": "auto"}), json!({"mode": "AUTO"})),
+        (json!({"tool_choice": "none"}), json!({"mode": "NONE"})),
+        (json!({"tool_choice": "required"}), json!({"mode": "ANY"})),
+        (
+            json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}),
+            json!({"mode": "ANY", "allowedFunctionNames": ["f"]}),
+        ),
+        (json!({"tools": strict}), json!({"mode": "VALIDATED"})),
+    ] {
+        assert_eq!(config(more.clone()), expected, "{more}");
+    }
+}
+
+#[test]
+fn what_gemini_has_no_word_for() {
+    let gemini = crate::provider(DialectName::Gemini);
+    let refuse = Target { unsupported: OnUnsupported::Refuse, ..Target::new("gemini-3-pro") };
+    let user = |more: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        parse(&body)
+    };
+    for (more, what) in [
+        (json!({"user": "u"}), "`user`"),
+        (json!({"logit_bias": {}}), "`logit_bias`"),
+        (json!({"metadata": {}}), "`metadata`"),
+        (json!({"service_tier": "scale"}), "`service_tier`"),
+        (json!({"seed": 1_u64 << 40}), "`seed`"),
+    ] {
+        let error = gemini.encode(&user(more), &refuse).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    let orphan = parse(&json!({"messages": [{"role": "tool", "tool_call_id": "zz", "content": "x"}]}));
+    let error = gemini.encode(&orphan, &Target::new("gemini-3-pro")).unwrap_err();
+    assert!(matches!(&error, EncodeError::Invalid { field, .. } if field.contains("`zz`")), "{error:?}");
+    let system = parse(&json!({"messages": [{"role": "system", "content": "x"}]}));
+    assert_eq!(gemini.encode(&system, &refuse).unwrap_err().kind(), ErrorKind::BadRequest);
+}
+
+#[test]
+fn counting_tokens() {
+    let counting = crate::provider(DialectName::Gemini).counting().unwrap();
+    let call = parse(&json!({"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5,
+        "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "required"}));
+    let count = |hosting| {
+        let target = Target { hosting, ..Target::new("gemini-2.5-pro") };
+        let request = counting.encode(&call, &target).unwrap().request;
+        assert_eq!(request.uri(), "/models/gemini-2.5-pro:countTokens");
+        serde_json::from_slice::<Value>(request.body()).unwrap()
+    };
+    let vertex = count(Hosting::Vertex);
+    let mut whole = vertex.clone();
+    whole["model"] = json!("models/gemini-2.5-pro");
+    whole["toolConfig"] = json!({"functionCallingConfig": {"mode": "ANY"}});
+    assert_eq!(count(Hosting::Own), json!({"generateContentRequest": whole}));
+    assert_eq!(vertex["contents"], json!([{"role": "user", "parts": [{"text": "hi"}]}]));
+    assert_eq!(counting.decode(br#"{"totalTokens": 12, "promptTokensDetails": []}"#), Ok(12));
+    assert!(matches!(counting.decode(b"{}"), Err(DecodeError::Corrupt { .. })));
+}
+
+#[test]
+fn thoughts_text_and_its_signature() {
+    let done = decode("gemini/text-s");
+    assert_eq!(contents(&done)[0], thought("**Counting piers**\n\nTwo are open.", None));
+    assert_eq!(done.text(), "The north pier: „Möwe“ \\ {\"a\": 1}");
+    assert_eq!(done.choices[0].parts[1].signature.as_deref(), Some("c2lnLXRleHQ="));
+    assert_eq!((done.id.as_str(), done.model.as_str()), ("tapeAnswer-01", "gemini-3-flash-tape"));
+    assert_eq!(done.finish(), Some(&FinishReason::Stop));
+    assert_eq!(done.usage, Usage { cache_read: Some(24), reasoning: Some(21), ..usage(16, 11) });
+    assert_eq!(done.service_tier.as_deref(), Some("standard"));
+}
+
+#[test]
+fn log_probabilities_in_the_callers_form() {
+    let done = decode("gemini/text");
+    assert_eq!((done.text().as_str(), done.usage), ("Otters float.", usage(9, 4)));
+    let logprobs: Value = serde_json::from_str(done.choices[0].logprobs.as_ref().unwrap().as_str()).unwrap();
+    assert_eq!(logprobs["content"][0]["top_logprobs"][1], json!({"token": "Seals", "logprob": -2.25, "bytes": null}));
+    assert_eq!(logprobs["content"][1]["token"], " float.");
+}
+
+#[test]
+fn function_calls_and_their_ids() {
+    let done = decode("gemini/tools-s");
+    let expected = [
+        Content::Text("Let me look.".into()),
+        call("call_tapeAnswer-01_0", "pier_status", "{\"pier\": \"North\", \"depth\": 1.5}"),
+        call("call_tapeAnswer-01_1", "now", "{}"),
+        call("own-7", "now", "{}"),
+    ];
+    assert_eq!(contents(&done), expected);
+    assert_eq!(done.choices[0].parts[1].signature.as_deref(), Some("c2lnLWNhbGw="));
+    assert_eq!(done.finish(), Some(&FinishReason::ToolCalls));
+    assert_eq!(done.usage, Usage { reasoning: Some(30), ..usage(80, 31) });
+
+    let done = decode("gemini/tools");
+    assert_eq!(contents(&done), [call("call_tapeAnswer-03_0", "tide_table", "{\"day\":\"Monday\"}")]);
+    assert_eq!(done.service_tier.as_deref(), Some("flex"));
+}
+
+#[test]
+fn grounding_becomes_citations_and_searches() {
+    let place = |c: &Citation| (c.url.clone(), c.title.clone(), c.quote.clone(), c.start, c.end);
+    let ferry = |start, end| {
+        (Some("https://ferry.invalid/".into()), Some("ferry.invalid".into()), None, Some(start), Some(end))
+    };
+    let tides = (None, Some("tides.txt".into()), Some("High water at six.".into()), Some(25), Some(45));
+    for (name, searches, more) in [("gemini/grounded-s", 2, 0), ("gemini/grounded", 1, 1)] {
+        let done = decode(name);
+        let cited: Vec<_> = done.choices[0].parts[0].citations.iter().map(place).collect();
+        assert_eq!(cited[..3], [ferry(0, 24), ferry(25, 45), tides.clone()], "{name}");
+        assert_eq!((cited.len(), done.usage.searches), (3 + more, Some(searches)), "{name}");
+        let raw = done.choices[0].parts[0].citations[0].raw.as_ref().unwrap();
+        assert!(raw.0 == DialectName::Gemini && raw.1.as_str().contains("\"web\""), "{name}");
+    }
+    let usage = decode("gemini/grounded-s").usage;
+    assert_eq!((usage.input, usage.output, usage.reasoning, usage.total()), (Some(120), Some(14), Some(6), 140));
+}
+
+#[test]
+fn code_that_ran_stays_as_it_is_and_goes_back() {
+    let done = decode("gemini/code-s");
+    let parts = &done.choices[0].parts;
+    let kinds: Vec<_> = parts
+        .iter()
+        .filter_map(|p| if let Content::Other { kind, .. } = &p.content { Some(kind.as_str()) } else { None })
+        .collect();
+    assert_eq!((kinds, done.text().as_str()), (vec!["executableCode", "codeExecutionResult"], "It is 42."));
+    assert_eq!(done.finish(), Some(&FinishReason::Length));
+    let messages = vec![Message::text(Role::User, "x"), Message::new(Role::Assistant, parts.clone())];
+    let (body, _) = encode(&Call { messages, ..Call::default() }, "gemini-3-pro");
+    assert_eq!(
+        body["contents"][1]["parts"],
+        json!([
+            {"executableCode": {"language": "PYTHON", "code": "print(6 * 7)"}},
+            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n"}},
+            {"text": "It is 42."}])
+    );
+}
+
+#[test]
+fn candidates_finish_apart() {
+    let done = decode("gemini/two-candidates-s");
+    let choices: Vec<_> =
+        done.choices.iter().map(|c| (c.index, c.parts[0].content.clone(), c.finish.clone())).collect();
+    assert_eq!(
+        choices,
+        [
+            (0, Content::Text("Left bank".into()), Some(FinishReason::Stop)),
+            (1, Content::Text("Right".into()), Some(FinishReason::ContentFilter))
+        ]
+    );
+}
+
+#[test]
+fn a_blocked_prompt_is_an_empty_answer() {
+    for name in ["gemini/blocked", "gemini/blocked-s"] {
+        let done = decode(name);
+        assert_eq!((done.choices.len(), done.choices[0].parts.len()), (1, 0), "{name}");
+        assert_eq!(done.finish(), Some(&FinishReason::ContentFilter), "{name}");
+        assert_eq!((done.usage.input, done.usage.output), (Some(12), None), "{name}");
+    }
+}
+
+#[test]
+fn images_come_out_with_their_price_apart() {
+    let done = decode("gemini/image");
+    let png = Source::Base64 { media_type: "image/png".into(), data: "iVBORw0=".into() };
+    let expected = [thought("A heron.", None), Content::Text("Here:".into()), Content::Image(Media::from(png))];
+    assert_eq!(contents(&done), expected);
+    assert_eq!(done.choices[0].parts[2].signature.as_deref(), Some("c2lnLWltYWdl"));
+    let expected = Usage {
+        cache_read: Some(0),
+        cache_read_audio: Some(100),
+        audio_input: Some(160),
+        image_output: Some(1290),
+        reasoning: Some(50),
+        ..usage(40, 10)
+    };
+    assert_eq!((done.usage, done.usage.total()), (expected, 1650));
+}
+
+#[test]
+fn a_corrupt_event_ends_the_stream_for_good() {
+    let tape = tape("gemini/text-s");
+    for garbage in [
+        "nonsense",
+        "{\"candidates\": 7}",
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"args\":{}}}]}}]}",
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\",\"willContinue\":true}}]}}]}",
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{}}]}}]}",
+        "{\"usageMetadata\":{\"promptTokenCount\":-1}}",
+    ] {
+        let (events, fed, ending) = run(tape.dialect, [format!("data: {garbage}\r\n\r\n").as_bytes(), &tape.body]);
+        assert!(matches!(fed, Err(DecodeError::Corrupt { .. })) && ending.is_err(), "{garbage}: {fed:?}");
+        assert!(events.len() < 2, "{garbage}: {events:?}");
+    }
+}
+
+fn embeddings() -> &'static dyn EmbedDialect {
+    match provider_dialect(DialectName::GeminiEmbeddings) {
+        Some(Provider::Embed(dialect)) => dialect,
+        _ => panic!("no dialect of embeddings"),
+    }
+}
+
+#[test]
+fn embeddings_by_number_and_host() {
+    let text = |text: &str| EmbedInput::Text(text.into());
+    let request = |inputs: Vec<EmbedInput>, target: &Target| {
+        let purpose = Some(EmbedPurpose::SearchQuery);
+        let call = EmbedCall { inputs, dimensions: Some(768), purpose, ..EmbedCall::default() };
+        let encoded = embeddings().encode(&call, target).unwrap();
+        assert!(encoded.warnings.is_empty());
+        let request = encoded.request;
+        let around = embeddings().request(target, request.body().clone()).unwrap();
+        assert_eq!(around.uri(), request.uri());
+        (request.uri().to_string(), serde_json::from_slice::<Value>(request.body()).unwrap())
+    };
+    let own = Target::new("gemini-embedding-001");
+    let one = |words: &str| {
+        json!({"model": "models/gemini-embedding-001", "content": {"parts": [{"text": words}]},
+            "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 768})
+    };
+    assert_eq!(request(vec![text("a")], &own), ("/models/gemini-embedding-001:embedContent".into(), one("a")));
+    assert_eq!(
+        request(vec![text("a"), text("b")], &own),
+        ("/models/gemini-embedding-001:batchEmbedContents".into(), json!({"requests": [one("a"), one("b")]}))
+    );
+    let vertex = Target { hosting: Hosting::Vertex, ..own };
+    let instance = |words: &str| json!({"content": words, "task_type": "RETRIEVAL_QUERY"});
+    let predict = json!({"instances": [instance("a"), instance("b")], "parameters": {"outputDimensionality": 768}});
+    assert_eq!(request(vec![text("a"), text("b")], &vertex), ("/models/gemini-embedding-001:predict".into(), predict));
+}
+
+#[test]
+fn vectors_as_written_and_tokens_where_they_are_said() {
+    let decode = |name: &str| {
+        let tape = tape(name);
+        embeddings().decode(&tape.head, &tape.body).unwrap()
+    };
+    let one = decode("gemini-embeddings/one");
+    assert_eq!(one.vectors, [Vector::Numbers(RawJson::new("[-0.25,0.0015,0.5]").unwrap())]);
+    assert_eq!(one.usage.input, Some(4));
+    let batch = decode("gemini-embeddings/batch");
+    assert_eq!((batch.vectors.len(), batch.usage), (2, Usage::default()));
+    let predicted = decode("gemini-embeddings/predict");
+    assert_eq!((predicted.vectors.len(), predicted.usage.input), (2, Some(11)));
+    for body in ["{}", "[]", "{\"embedding\":{}}", "{\"embedding\":{\"values\":7}}", "<html>"] {
+        let error = embeddings().decode(&farebox_dialect::Head::default(), body.as_bytes()).unwrap_err();
+        assert!(matches!(error, DecodeError::Corrupt { .. }), "{body}");
+    }
+}
+
+#[test]
+fn what_embeddings_cannot_do() {
+    for (inputs, what) in [(vec![], "at least one"), (vec![EmbedInput::Tokens(vec![1])], "token ids")] {
+        let call = EmbedCall { inputs, ..EmbedCall::default() };
+        let error = embeddings().encode(&call, &Target::new("gemini-embedding-001")).unwrap_err();
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
