@@ -281,9 +281,16 @@ fn finish_reason(reason: &FinishReason) -> v1::FinishReason {
 #[derive(Debug, Default)]
 pub struct Deltas {
     usage: Usage,
-    /// The parts that the caller knows of.
-    /// With whose reasoning it is.
-    open: Vec<(PartId, Option<DialectName>)>,
+    open: Vec<Open>,
+}
+
+/// A part that the caller knows of.
+#[derive(Debug)]
+struct Open {
+    id: PartId,
+    reasons: bool,
+    /// Whose reasoning it is.
+    origin: Option<DialectName>,
 }
 
 impl Deltas {
@@ -296,13 +303,15 @@ impl Deltas {
         let event = match event {
             Event::PartStart { id, choice: 0, kind } => delta::Event::PartStart(self.start(*id, kind)?),
             Event::Delta { id, delta } => {
-                let at = self.open.iter().position(|(open, _)| open == id)?;
-                let origin = self.open[at].1;
+                let at = self.open.iter().position(|open| open.id == *id)?;
+                let origin = self.open[at].origin;
                 let (text, signature) = match delta {
                     Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) => (text.clone(), String::new()),
+                    // A signature beside other content than reasoning has no field in the contract.
+                    Delta::Signature(_) if !self.open[at].reasons => return None,
                     Delta::Signature(signature) => (String::new(), sealed::by(origin, signature)),
                     Delta::Origin { dialect, .. } => {
-                        self.open[at].1 = Some(*dialect);
+                        self.open[at].origin = Some(*dialect);
                         return None;
                     }
                     Delta::Encrypted(data) => (String::new(), format!("{ENCRYPTED}{}", sealed::by(origin, data))),
@@ -311,7 +320,7 @@ impl Deltas {
                 delta::Event::PartDelta(delta::PartDelta { index: id.0, text, signature })
             }
             Event::PartEnd { id } => {
-                let at = self.open.iter().position(|(open, _)| open == id)?;
+                let at = self.open.iter().position(|open| open.id == *id)?;
                 self.open.swap_remove(at);
                 delta::Event::PartEnd(delta::PartEnd { index: id.0 })
             }
@@ -336,7 +345,7 @@ impl Deltas {
             PartKind::ToolCall { id, name } => (Kind::ToolCall, id.as_str(), name.as_str()),
             PartKind::Media(_) | PartKind::Other { .. } => return None,
         };
-        self.open.push((id, None));
+        self.open.push(Open { id, reasons: kind == Kind::Reasoning, origin: None });
         Some(v1::delta::PartStart {
             index: id.0,
             kind: kind.into(),

@@ -204,12 +204,7 @@ fn thought<'a>(reasoning: &'a Reasoning, notes: &mut Notes) -> Result<Option<Kno
 }
 
 fn tool_use(call: &ToolCall) -> Result<Known<'_>, EncodeError> {
-    let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-    let input = RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
-        field: format!("the arguments of tool call `{}`", call.id),
-        problem: "they must be the text of one JSON object".to_owned(),
-    })?;
-    Ok(Known::ToolUse { id: id(&call.id), name: &call.name, input })
+    Ok(Known::ToolUse { id: id(&call.id), name: &call.name, input: call.object()? })
 }
 
 fn tool_result<'a>(result: &'a ToolResult, own: bool, notes: &mut Notes) -> Result<Known<'a>, EncodeError> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 
-use crate::{dialect::DialectName, json::RawJson};
+use crate::{dialect::DialectName, error::EncodeError, json::RawJson};
 
 /// Members that farebox has no word for, as the caller wrote them. They reach a provider of the same dialect only.
 pub type Extra = IndexMap<String, RawJson>;
@@ -210,6 +210,17 @@ pub struct ToolCall {
     pub name: String,
     /// JSON text as the model wrote it, never parsed and printed again: its digits and order are the model's.
     pub arguments: String,
+}
+
+impl ToolCall {
+    /// The arguments for dialects that carry them as an object, not as text.
+    pub(crate) fn object(&self) -> Result<RawJson, EncodeError> {
+        let text = if self.arguments.trim().is_empty() { "{}" } else { self.arguments.trim() };
+        RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
+            field: format!("the arguments of tool call `{}`", self.id),
+            problem: "they must be the text of one JSON object".to_owned(),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -206,12 +206,7 @@ impl<'a, 'n> Turns<'a, 'n> {
 
     fn function_call(&mut self, call: &'a ToolCall) -> Result<Data<'a>, EncodeError> {
         self.called.insert(&call.id, &call.name);
-        let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-        let args = RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
-            field: format!("the arguments of tool call `{}`", call.id),
-            problem: "they must be the text of one JSON object".to_owned(),
-        })?;
-        Ok(Data::FunctionCall { id: &call.id, name: &call.name, args })
+        Ok(Data::FunctionCall { id: &call.id, name: &call.name, args: call.object()? })
     }
 
     fn function_response(
@@ -241,10 +236,10 @@ impl<'a, 'n> Turns<'a, 'n> {
 
     fn media(&mut self, media: &'a Media, what: &str) -> Result<Data<'a>, EncodeError> {
         if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-            self.notes.drop("`detail` of an image")?;
+            self.notes.say("`detail` of an image was left out");
         }
         if media.name.is_some() {
-            self.notes.drop("the name of a file")?;
+            self.notes.say("the name of a file was left out");
         }
         Ok(match &media.source {
             Source::Base64 { media_type, data } => Data::InlineData { mime_type: media_type, data },

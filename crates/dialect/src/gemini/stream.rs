@@ -56,12 +56,12 @@ type Step = Result<(), String>;
 
 impl Events {
     pub(super) fn step(&mut self, chunk: Chunk<'_>, out: &mut Vec<Event>) -> Step {
+        let blocked = chunk.is_blocked();
         if self.started.is_none() {
             let (id, model) = (chunk.response_id.unwrap_or_default(), chunk.model_version.unwrap_or_default());
             out.push(Event::Started { id: id.clone(), model: model.clone(), created: None });
             self.started = Some((id, model));
         }
-        let blocked = chunk.is_blocked();
         for wire in chunk.candidates.into_iter().flatten() {
             self.candidate(wire, out)?;
         }

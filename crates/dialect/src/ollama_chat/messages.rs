@@ -124,12 +124,7 @@ fn paragraph(text: &mut String, more: &str) {
 }
 
 fn tool_call(call: &ToolCall) -> Result<WireCall<'_>, EncodeError> {
-    let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-    let arguments = RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
-        field: format!("the arguments of tool call `{}`", call.id),
-        problem: "they must be the text of one JSON object".to_owned(),
-    })?;
-    Ok(WireCall { id: &call.id, function: WireFunction { name: &call.name, arguments } })
+    Ok(WireCall { id: &call.id, function: WireFunction { name: &call.name, arguments: call.object()? } })
 }
 
 fn tool_result<'a>(

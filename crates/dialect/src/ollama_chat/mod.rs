@@ -29,7 +29,7 @@ impl ProviderDialect for OllamaChat {
     }
 
     fn request(&self, target: &Target, _stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-        request::around(target, body)
+        target.post(request::PATH, body)
     }
 
     fn decode(&self, _head: &Head, body: &[u8]) -> Result<Completion, DecodeError> {

@@ -1,7 +1,6 @@
 //! A call towards a provider.
 
 use bytes::Bytes;
-use http::{Method, header::CONTENT_TYPE};
 use serde::Serialize;
 
 use super::{
@@ -16,7 +15,7 @@ use crate::{
     notes::{Notes, unsupported},
 };
 
-const PATH: &str = "/api/chat";
+pub(super) const PATH: &str = "/api/chat";
 
 #[derive(Serialize)]
 struct WireCall<'a> {
@@ -127,15 +126,6 @@ enum Schema<'a> {
 #[derive(Serialize)]
 struct Nothing {}
 
-pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-    http::Request::builder()
-        .method(Method::POST)
-        .uri(target.path.as_deref().unwrap_or(PATH))
-        .header(CONTENT_TYPE, "application/json")
-        .body(body)
-        .map_err(|error| EncodeError::Write(error.to_string()))
-}
-
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
     let mut notes = Notes::new(NAME, target);
     if call.n.is_some_and(|n| n > 1) {
@@ -159,7 +149,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         extra: (call.dialect == Some(NAME)).then_some(&call.extra),
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded { request: around(target, Bytes::from(body))?, warnings: notes.into_warnings() })
+    Ok(Encoded { request: target.post(PATH, Bytes::from(body))?, warnings: notes.into_warnings() })
 }
 
 fn drop_unknown(call: &Call, notes: &mut Notes) -> Result<(), EncodeError> {
