@@ -265,18 +265,16 @@ fn a_body_that_is_no_answer_is_an_error() {
             let error = provider.decode(&head, body.as_bytes()).unwrap_err();
             assert!(matches!(error, DecodeError::Corrupt { .. }), "{dialect} {body}: {error:?}");
         }
-        let body = match dialect {
-            DialectName::BedrockConverse => r#"{"__type":"ThrottlingException","message":"no"}"#,
-            _ => r#"{"error":{"message":"no","type":"rate_limit_error"}}"#,
+        let limited = ErrorKind::RateLimited;
+        let (body, kind) = match dialect {
+            DialectName::BedrockConverse => (r#"{"__type":"ThrottlingException","message":"no"}"#, limited),
+            DialectName::Gemini => (r#"{"error":{"message":"no","status":"RESOURCE_EXHAUSTED"}}"#, limited),
+            DialectName::OllamaChat => (r#"{"error":"no"}"#, ErrorKind::Upstream),
+            _ => (r#"{"error":{"message":"no","type":"rate_limit_error"}}"#, limited),
         };
         let DecodeError::Refused(refusal) = provider.decode(&head, body.as_bytes()).unwrap_err() else {
             panic!("{dialect}")
         };
-        assert_eq!((refusal.kind, refusal.message.as_str()), (ErrorKind::RateLimited, "no"));
-        let body = br#"{"error":{"message":"no","type":"rate_limit_error","status":"RESOURCE_EXHAUSTED"}}"#;
-        let DecodeError::Refused(refusal) = provider.decode(&head, body).unwrap_err() else { panic!("{dialect}") };
-        // Ollama's errors are sentences, without a kind.
-        let kind = if dialect == DialectName::OllamaChat { ErrorKind::Upstream } else { ErrorKind::RateLimited };
         assert_eq!((refusal.kind, refusal.message.as_str()), (kind, "no"));
     }
 }
