@@ -20,6 +20,7 @@ use crate::{
     openai_chat::OpenAiChat,
     openai_embeddings::OpenAiEmbeddings,
     rewrite::Edit,
+    titan_embeddings::TitanEmbeddings,
 };
 
 /// One endpoint of an API family.
@@ -552,6 +553,7 @@ pub fn provider_dialect(name: DialectName) -> Option<Provider> {
         DialectName::Gemini => Some(Provider::Generate(&Gemini)),
         DialectName::GeminiEmbeddings => Some(Provider::Embed(&GeminiEmbeddings)),
         DialectName::OllamaChat => Some(Provider::Generate(&OllamaChat)),
+        DialectName::TitanEmbeddings => Some(Provider::Embed(&TitanEmbeddings)),
         _ => None,
     }
 }

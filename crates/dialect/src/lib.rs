@@ -21,6 +21,7 @@
 //! | `gemini` | | yes |
 //! | `gemini-embeddings` | | yes |
 //! | `ollama-chat` | | yes |
+//! | `titan-embeddings` | | yes |
 //!
 //! Callers without a dialect speak the typed messages of the contract: [`typed`].
 //!
@@ -48,6 +49,7 @@ mod openai_error;
 mod outline;
 mod refusal;
 mod rewrite;
+mod titan_embeddings;
 pub mod typed;
 
 pub use canonical::{

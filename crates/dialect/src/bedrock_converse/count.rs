@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     fields::Fields,
     messages::{Block, Turn},
-    request::{self, model_path, post},
+    request::{self, model_path},
     tools::ToolConfig,
     types::NAME,
 };
@@ -62,7 +62,8 @@ impl CountDialect for CountTokens {
         let wire = Wire { input: Input { converse } };
         let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
         let path = model_path(without_region(&target.model), "count-tokens");
-        Ok(Encoded { request: post(&path, "application/json", Bytes::from(body))?, warnings: notes.into_warnings() })
+        let beside = Target { path: None, ..target.clone() };
+        Ok(Encoded { request: beside.post(&path, Bytes::from(body))?, warnings: notes.into_warnings() })
     }
 
     fn decode(&self, body: &[u8]) -> Result<u64, DecodeError> {

@@ -75,7 +75,7 @@ pub(super) fn in_stream(name: &str, data: &[u8]) -> Refusal {
 }
 
 /// An error under a status of success. `None`: the body is none.
-pub(super) fn in_answer(body: &[u8]) -> Option<Refusal> {
+pub(crate) fn in_answer(body: &[u8]) -> Option<Refusal> {
     let wire: Wire = serde_json::from_slice(body).ok()?;
     (wire.kind.is_some() || wire.message.is_some()).then(|| in_place(None, wire, body))
 }

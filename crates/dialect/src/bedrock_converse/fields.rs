@@ -207,8 +207,9 @@ fn in_a_tool_turn_without_proof(call: &Call) -> bool {
     let last = call.messages.iter().rfind(|message| message.role == Role::Assistant);
     last.is_some_and(|message| {
         let calls = message.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
-        let proof = message.parts.iter().any(|part| {
-            matches!(&part.content, Content::Reasoning(r) if r.origin == Some(NAME) && (r.signature.is_some() || r.encrypted.is_some()))
+        let proof = message.parts.iter().any(|part| match &part.content {
+            Content::Reasoning(r) => r.origin == Some(NAME) && (r.signature.is_some() || r.encrypted.is_some()),
+            _ => false,
         });
         calls && !proof
     })

@@ -1,5 +1,5 @@
 //! Amazon Bedrock's Converse and ConverseStream, for every model that Bedrock hosts:
-//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>. Signing is done by whoever sends.
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>. Whoever sends it signs it.
 
 mod count;
 mod error;
@@ -15,7 +15,10 @@ mod usage;
 
 use bytes::Bytes;
 
-pub(crate) use self::{error::decode as decode_error, request::model_path};
+pub(crate) use self::{
+    error::{decode as decode_error, in_answer as refusal_in_answer},
+    request::model_path,
+};
 use crate::{
     canonical::{Call, Completion, Refusal},
     decoder::Decoder,

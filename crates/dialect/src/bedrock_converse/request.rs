@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{
-    Method,
-    header::{ACCEPT, CONTENT_TYPE},
-};
+use http::{HeaderValue, header::ACCEPT};
 use serde::Serialize;
 
 use super::{
@@ -45,18 +42,9 @@ pub(super) fn around(target: &Target, stream: bool, body: Bytes) -> Result<http:
         true => ("converse-stream", "application/vnd.amazon.eventstream"),
         false => ("converse", "application/json"),
     };
-    let path = target.path.clone().unwrap_or_else(|| model_path(&target.model, endpoint));
-    post(&path, accept, body)
-}
-
-pub(super) fn post(path: &str, accept: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-    http::Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, accept)
-        .body(body)
-        .map_err(|error| EncodeError::Write(error.to_string()))
+    let mut request = target.post(&model_path(&target.model, endpoint), body)?;
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
+    Ok(request)
 }
 
 /// What the model reads: system blocks, turns and tools.

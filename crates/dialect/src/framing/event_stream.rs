@@ -308,7 +308,11 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_byte_is_noticed((_, mut stream) in any_message(), at in any::<prop::sample::Index>(), by in 1u8..) {
+        fn a_changed_byte_is_noticed(
+            (_, mut stream) in any_message(),
+            at in any::<prop::sample::Index>(),
+            by in 1u8..,
+        ) {
             let at = at.index(stream.len());
             stream[at] ^= by;
             let (seen, error) = frames(&mut EventStream::new(4096), [stream.as_slice()]);

@@ -15,6 +15,7 @@ mod render;
 mod rerank;
 mod rewrite;
 mod tape;
+mod titan;
 mod typed;
 
 use farebox_dialect::{
