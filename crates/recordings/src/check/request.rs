@@ -1,0 +1,191 @@
+//! Requests of the dialects that callers may speak: understood, passed through with the documented edits only, and the
+//! same in meaning when they are written anew.
+
+use std::collections::BTreeSet;
+
+use farebox_dialect::{Caller, Defaults, Passing, Provider, caller_dialect, provider_dialect, rewrite};
+use http::HeaderMap;
+use indexmap::IndexMap;
+use serde_json::{Value, value::RawValue};
+
+use super::{Subject, answer, dialect};
+use crate::{exchange::Exchange, family::Family};
+
+/// What pass-through may change: the model's name, limits and temperature from the config, and what a stream is asked
+/// for with.
+const EDITED: [&str; 8] = [
+    "model",
+    "stream",
+    "stream_options",
+    "usage",
+    "temperature",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+];
+
+type Members = IndexMap<String, Box<RawValue>>;
+
+pub(super) fn check(exchange: &Exchange, subject: &Subject) -> Vec<String> {
+    // A provider's own no says nothing about what a caller may ask.
+    let Some(body) = exchange.request.as_ref().and_then(|r| r.body.as_deref()).filter(|_| exchange.is_ok()) else {
+        return Vec::new();
+    };
+    let name = match subject.family {
+        Family::AnthropicCount => farebox_dialect::DialectName::AnthropicCountTokens,
+        family => dialect(family),
+    };
+    let Some(caller) = caller_dialect(name) else { return Vec::new() };
+    written(body, caller, exchange, subject).unwrap_or_else(|problem| vec![format!("the request: {problem}")])
+}
+
+fn written(body: &str, caller: Caller, exchange: &Exchange, subject: &Subject) -> Result<Vec<String>, String> {
+    let mut faults = Vec::new();
+    let (headers, bytes) = (HeaderMap::new(), body.as_bytes());
+    let provider = provider_dialect(subject.dialect).ok_or("farebox has no encoder of it")?;
+    let (mut target, no) = (answer::target(exchange, subject), |bad: farebox_dialect::BadRequest| bad.to_string());
+    let named: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    if let Some(model) = named["model"].as_str() {
+        target.model = model.to_owned();
+    }
+    let cannot = |error: farebox_dialect::EncodeError| format!("it cannot be written anew: {error}");
+    let (edits, encoded) = match (caller, provider) {
+        (Caller::Generate(caller), Provider::Generate(dialect)) => {
+            let call = caller.parse(&headers, bytes).map_err(no)?;
+            let asked_stream = call.stream;
+            let passing = Passing { call: &call, asked_stream, defaults: Defaults::default(), target: &target };
+            (dialect.edits(&passing), dialect.encode(&call, &target).map_err(cannot)?)
+        }
+        (Caller::CountTokens(caller), Provider::Generate(dialect)) => {
+            let call = caller.parse(&headers, bytes).map_err(no)?;
+            let counting = dialect.counting().ok_or("farebox does not count with it")?;
+            (Vec::new(), counting.encode(&call, &target).map_err(cannot)?)
+        }
+        (Caller::Embed(caller), Provider::Embed(dialect)) => {
+            let call = caller.parse(&headers, bytes).map_err(no)?;
+            (dialect.edits(&target), dialect.encode(&call, &target).map_err(cannot)?)
+        }
+        (Caller::Rerank(caller), Provider::Rerank(dialect)) => {
+            let call = caller.parse(&headers, bytes).map_err(no)?;
+            (dialect.edits(&target), dialect.encode(&call, &target).map_err(cannot)?)
+        }
+        _ => return Err("its two halves do not fit".to_owned()),
+    };
+    let passed = rewrite(bytes, &edits).map_err(|error| error.to_string())?;
+    faults.extend(edited(body, &String::from_utf8_lossy(&passed)));
+    let anew: Value = serde_json::from_slice(encoded.request.body()).map_err(|error| error.to_string())?;
+    let (mut was, mut is) = (named, anew);
+    normalise(&mut was, subject.family);
+    normalise(&mut is, subject.family);
+    differences("", &was, &is, &mut faults);
+    Ok(faults)
+}
+
+/// Members whose bytes or place changed without being on the list.
+fn edited(before: &str, after: &str) -> Vec<String> {
+    let members = |text: &str| serde_json::from_str::<Members>(text);
+    let (Ok(before), Ok(after)) = (members(before), members(after)) else {
+        return vec!["the request passed through is no JSON object any more".to_owned()];
+    };
+    let kept = |members: &Members| -> Vec<(String, String)> {
+        let kept = members.iter().filter(|(name, _)| !EDITED.contains(&name.as_str()));
+        kept.map(|(name, raw)| (name.clone(), raw.get().to_owned())).collect()
+    };
+    let (before, after) = (kept(&before), kept(&after));
+    if before == after {
+        return Vec::new();
+    }
+    let names = |from: &[(String, String)], other: &[(String, String)]| -> BTreeSet<String> {
+        from.iter().filter(|member| !other.contains(member)).map(|(name, _)| name.clone()).collect()
+    };
+    let changed: BTreeSet<String> = names(&before, &after).union(&names(&after, &before)).cloned().collect();
+    vec![format!("pass-through changes {changed:?} of the request, or the order of its members")]
+}
+
+/// What may be written in two ways, in one of them: a text as one block, one stop word as a list of it, the limit by its
+/// newer name, defaults as nothing, tools by their names; and without what pass-through edits.
+fn normalise(body: &mut Value, family: Family) {
+    tidy(body);
+    let Some(top) = body.as_object_mut() else { return };
+    for name in ["stream", "stream_options", "usage", "model"] {
+        top.remove(name);
+    }
+    if family == Family::Chat
+        && let Some(limit) = top.remove("max_tokens")
+    {
+        top.entry("max_completion_tokens").or_insert(limit);
+    }
+    for name in ["stop", "input"] {
+        if let Some(one) = top.get_mut(name).filter(|value| value.is_string()) {
+            *one = Value::from(vec![one.take()]);
+        }
+    }
+    if let Some(tools) = top.get_mut("tools").and_then(Value::as_array_mut) {
+        tools.sort_by_key(|tool| {
+            let name = [&tool["name"], &tool["function"]["name"], &tool["type"]].into_iter().find_map(Value::as_str);
+            name.map(str::to_owned)
+        });
+    }
+}
+
+/// What means the same when it is not there.
+const DEFAULTS: [(&str, &str); 6] = [
+    // Mistral's tools do not say that they are functions, Anthropic's that they are the caller's.
+    ("type", "\"function\""),
+    ("type", "\"custom\""),
+    ("is_error", "false"),
+    ("ttl", "\"5m\""),
+    ("description", "\"\""),
+    ("temperature", "1"),
+];
+
+/// Whole numbers by one spelling, nothing that is empty or a default, texts as blocks.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        Value::Object(members) => {
+            members.values_mut().for_each(tidy);
+            let default = |name: &str, value: &Value| {
+                DEFAULTS.iter().any(|(other, default)| name == *other && value.to_string() == *default)
+            };
+            members.retain(|name, value| {
+                !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()) && !default(name, value)
+            });
+            for name in ["content", "system"] {
+                if let Some(text) = members.get_mut(name).filter(|value| value.is_string()) {
+                    *text = serde_json::json!([{ "type": "text", "text": text.take() }]);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn differences(at: &str, was: &Value, is: &Value, faults: &mut Vec<String>) {
+    if was == is || faults.len() > 8 {
+        return;
+    }
+    match (was, is) {
+        (Value::Object(left), Value::Object(right)) => {
+            let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            for name in names {
+                let of = |members: &serde_json::Map<String, Value>| members.get(name).cloned().unwrap_or_default();
+                differences(&format!("{at}.{name}"), &of(left), &of(right), faults);
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            for (index, (left, right)) in left.iter().zip(right).enumerate() {
+                differences(&format!("{at}[{index}]"), left, right, faults);
+            }
+        }
+        _ => {
+            let short = |value: &Value| value.to_string().chars().take(160).collect::<String>();
+            faults.push(format!("the request written anew has {} at `{at}` instead of {}", short(is), short(was)));
+        }
+    }
+}
