@@ -17,8 +17,12 @@ test *ARGS:
 clients:
     cargo test -p farebox --test system foreign -- --nocapture
 
-# Recorded exchanges of providers, played through farebox: those that are kept here and those in DIR
-recordings DIR:
+# Recorded exchanges of providers in DIR: are they decoded as their raw bytes say? The last line counts them
+recordings DIR *ARGS:
+    cargo run -q -p farebox-recordings -- {{ ARGS }} {{ quote(DIR) }}
+
+# The same exchanges, played through a running farebox
+recordings-played DIR:
     RECORDINGS="$(realpath {{ quote(DIR) }})" cargo test -p farebox --test system recordings -- --nocapture
 
 # Processes killed and stopped at random under load; the same seed draws the same faults

@@ -4,19 +4,21 @@
 //! Plays `tests/tapes`, and the directory that `RECORDINGS` names, in the same file form. What cannot be played is
 //! counted with its reason. The request is always the same: what an upstream answers is in the recording.
 
-mod meaning;
-
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use farebox_recordings::{
+    exchange::{self, Exchange},
+    family::{Family, Host},
+    meaning::{self, Meaning, Said, Tokens, openai_choices, openai_chunks},
+};
 use farebox_testkit::Tape;
 use serde_json::{Value, json};
 
-use self::meaning::{Family, Meaning, Said, Tokens, openai_choices, openai_chunks};
 use crate::stage::{SOON, Stage, fresh_id, picos, play_within};
 
 /// Pico-dollars for a token. Each bucket has its own, so that a token in the wrong one shows in the cost.
@@ -86,7 +88,7 @@ fn recorded_exchanges_mean_and_cost_what_they_say() {
 
 async fn run(stage: &Stage, root: &Path) -> Tally {
     let mut tally = Tally::default();
-    for file in files(root) {
+    for file in exchange::files(root).expect("a directory of recordings") {
         let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         tally.seen += 1;
         match exchange(stage, &name, &file, &mut tally.faults).await {
@@ -126,29 +128,20 @@ impl Tally {
     }
 }
 
-fn files(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        for path in entries.map(|entry| entry.expect("an entry of a directory").path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|kind| kind == "json") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 /// Plays one exchange and checks its answer. `Err`: why it cannot be played.
 async fn exchange(stage: &Stage, name: &str, file: &Path, faults: &mut Vec<String>) -> Result<Played, String> {
     let tape = Tape::load(file).map_err(|_| "not in the form of a recorded exchange".to_owned())?;
-    let family = Family::of(&tape).ok_or_else(|| format!("the API {} of {}", tape.endpoint, tape.provider))?;
-    let meaning = meaning::read(&tape, family)?;
-    let alias = if family == Family::OpenAi { "openai" } else { "anthropic" };
+    if tape.response.events.is_some() {
+        return Err("payloads of a stream without its framing".to_owned());
+    }
+    let exchange = Exchange::load(file)?;
+    let (family, host) = Family::of(&exchange)?;
+    let alias = match (family, host) {
+        (Family::Chat, Host::Own) => "openai",
+        (Family::Anthropic, Host::Own) if tape.provider == "anthropic" => "anthropic",
+        _ => return Err(format!("the API {} of {}", tape.endpoint, tape.provider)),
+    };
+    let meaning = meaning::read(&exchange, family, host)?;
     stage.emulator.push("recorded", tape.script().map_err(|error| error.to_string())?);
     let request_id = fresh_id("recording");
     let body = json!({
@@ -189,15 +182,13 @@ fn cost(tokens: &Tokens) -> i128 {
     PRICES.iter().map(|(bucket, price)| i128::from(tokens.get(bucket).copied().unwrap_or(0)) * price).sum()
 }
 
-/// The kind of error that a status stands for.
-fn kind_of(status: u16, code: Option<&str>) -> &'static str {
-    match (status, code) {
-        (_, Some("insufficient_quota")) => "upstream",
-        (404, _) | (_, Some("model_not_found")) => "not_found",
-        (400 | 422, _) => "bad_request",
-        (413, _) => "too_large",
-        (429, _) => "rate_limited",
-        _ => "upstream",
+/// OpenAI's word for it.
+fn openai_word(finish: &str) -> &str {
+    match finish {
+        "stop_sequence" => "stop",
+        "pause" => "length",
+        "refusal" => "content_filter",
+        other => other.strip_prefix("other: ").unwrap_or(other),
     }
 }
 
@@ -220,7 +211,8 @@ impl Played {
             self.check(&format!("the text of {what}"), &is.text, &should.text, faults);
             self.check(&format!("the refusal of {what}"), &is.refusal, &should.refusal, faults);
             self.check(&format!("the tool calls of {what}"), &is.tools, &should.tools, faults);
-            self.check(&format!("the finish of {what}"), &is.finish, &should.finish, faults);
+            let word = |said: &Said| said.finish.as_deref().map(openai_word).map(str::to_owned);
+            self.check(&format!("the finish of {what}"), &word(is), &word(should), faults);
         }
     }
 
@@ -255,7 +247,7 @@ impl Played {
                     faults.push(format!("{}: `{error}` does not say `{}`", self.name, no.message));
                 }
                 if self.status >= 400 {
-                    self.check("the error", &kind, &kind_of(self.status, no.code.as_deref()), faults);
+                    self.check("the error", &kind, &no.kind(self.status), faults);
                     self.check("its status", &error["provider_status"], &json!(self.status), faults);
                 } else if !["upstream", "rate_limited", "bad_request", "not_found"].contains(&kind) {
                     faults.push(format!("{}: an error of the provider became `{error}`", self.name));
