@@ -1,108 +1,137 @@
-//! The price book: which price holds for which model, when.
+//! The price book: which price holds for which model, when and where.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use farebox_types::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::{PriceError, PriceRow, Rates};
+use crate::{
+    PriceError, PriceRow, RateCard, SearchContext,
+    catalogue::{self, Catalogue},
+    listed::{self, Listed},
+    names,
+};
 
-const BUILT_IN: &str = include_str!("../data/prices.toml");
+/// Corrections of the catalogue, and prices that it does not have. They are reviewed, and win.
+const HAND_KEPT: &str = include_str!("../data/prices.toml");
 
 /// Hexadecimal digits of a version: enough to tell the books of one installation apart.
 const VERSION_DIGITS: usize = 12;
 
-/// All known prices. Cheap to look into; built once and shared.
+/// All known prices. Built once and shared; building it fails as a whole, so that a bad row never takes the place of a
+/// good one.
 #[derive(Clone, Debug)]
 pub struct PriceBook {
-    prices: HashMap<String, HashMap<String, Vec<Dated>>>,
+    /// A model that stands here has these prices and none of the catalogue.
+    own: BTreeMap<String, HashMap<String, Vec<Listed>>>,
+    catalogue: Catalogue,
     version: String,
 }
 
+/// The price of one model at one time in one place.
 #[derive(Clone, Debug)]
-struct Dated {
-    from: Timestamp,
-    until: Timestamp,
-    rates: Rates,
-    context_window: Option<u64>,
-    max_output: Option<u64>,
-}
-
-/// The price of one model at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Priced {
-    pub rates: Rates,
-    /// Tokens that fit into one call, in and out.
-    pub context_window: Option<u64>,
-    /// The most tokens that one answer can have.
-    pub max_output: Option<u64>,
+    pub card: RateCard,
+    /// The row that the price stands in, with what else is known of the model.
+    pub entry: Arc<PriceRow>,
     /// Of the book that the price comes from.
     pub version: String,
+    listed: Listed,
+    at: Timestamp,
+    region: Option<String>,
 }
 
+impl Priced {
+    /// With what a search costs when this much context was asked for.
+    pub fn with_search_context(self, size: SearchContext) -> Priced {
+        let card = self.listed.card(self.at, self.region.as_deref(), Some(size));
+        Priced { card, ..self }
+    }
+}
+
+/// A price file: `[[price]]` tables.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
+    #[serde(default)]
     price: Vec<PriceRow>,
 }
 
 impl PriceBook {
-    /// The built-in table. An error would be a fault of the build, and a test would have found it.
+    /// The built-in prices. An error would be a fault of the build, and a test would have found it.
     pub fn built_in() -> Result<PriceBook, PriceError> {
         PriceBook::with_overrides(&[])
     }
 
-    /// The built-in table, in which a model that `overrides` names has the prices given there, and only those.
+    /// The built-in prices, in which a model that `overrides` names has the prices given there, and only those.
     pub fn with_overrides(overrides: &[PriceRow]) -> Result<PriceBook, PriceError> {
-        let table: Table = toml::from_str(BUILT_IN)?;
+        let table: Table = toml::from_str(HAND_KEPT)?;
         let mut book = PriceBook::of(&table.price)?;
         let own = PriceBook::of(overrides)?;
-        for (provider, models) in own.prices {
-            book.prices.entry(provider).or_default().extend(models);
+        book.catalogue = Catalogue::index()?;
+        let mut digest = Sha256::new_with_prefix(catalogue::TEXT);
+        digest.update(HAND_KEPT);
+        digest.update(&own.version);
+        book.version = hexadecimal(&digest.finalize());
+        for (provider, models) in own.own {
+            book.own.entry(provider).or_default().extend(models);
         }
-        book.version = book.digest();
         Ok(book)
     }
 
-    /// A table of these rows and nothing else.
+    /// These rows and nothing else.
     pub fn of(rows: &[PriceRow]) -> Result<PriceBook, PriceError> {
-        let mut prices: HashMap<String, HashMap<String, Vec<Dated>>> = HashMap::new();
+        let mut own: BTreeMap<String, HashMap<String, Vec<Listed>>> = BTreeMap::new();
+        let mut lines: Vec<String> = Vec::new();
         for row in rows {
-            if row.models.is_empty() {
-                return Err(PriceError::NoModel { row: row.name() });
-            }
-            let (from, until) = row.period()?;
-            let dated = Dated {
-                from,
-                until,
-                rates: row.rates()?,
-                context_window: row.context_window,
-                max_output: row.max_output,
-            };
-            let models = prices.entry(row.provider.clone()).or_default();
+            let listed = Listed::read(row)?;
+            let models = own.entry(row.provider.clone()).or_default();
             for model in &row.models {
                 let periods = models.entry(model.clone()).or_default();
-                if periods.iter().any(|other| other.from < until && from < other.until) {
+                if periods.iter().any(|other| other.overlaps(&listed)) {
                     return Err(PriceError::Overlap { row: format!("{}/{model}", row.provider) });
                 }
-                periods.push(dated.clone());
+                lines.push(format!("{}\t{model}\t{}", row.provider, listed.essence()));
+                periods.push(listed.clone());
             }
         }
-        let mut book = PriceBook { prices, version: String::new() };
-        book.version = book.digest();
-        Ok(book)
+        lines.sort_unstable();
+        let version = hexadecimal(&Sha256::digest(lines.join("\n")));
+        Ok(PriceBook { own, catalogue: Catalogue::default(), version })
     }
 
-    /// The price that holds at `at`, or `None`: then nobody knows it, and it is not zero.
-    pub fn rates(&self, provider: &str, model: &str, at: Timestamp) -> Option<Priced> {
-        let periods = self.prices.get(provider)?.get(model)?;
-        let dated = periods.iter().find(|p| p.from <= at && at < p.until)?;
+    /// The price that holds at `at` in `region`, or `None`: then nobody knows it, and it is not zero.
+    pub fn card(&self, provider: &str, model: &str, at: Timestamp, region: Option<&str>) -> Option<Priced> {
+        let rows = self.listed(provider, model);
+        let here = |listed: &&Listed| match &listed.row.region {
+            Some(pattern) => listed.holds(at) && listed::matches(pattern, region),
+            None => listed.holds(at),
+        };
+        // A price of the region's own comes before the one for everywhere.
+        let listed = rows.iter().filter(here).max_by_key(|listed| listed.row.region.is_some())?.clone();
         Some(Priced {
-            rates: dated.rates,
-            context_window: dated.context_window,
-            max_output: dated.max_output,
+            card: listed.card(at, region, None),
+            entry: Arc::clone(&listed.row),
             version: self.version.clone(),
+            listed,
+            at,
+            region: region.map(str::to_owned),
         })
+    }
+
+    /// All rows of a name, of any time and place: spelled out, or of a form that its plain name also stands for.
+    pub fn rows(&self, provider: &str, model: &str) -> Vec<Arc<PriceRow>> {
+        self.listed(provider, model).into_iter().map(|listed| listed.row).collect()
+    }
+
+    /// All providers that have prices, in order.
+    pub fn providers(&self) -> Vec<&str> {
+        let all: BTreeSet<&str> = self.own.keys().map(String::as_str).chain(self.catalogue.providers()).collect();
+        all.into_iter().collect()
     }
 
     /// Names the content: two books with the same prices have the same version.
@@ -110,39 +139,33 @@ impl PriceBook {
         &self.version
     }
 
-    fn digest(&self) -> String {
-        let mut lines: Vec<String> = Vec::new();
-        for (provider, models) in &self.prices {
-            for (model, periods) in models {
-                for p in periods {
-                    let r = &p.rates;
-                    lines.push(format!(
-                        "{provider}\t{model}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
-                        p.from.millis(),
-                        p.until.millis(),
-                        r.input,
-                        r.cache_read,
-                        r.cache_write_5m,
-                        r.cache_write_1h,
-                        r.output,
-                        r.reasoning,
-                        r.audio_input,
-                        r.audio_output,
-                        r.image_input,
-                        r.image_output,
-                        r.per_request,
-                    ));
-                }
-            }
+    fn listed(&self, provider: &str, model: &str) -> Vec<Listed> {
+        let exact = self.spelled_out(provider, model);
+        if !exact.is_empty() {
+            return exact;
         }
-        lines.sort_unstable();
-        let digest = Sha256::digest(lines.join("\n"));
-        let mut hex = String::new();
-        for byte in digest {
-            // Writing to a string does not fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex.truncate(VERSION_DIGITS);
-        hex
+        let plainer = names::plainer(model).map(|(plain, form)| {
+            let mut rows = self.spelled_out(provider, plain);
+            rows.retain(|listed| listed.row.also.contains(&form));
+            rows
+        });
+        plainer.into_iter().find(|rows| !rows.is_empty()).unwrap_or_default()
     }
+
+    fn spelled_out(&self, provider: &str, model: &str) -> Vec<Listed> {
+        match self.own.get(provider).and_then(|models| models.get(model)) {
+            Some(rows) => rows.clone(),
+            None => self.catalogue.rows(provider, model),
+        }
+    }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    let mut hex = String::new();
+    for byte in digest {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.truncate(VERSION_DIGITS);
+    hex
 }

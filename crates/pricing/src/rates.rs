@@ -3,6 +3,8 @@
 use farebox_proto::v1;
 use farebox_types::{Money, Usage};
 
+use crate::{ServiceTier, row::Amount};
+
 /// The prices that a call is bound to: pico-dollars for a million units of a bucket, `per_request` in pico-dollars for
 /// one request. The same fields as the contract's `Rates`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +26,24 @@ pub struct Rates {
 }
 
 impl Rates {
+    pub(crate) fn of(&mut self, amount: Amount) -> &mut i64 {
+        match amount {
+            Amount::Input => &mut self.input,
+            Amount::Output => &mut self.output,
+            Amount::CacheRead => &mut self.cache_read,
+            Amount::CacheWrite5m => &mut self.cache_write_5m,
+            Amount::CacheWrite1h => &mut self.cache_write_1h,
+            Amount::Reasoning => &mut self.reasoning,
+            Amount::AudioInput => &mut self.audio_input,
+            Amount::AudioOutput => &mut self.audio_output,
+            Amount::ImageInput => &mut self.image_input,
+            Amount::ImageOutput => &mut self.image_output,
+            Amount::CacheReadAudio => &mut self.cache_read_audio,
+            Amount::PerRequest => &mut self.per_request,
+            Amount::PerSearch => &mut self.per_search,
+        }
+    }
+
     fn dearest_input(&self) -> i64 {
         self.input
             .max(self.cache_read)
@@ -99,6 +119,10 @@ pub struct Breakdown {
     pub searches: Money,
     pub per_request: Money,
     pub total: Money,
+    /// The tier whose rates these are.
+    pub tier: ServiceTier,
+    /// The tier that served is unknown or has no price, and the standard one was taken in its place.
+    pub tier_unpriced: bool,
 }
 
 /// Tokens × rate, in pico-dollars × 10⁶.
@@ -115,47 +139,80 @@ fn rounded(micropicos: i128) -> Money {
     Money::from_picos(micropicos.saturating_add(half) / MILLION)
 }
 
-/// The cost of `usage`. What was not reported costs nothing here: whether that may be believed is for the caller to say.
-pub fn price(usage: &Usage, rates: &Rates) -> Breakdown {
-    let mut sum: i128 = 0;
-    let mut bucket = |tokens: Option<u64>, rate: i64| {
-        let exact = micropicos(tokens.unwrap_or(0), rate);
-        sum = sum.saturating_add(exact);
-        rounded(exact)
-    };
-    let mut breakdown = Breakdown {
-        input: bucket(usage.input, rates.input),
-        cache_read: bucket(usage.cache_read, rates.cache_read),
-        cache_write_5m: bucket(usage.cache_write_5m, rates.cache_write_5m),
-        cache_write_1h: bucket(usage.cache_write_1h, rates.cache_write_1h),
-        output: bucket(usage.output, rates.output),
-        reasoning: bucket(usage.reasoning, rates.reasoning),
-        audio_input: bucket(usage.audio_input, rates.audio_input),
-        audio_output: bucket(usage.audio_output, rates.audio_output),
-        image_input: bucket(usage.image_input, rates.image_input),
-        image_output: bucket(usage.image_output, rates.image_output),
-        cache_read_audio: bucket(usage.cache_read_audio, rates.cache_read_audio),
-        searches: Money::from_picos(
-            i128::from(usage.searches.unwrap_or(0)).saturating_mul(i128::from(rates.per_search)),
-        ),
-        per_request: Money::from_picos(i128::from(rates.per_request)),
-        total: Money::ZERO,
-    };
-    breakdown.total = rounded(sum).saturating_add(breakdown.searches).saturating_add(breakdown.per_request);
-    breakdown
+impl Rates {
+    /// The cost of `usage` at these rates, whatever tier they are of.
+    pub fn price(&self, usage: &Usage) -> Breakdown {
+        let mut sum: i128 = 0;
+        let mut bucket = |tokens: Option<u64>, rate: i64| {
+            let exact = micropicos(tokens.unwrap_or(0), rate);
+            sum = sum.saturating_add(exact);
+            rounded(exact)
+        };
+        let mut breakdown = Breakdown {
+            input: bucket(usage.input, self.input),
+            cache_read: bucket(usage.cache_read, self.cache_read),
+            cache_write_5m: bucket(usage.cache_write_5m, self.cache_write_5m),
+            cache_write_1h: bucket(usage.cache_write_1h, self.cache_write_1h),
+            output: bucket(usage.output, self.output),
+            reasoning: bucket(usage.reasoning, self.reasoning),
+            audio_input: bucket(usage.audio_input, self.audio_input),
+            audio_output: bucket(usage.audio_output, self.audio_output),
+            image_input: bucket(usage.image_input, self.image_input),
+            image_output: bucket(usage.image_output, self.image_output),
+            cache_read_audio: bucket(usage.cache_read_audio, self.cache_read_audio),
+            searches: self.searched(usage.searches.unwrap_or(0)),
+            per_request: Money::from_picos(i128::from(self.per_request)),
+            ..Breakdown::default()
+        };
+        breakdown.total = rounded(sum).saturating_add(breakdown.searches).saturating_add(breakdown.per_request);
+        breakdown
+    }
+
+    /// The most that so many tokens and searches cost at these rates.
+    pub(crate) fn bound(&self, input_max: u64, output_max: u64, searches_max: u64) -> Money {
+        let exact =
+            micropicos(input_max, self.dearest_input()).saturating_add(micropicos(output_max, self.dearest_output()));
+        let apart = self.searched(searches_max).saturating_add(Money::from_picos(i128::from(self.per_request)));
+        rounded(exact).saturating_add(apart)
+    }
+
+    /// The rates for tokens times a factor. What does not come out even is rounded up.
+    pub(crate) fn times(&self, factor: Factor) -> Rates {
+        let mut rates = *self;
+        for amount in Amount::ALL.into_iter().filter(|amount| amount.is_for_tokens()) {
+            let rate = rates.of(amount);
+            *rate = factor.of(*rate);
+        }
+        rates
+    }
+
+    fn searched(&self, searches: u64) -> Money {
+        Money::from_picos(i128::from(searches).saturating_mul(i128::from(self.per_search)))
+    }
 }
 
-/// The most that one call with at most these tokens can cost: never below [`price`] of any usage within them.
-pub fn bound(rates: &Rates, input_tokens_max: u64, output_tokens_max: u64) -> Money {
-    let exact = micropicos(input_tokens_max, rates.dearest_input())
-        .saturating_add(micropicos(output_tokens_max, rates.dearest_output()));
-    rounded(exact).saturating_add(Money::from_picos(i128::from(rates.per_request)))
+/// An exact decimal that prices are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Factor {
+    picos: i128,
+}
+
+impl Factor {
+    /// Above 0, at most 100.
+    pub(crate) fn read(text: &str) -> Option<Factor> {
+        let picos = text.parse::<Money>().ok()?.picos();
+        (picos > 0 && picos <= 100 * Money::PICOS_PER_USD).then_some(Factor { picos })
+    }
+
+    fn of(self, rate: i64) -> i64 {
+        let exact = i128::from(rate).saturating_mul(self.picos);
+        let up = exact.saturating_add(Money::PICOS_PER_USD - 1) / Money::PICOS_PER_USD;
+        i64::try_from(up).unwrap_or(i64::MAX)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -163,7 +220,7 @@ mod tests {
         let rates = Rates { input: 500_000, output: 499_999, ..Rates::default() };
         let one = |input, output| {
             let usage = Usage { input: Some(input), output: Some(output), ..Usage::default() };
-            price(&usage, &rates)
+            rates.price(&usage)
         };
         assert_eq!(one(1, 0).total, Money::from_picos(1));
         assert_eq!(one(0, 1).total, Money::ZERO);
@@ -177,46 +234,16 @@ mod tests {
     #[test]
     fn absurd_counts_do_not_wrap() {
         let rates = Rates { input: i64::MAX, output: i64::MAX, ..Rates::default() };
-        assert!(bound(&rates, u64::MAX, u64::MAX) > Money::usd(1_000_000));
+        assert!(rates.bound(u64::MAX, u64::MAX, u64::MAX) > Money::usd(1_000_000));
     }
 
-    proptest! {
-        #[test]
-        fn the_bound_holds_for_any_usage_within_the_totals(
-            rates in prop::array::uniform12(0_i64..1_000_000_000_000_000),
-            tokens in prop::array::uniform11(0_u64..2_000_000),
-        ) {
-            let rates = Rates {
-                input: rates[0],
-                cache_read: rates[1],
-                cache_write_5m: rates[2],
-                cache_write_1h: rates[3],
-                output: rates[4],
-                reasoning: rates[5],
-                audio_input: rates[6],
-                audio_output: rates[7],
-                image_input: rates[8],
-                image_output: rates[9],
-                per_request: rates[10],
-                cache_read_audio: rates[11],
-                per_search: 0,
-            };
-            let usage = Usage {
-                input: Some(tokens[0]),
-                cache_read: Some(tokens[1]),
-                cache_write_5m: Some(tokens[2]),
-                cache_write_1h: Some(tokens[3]),
-                output: Some(tokens[4]),
-                reasoning: Some(tokens[5]),
-                audio_input: Some(tokens[6]),
-                audio_output: Some(tokens[7]),
-                image_input: Some(tokens[8]),
-                image_output: Some(tokens[9]),
-                cache_read_audio: Some(tokens[10]),
-                searches: None,
-            };
-            let bound = bound(&rates, usage.total_input(), usage.total_output());
-            prop_assert!(bound >= price(&usage, &rates).total);
+    #[test]
+    fn a_factor_rounds_up_and_leaves_fees_alone() {
+        let rates = Rates { input: 3, output: 10, per_request: 7, per_search: 9, ..Rates::default() };
+        let dearer = rates.times(Factor::read("1.1").unwrap());
+        assert_eq!((dearer.input, dearer.output, dearer.per_request, dearer.per_search), (4, 11, 7, 9));
+        for bad in ["0", "-1", "101", "x"] {
+            assert_eq!(Factor::read(bad), None, "{bad}");
         }
     }
 }

@@ -1,17 +1,20 @@
-//! One row of the price table, as it is written.
+//! One row of a price list, as it is written.
 
-use farebox_types::{Money, Timestamp};
-use jiff::{civil::Date, tz::TimeZone};
+use std::collections::BTreeMap;
 
-use crate::{Rates, error::PriceError};
+use jiff::civil::Date;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The price of some models of one provider for a span of days. Amounts are decimals in US dollars for a million tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// The price of some models of one provider for a span of days. Amounts are decimals in US dollars for a million tokens;
+/// `per_request` and `per_search` are for one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceRow {
     pub provider: String,
     /// Every name that has this price, spelled out.
     pub models: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// The first day (UTC) on which it holds; without it, it always did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -20,36 +23,38 @@ pub struct PriceRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub until: Option<Date>,
-    pub input: String,
-    pub output: String,
-    /// Without it: as `input`. So are the other input buckets.
+    /// Where it holds, as [`RegionRow::region`] is written; without it, wherever no other row does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_read: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_5m: Option<String>,
-    /// Without it: as `cache_write_5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_1h: Option<String>,
-    /// Without it: as `output`. So are the other output buckets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audio_input: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audio_output: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_input: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_output: Option<String>,
-    /// In US dollars for one request, on top of the tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub per_request: Option<String>,
+    pub region: Option<String>,
+    #[serde(flatten)]
+    pub amounts: Amounts,
+    /// What a search costs by the size of its context, where `per_search` is only what counts when nothing is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub search_context: BTreeMap<SearchContext, String>,
+    /// Prices in a service tier, or with a long context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierRow>,
+    /// Prices at some times of the day. The first that holds counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowRow>,
+    /// What the prices for tokens are multiplied with in some regions. The first that matches counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<RegionRow>,
+    /// Other forms of the names that have this price too, if no row spells them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<NameForm>,
     /// Tokens that fit into one call, in and out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
     /// The most tokens that one answer can have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<Capability>,
+    /// When the provider stops to serve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub deprecated: Option<Date>,
     /// Where the figures were taken from.
     #[serde(default)]
     pub source: String,
@@ -59,57 +64,182 @@ pub struct PriceRow {
     pub checked: Option<Date>,
 }
 
-impl PriceRow {
-    /// How errors call it.
-    pub(crate) fn name(&self) -> String {
-        format!("{}/{}", self.provider, self.models.first().map_or("?", String::as_str))
-    }
+/// Amounts by name, as text: nothing rounds them. Any other name is refused.
+pub type Amounts = BTreeMap<Amount, String>;
 
-    pub(crate) fn rates(&self) -> Result<Rates, PriceError> {
-        let read = |field, text: &str| self.amount(field, text);
-        let or = |field, text: &Option<String>, otherwise| match text {
-            Some(text) => read(field, text),
-            None => Ok(otherwise),
-        };
-        let input = read("input", &self.input)?;
-        let output = read("output", &self.output)?;
-        let cache_write_5m = or("cache_write_5m", &self.cache_write_5m, input)?;
-        Ok(Rates {
-            input,
-            cache_read: or("cache_read", &self.cache_read, input)?,
-            cache_write_5m,
-            cache_write_1h: or("cache_write_1h", &self.cache_write_1h, cache_write_5m)?,
-            output,
-            reasoning: or("reasoning", &self.reasoning, output)?,
-            audio_input: or("audio_input", &self.audio_input, input)?,
-            audio_output: or("audio_output", &self.audio_output, output)?,
-            image_input: or("image_input", &self.image_input, input)?,
-            image_output: or("image_output", &self.image_output, output)?,
-            per_request: or("per_request", &self.per_request, 0)?,
-            cache_read_audio: or("cache_read", &self.cache_read, input)?,
-            per_search: 0,
-        })
-    }
+/// What has a price of its own. One that is absent costs what the bucket around it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    Input,
+    Output,
+    /// As `input`. So are the other input buckets.
+    CacheRead,
+    #[serde(rename = "cache_write_5m")]
+    CacheWrite5m,
+    /// As `cache_write_5m`.
+    #[serde(rename = "cache_write_1h")]
+    CacheWrite1h,
+    /// As `output`. So are the other output buckets.
+    Reasoning,
+    AudioInput,
+    AudioOutput,
+    ImageInput,
+    ImageOutput,
+    /// As `cache_read`.
+    CacheReadAudio,
+    /// For one request, on top of the tokens.
+    PerRequest,
+    /// For one search.
+    PerSearch,
+}
 
-    fn amount(&self, field: &'static str, text: &str) -> Result<i64, PriceError> {
-        let money: Money = text.parse().map_err(|source| PriceError::Amount { row: self.name(), field, source })?;
-        let most = Money::usd(9_000_000).picos();
-        match i64::try_from(money.picos()) {
-            Ok(picos) if picos >= 0 && money.picos() <= most => Ok(picos),
-            _ => Err(PriceError::Range { row: self.name(), field }),
+impl Amount {
+    /// A bucket comes after the one around it.
+    pub const ALL: [Amount; 13] = [
+        Amount::Input,
+        Amount::Output,
+        Amount::CacheRead,
+        Amount::CacheWrite5m,
+        Amount::CacheWrite1h,
+        Amount::Reasoning,
+        Amount::AudioInput,
+        Amount::AudioOutput,
+        Amount::ImageInput,
+        Amount::ImageOutput,
+        Amount::CacheReadAudio,
+        Amount::PerRequest,
+        Amount::PerSearch,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Amount::Input => "input",
+            Amount::Output => "output",
+            Amount::CacheRead => "cache_read",
+            Amount::CacheWrite5m => "cache_write_5m",
+            Amount::CacheWrite1h => "cache_write_1h",
+            Amount::Reasoning => "reasoning",
+            Amount::AudioInput => "audio_input",
+            Amount::AudioOutput => "audio_output",
+            Amount::ImageInput => "image_input",
+            Amount::ImageOutput => "image_output",
+            Amount::CacheReadAudio => "cache_read_audio",
+            Amount::PerRequest => "per_request",
+            Amount::PerSearch => "per_search",
         }
     }
 
-    /// First instant, and first instant after.
-    pub(crate) fn period(&self) -> Result<(Timestamp, Timestamp), PriceError> {
-        let start_of = |day: Date| day.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp().as_millisecond());
-        let bad = || PriceError::Period { row: self.name() };
-        let from = self.from.map(start_of).transpose().map_err(|_| bad())?;
-        let until = self.until.map(start_of).transpose().map_err(|_| bad())?;
-        let (from, until) = (from.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX));
-        if from >= until {
-            return Err(bad());
-        }
-        Ok((Timestamp(from), Timestamp(until)))
+    pub(crate) fn is_for_tokens(self) -> bool {
+        !matches!(self, Amount::PerRequest | Amount::PerSearch)
     }
+
+    /// The bucket whose price counts where this one has none.
+    pub(crate) fn around(self) -> Option<Amount> {
+        match self {
+            Amount::CacheRead | Amount::CacheWrite5m | Amount::AudioInput | Amount::ImageInput => Some(Amount::Input),
+            Amount::CacheWrite1h => Some(Amount::CacheWrite5m),
+            Amount::CacheReadAudio => Some(Amount::CacheRead),
+            Amount::Reasoning | Amount::AudioOutput | Amount::ImageOutput => Some(Amount::Output),
+            Amount::Input | Amount::Output | Amount::PerRequest | Amount::PerSearch => None,
+        }
+    }
+}
+
+/// Prices in place of the standard ones. A bucket without a price here costs what the bucket around it costs here, and
+/// not less than in the standard tier where that names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TierRow {
+    /// `batch`, `flex`, `priority`, …; without it, the standard tier.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service_tier: String,
+    /// Input tokens, cached ones included, above which the whole call has these prices.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub above: u64,
+    /// The threshold itself belongs to these prices too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inclusive: bool,
+    #[serde(flatten)]
+    pub amounts: Amounts,
+}
+
+/// Prices at some times of the day: `factor` times the others, or amounts in place of the standard ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowRow {
+    /// UTC, like `16:30-00:30`: the first minute is in it, the last one is not. `24:00` is the end of the day.
+    pub hours: Vec<String>,
+    /// 1 is Monday, 7 is Sunday, in UTC; without them, every day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weekdays: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<String>,
+    #[serde(flatten)]
+    pub amounts: Amounts,
+}
+
+/// What prices are multiplied with in a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegionRow {
+    /// A region's name, or the beginning of some with a `*` after it.
+    pub region: String,
+    pub factor: String,
+}
+
+/// What a model is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    Chat,
+    Responses,
+    Completion,
+    Embedding,
+    Rerank,
+}
+
+/// What a model can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    Tools,
+    ParallelTools,
+    Vision,
+    Pdf,
+    AudioInput,
+    AudioOutput,
+    Video,
+    JsonSchema,
+    Reasoning,
+    PromptCaching,
+    WebSearch,
+    ComputerUse,
+}
+
+/// How much of the web a search puts before the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchContext {
+    Low,
+    Medium,
+    High,
+}
+
+/// A form of a model's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NameForm {
+    /// With a date behind it: `-2026-11-21`, `-20261121`, `@20261121`.
+    Dated,
+    /// With the word of a region before it: `us.`, `eu.`, `apac.`, `global.`, …
+    Placed,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
