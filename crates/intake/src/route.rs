@@ -82,7 +82,7 @@ impl Router {
     }
 
     fn priced(&self, deployment: Deployment, request: &Request, now: Timestamp) -> Result<v1::Deployment, Fault> {
-        let Some(priced) = self.prices.rates(&deployment.prices, &deployment.model, now) else {
+        let Some(priced) = self.prices.card(&deployment.prices, &deployment.model, now, None) else {
             let message = format!(
                 "no price is known for `{}/{}`, so its cost cannot be bounded: add it under `prices:` in the config",
                 deployment.prices, deployment.model
@@ -97,7 +97,7 @@ impl Router {
         Ok(v1::Deployment {
             provider: deployment.provider,
             model: deployment.model,
-            rates: Some(priced.rates.into()),
+            rates: Some((*priced.card.standard()).into()),
             bound: Some(bound.into()),
             default_max_tokens: limit.sent,
             default_temperature: deployment.default_temperature,
@@ -111,7 +111,7 @@ impl Router {
             alias: deployment.alias,
             price_version: priced.version,
             dialect: v1::Dialect::from(dialect).into(),
-            rate_tiers: Vec::new(),
+            rate_tiers: (&priced.card).into(),
             refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: false,
         })
@@ -153,7 +153,7 @@ impl Router {
             return OutputLimit { tokens, sent: tokens };
         }
         let assumed = self.options.assumed_max_output_tokens;
-        match priced.max_output.or(priced.context_window.filter(|window| *window <= assumed)) {
+        match priced.entry.max_output.or(priced.entry.context_window.filter(|window| *window <= assumed)) {
             Some(tokens) if dialect != DialectName::AnthropicMessages => OutputLimit { tokens, sent: 0 },
             known => {
                 let tokens = known.unwrap_or(assumed);
@@ -174,7 +174,20 @@ impl Router {
         let pictures = count(outline.inline_media.saturating_sub(outline.inline_documents));
         let media = pictures.saturating_mul(self.options.media_tokens_max).saturating_add(documents);
         let input = bytes.saturating_add(per_message).saturating_add(tools).saturating_add(media);
-        let input = priced.context_window.map_or(input, |window| input.min(window));
-        bound(&priced.rates, input, output.saturating_mul(outline.n.unwrap_or(1).max(1)))
+        // The window is for one text: of texts to embed and documents to rank, each has its own.
+        let window = priced.entry.context_window.filter(|_| request.operation() == Operation::Generate);
+        let input = window.map_or(input, |window| input.min(window));
+        let output = output.saturating_mul(outline.n.unwrap_or(1).max(1));
+        bound(&priced.card, input, output, searches(request, bytes), &[])
+    }
+}
+
+/// The most searches that a request can cost. A ranking is billed by units of a hundred documents, and a document counts
+/// once more for each 500 tokens; other searches are not admitted.
+fn searches(request: &Request, bytes: u64) -> u64 {
+    let documents = u64::try_from(request.outline.messages).unwrap_or(u64::MAX);
+    match request.operation() {
+        Operation::Rerank => documents.saturating_add(bytes / 500).div_ceil(100),
+        _ => 0,
     }
 }

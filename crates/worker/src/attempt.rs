@@ -9,6 +9,7 @@ use farebox_dialect::{
     Answer, Asked, Defaults, DialectName, Exchange, Facts, FinishReason, OnUnsupported, Operation, Stamp, Target,
     provider_dialect,
 };
+use farebox_pricing::RateCard;
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Outcome, Usage};
 use tokio::time::{Instant, timeout_at};
@@ -97,8 +98,8 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let began = Instant::now();
     let chunks_before = reply.chunks;
     let (attempt, course) = run(job, reservation, reply, began).await;
-    let rates = job.deployment.rates.unwrap_or_default().into();
-    let bill = bill(course.used, &rates, attempt.bound);
+    let card = RateCard::from(job.deployment);
+    let bill = bill(course.used, &card, "", attempt.bound);
     let leaving = reply.handle.why() == Some(Stop::Leaving);
     let (outcome, kind) = match &course.result {
         Ok(_) => (Outcome::Ok, None),

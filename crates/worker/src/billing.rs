@@ -1,7 +1,7 @@
 //! What an attempt is billed: the provider's own usage where there is one, else an amount that errs high.
 
 use farebox_dialect::estimate_tokens;
-use farebox_pricing::{Rates, price};
+use farebox_pricing::{RateCard, price};
 use farebox_types::{Money, Usage};
 
 /// What is known of an attempt's use when it ends.
@@ -27,10 +27,11 @@ pub(crate) struct Bill {
     pub(crate) estimated: bool,
 }
 
-pub(crate) fn bill(used: Used, rates: &Rates, bound: Money) -> Bill {
+/// `served` is the provider's word for the service tier.
+pub(crate) fn bill(used: Used, card: &RateCard, served: &str, bound: Money) -> Bill {
     match used {
         Used::Nothing => Bill { usage: Usage::default(), cost: Money::ZERO, estimated: false },
-        Used::Reported(usage) => Bill { usage, cost: price(&usage, rates).total, estimated: false },
+        Used::Reported(usage) => Bill { usage, cost: price(&usage, card, served).total, estimated: false },
         Used::Partly { reported, read, wrote } => {
             let mut usage = reported;
             if usage.total_input() == 0 {
@@ -38,7 +39,7 @@ pub(crate) fn bill(used: Used, rates: &Rates, bound: Money) -> Bill {
             }
             // Reported output of an unfinished stream is provisional.
             usage.output = Some(usage.output.unwrap_or_default().max(wrote));
-            Bill { usage, cost: price(&usage, rates).total.min(bound), estimated: true }
+            Bill { usage, cost: price(&usage, card, served).total.min(bound), estimated: true }
         }
         Used::Unknown => Bill { usage: Usage::default(), cost: bound, estimated: true },
     }
@@ -51,17 +52,19 @@ pub(crate) fn count(_model: &str, text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use farebox_pricing::Rates;
+
     use super::*;
 
-    fn rates() -> Rates {
+    fn card() -> RateCard {
         // 1 and 2 dollars a million.
-        Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }
+        Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }.into()
     }
 
     #[test]
     fn a_cut_stream_is_billed_by_what_came_and_errs_high() {
         let used = Used::Partly { reported: Usage::default(), read: 100, wrote: 10 };
-        let bill = bill(used, &rates(), Money::usd(1));
+        let bill = bill(used, &card(), "", Money::usd(1));
         assert_eq!((bill.usage.input, bill.usage.output), (Some(100), Some(10)));
         assert_eq!(bill.cost.to_string(), "0.00012");
         assert!(bill.estimated);
@@ -71,7 +74,7 @@ mod tests {
     fn what_the_provider_said_before_the_cut_counts() {
         let reported = Usage { input: Some(7), output: Some(1), ..Usage::default() };
         let used = Used::Partly { reported, read: 100, wrote: 10 };
-        let bill = bill(used, &rates(), Money::usd(1));
+        let bill = bill(used, &card(), "", Money::usd(1));
         assert_eq!((bill.usage.input, bill.usage.output), (Some(7), Some(10)));
     }
 
@@ -79,7 +82,7 @@ mod tests {
     fn an_estimate_is_never_above_the_reservation_and_an_unknown_bill_is_all_of_it() {
         let bound = "0.00001".parse().unwrap();
         let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 1000 };
-        assert_eq!(bill(used, &rates(), bound).cost, bound);
-        assert_eq!(bill(Used::Unknown, &rates(), bound).cost, bound);
+        assert_eq!(bill(used, &card(), "", bound).cost, bound);
+        assert_eq!(bill(Used::Unknown, &card(), "", bound).cost, bound);
     }
 }
