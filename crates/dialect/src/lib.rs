@@ -14,7 +14,8 @@
 //! |---|---|---|
 //! | `openai-chat` | yes | yes |
 //! | `openai-embeddings` | yes | yes |
-//! | `anthropic-messages` | | yes |
+//! | `anthropic-messages` | yes | yes |
+//! | `anthropic-count-tokens` | yes | beside `anthropic-messages` |
 //! | `cohere-embed` | | yes |
 //! | `cohere-rerank` | yes | yes |
 //! | `bedrock-converse` | | yes |

@@ -54,14 +54,14 @@ fn read(error: &str) -> Wire {
 
 /// The error of a body, which Vertex may put into a list.
 fn of_body(body: &[u8]) -> Wire {
-    let of = |envelope: &Envelope<'_>| read(envelope.error.get());
-    if let Ok(envelope) = serde_json::from_slice::<Envelope<'_>>(body) {
-        return of(&envelope);
+    if body.trim_ascii_start().starts_with(b"[") {
+        let list: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+        return list.first().map(|first| of_body(first.get().as_bytes())).unwrap_or_default();
     }
-    if let Ok([envelope, ..]) = serde_json::from_slice::<Vec<Envelope<'_>>>(body).as_deref() {
-        return of(envelope);
+    match serde_json::from_slice::<Envelope<'_>>(body) {
+        Ok(envelope) => read(envelope.error.get()),
+        Err(_) => serde_json::from_slice(body).unwrap_or_default(),
     }
-    serde_json::from_slice(body).unwrap_or_default()
 }
 
 pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {

@@ -125,14 +125,14 @@ struct Searches {
 /// where nothing was reported.
 pub(super) fn render(usage: &Usage, service_tier: Option<&str>) -> Written {
     let [five, hour] = [usage.cache_write_5m, usage.cache_write_1h].map(Option::unwrap_or_default);
-    let written = usage.cache_write_5m.is_some() || usage.cache_write_1h.is_some();
     let read = usage.cache_read.unwrap_or(0) + usage.cache_read_audio.unwrap_or(0);
     Written {
         input_tokens: usage.total_input() - read - five - hour,
         cache_creation_input_tokens: five + hour,
         cache_read_input_tokens: read,
-        cache_creation: written
-            .then_some(Lifetimes { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour }),
+        cache_creation: usage
+            .cache_write_1h
+            .map(|hour| Lifetimes { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour }),
         output_tokens: usage.total_output(),
         output_tokens_details: usage.reasoning.map(|thinking_tokens| Thinking { thinking_tokens }),
         server_tool_use: usage.searches.map(|web_search_requests| Searches { web_search_requests }),
