@@ -480,16 +480,16 @@ pub enum Quirk {
     CacheControl,
     /// Says what it charges in `usage.cost`, once it is asked to (`usage: {include: true}`; OpenRouter).
     AsksForCost,
-    /// Thinks by `reasoning: {effort, max_tokens}` in place of `reasoning_effort` (OpenRouter).
+    /// Thinks by `reasoning: {effort, max_tokens}` in place of `reasoning_effort`, and takes the reasoning and the images
+    /// of earlier answers back, with their proofs (OpenRouter).
     ReasoningObject,
-    /// Thinks by `thinking: {type: enabled | disabled}` (Z.ai, DeepSeek, Moonshot).
+    /// Thinks by `thinking: {type: enabled | disabled}`, and takes its reasoning back as `reasoning_content` (Z.ai,
+    /// DeepSeek, Moonshot).
     ThinkingSwitch,
-    /// Thinks by `enable_thinking` and `thinking_budget` (DashScope).
+    /// Thinks by `enable_thinking` and `thinking_budget`, and takes its reasoning back as `reasoning_content` (DashScope).
     EnableThinking,
     /// Decides itself how much it thinks, by effort (Anthropic's `adaptive`); a budget in tokens is refused.
     AdaptiveThinking,
-    /// Counts reasoning tokens beside `completion_tokens`, not within them (xAI, Perplexity).
-    ReasoningBeside,
     /// Its stream ends without `[DONE]`: the last chunk with a finish reason and usage is its end.
     NoDone,
 }

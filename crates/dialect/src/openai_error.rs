@@ -70,22 +70,17 @@ fn sentence(value: &Value) -> Option<String> {
 
 /// The error of a body: inside `error`, or the whole body; some servers put either into a list.
 fn inside(body: &str) -> Wire {
-    if let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(body) {
-        let mut wire = read(envelope.error.get());
-        if wire.code.is_none() && !envelope.error.get().starts_with('{') {
-            // xAI: `{"code": …, "error": "a sentence"}`.
-            wire.code = serde_json::from_str::<Wire>(body).ok().and_then(|around| around.code);
-        }
-        return wire;
-    }
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(body) {
-        return list
-            .first()
-            .filter(|first| first.get().starts_with('{'))
-            .map(|first| inside(first.get()))
-            .unwrap_or_default();
+        let first = list.first().map(|first| first.get()).filter(|first| first.starts_with('{'));
+        return first.map(inside).unwrap_or_default();
     }
-    read(body)
+    let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(body) else { return read(body) };
+    let mut wire = read(envelope.error.get());
+    if wire.code.is_none() && !envelope.error.get().starts_with('{') {
+        // xAI: `{"code": …, "error": "a sentence"}`.
+        wire.code = serde_json::from_str::<Wire>(body).ok().and_then(|around| around.code);
+    }
+    wire
 }
 
 fn read(error: &str) -> Wire {

@@ -298,8 +298,12 @@ impl Writer<'_> {
             id,
             kind: "function",
             function: WireFunction { name, arguments: if arguments.is_empty() { "{}" } else { arguments } },
-            // A caller of this dialect who has the proof has it from here.
-            extra_content: part.signature.as_deref().filter(|_| self.own).map(ExtraContent::of),
+            // Gemini's proof is for Gemini only, whoever hosts it.
+            extra_content: part
+                .signature
+                .as_deref()
+                .filter(|_| self.target.model.contains("gemini"))
+                .map(ExtraContent::of),
             extra: own(&part.extra, self.own, notes)?,
         })
     }

@@ -120,7 +120,7 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
             continue;
         }
         let at = at.member("function");
-        let mut function = Object::read(
+        let function = Object::read(
             tool.take("function").ok_or_else(|| BadRequest::field(at, "is missing: it must describe the function"))?,
             at,
         )?;

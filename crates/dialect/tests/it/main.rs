@@ -11,6 +11,7 @@ mod encode;
 mod gemini;
 mod laws;
 mod ollama;
+mod openai_chat;
 mod outline;
 mod render;
 mod rerank;
