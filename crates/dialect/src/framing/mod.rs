@@ -1,6 +1,7 @@
 //! How a stream of bytes is cut into frames, apart from what the frames mean.
 
 pub(crate) mod event_stream;
+pub(crate) mod json_array;
 pub(crate) mod ndjson;
 pub mod sse;
 

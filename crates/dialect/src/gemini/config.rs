@@ -11,7 +11,7 @@ use crate::{
     notes::{Notes, unsupported},
 };
 
-#[derive(Serialize, PartialEq)]
+#[derive(Default, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Config<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,27 +48,6 @@ impl Config<'_> {
     /// Nothing is asked for: the member can be left out.
     pub(super) fn is_empty(&self) -> bool {
         *self == Config::default()
-    }
-}
-
-impl Default for Config<'_> {
-    fn default() -> Self {
-        Config {
-            temperature: None,
-            top_p: None,
-            top_k: None,
-            seed: None,
-            stop_sequences: &[],
-            candidate_count: None,
-            max_output_tokens: None,
-            frequency_penalty: None,
-            presence_penalty: None,
-            response_logprobs: None,
-            logprobs: None,
-            response_mime_type: None,
-            response_json_schema: None,
-            thinking_config: None,
-        }
     }
 }
 

@@ -43,13 +43,13 @@ enum WirePart<'a> {
 #[serde(rename_all = "camelCase")]
 enum Data<'a> {
     Text(&'a str),
-    #[serde(rename_all = "camelCase")]
-    InlineData {
+    #[serde(rename = "inlineData", rename_all = "camelCase")]
+    Inline {
         mime_type: &'a str,
         data: &'a str,
     },
-    #[serde(rename_all = "camelCase")]
-    FileData {
+    #[serde(rename = "fileData", rename_all = "camelCase")]
+    File {
         #[serde(skip_serializing_if = "Option::is_none")]
         mime_type: Option<&'static str>,
         file_uri: String,
@@ -242,15 +242,15 @@ impl<'a, 'n> Turns<'a, 'n> {
             self.notes.say("the name of a file was left out");
         }
         Ok(match &media.source {
-            Source::Base64 { media_type, data } => Data::InlineData { mime_type: media_type, data },
+            Source::Base64 { media_type, data } => Data::Inline { mime_type: media_type, data },
             Source::Text(text) => Data::Text(text),
-            Source::Url(url) => Data::FileData { mime_type: media_type_of(url), file_uri: url.clone() },
-            Source::Uploaded(id) if id.starts_with("files/") => Data::FileData {
+            Source::Url(url) => Data::File { mime_type: media_type_of(url), file_uri: url.clone() },
+            Source::Uploaded(id) if id.starts_with("files/") => Data::File {
                 mime_type: None,
                 file_uri: format!("https://generativelanguage.googleapis.com/v1beta/{id}"),
             },
             Source::Uploaded(id) if id.contains("://") => {
-                Data::FileData { mime_type: media_type_of(id), file_uri: id.clone() }
+                Data::File { mime_type: media_type_of(id), file_uri: id.clone() }
             }
             Source::Uploaded(_) => return Err(unsupported(NAME, format!("{what} uploaded to another provider"))),
         })

@@ -3,15 +3,16 @@
 
 mod config;
 mod contents;
-pub(super) mod error;
+pub(crate) mod error;
+mod framing;
 mod grounding;
-pub(super) mod model;
+pub(crate) mod model;
 mod request;
 mod response;
 mod stream;
 mod tools;
-mod types;
-mod usage;
+pub(crate) mod types;
+pub(crate) mod usage;
 
 use bytes::Bytes;
 
@@ -20,7 +21,7 @@ use crate::{
     decoder::Decoder,
     dialect::{CountDialect, DialectName, Encoded, Head, ProviderDialect, StreamDecoder, StreamLimits, Target},
     error::{DecodeError, EncodeError},
-    framing::{Framing, sse::Sse},
+    framing::Framing,
 };
 
 pub(crate) struct Gemini;
@@ -47,7 +48,7 @@ impl ProviderDialect for Gemini {
     }
 
     fn framing(&self, _target: &Target, limits: &StreamLimits) -> Box<dyn Framing> {
-        Box::new(Sse::new(limits.max_frame_bytes))
+        Box::new(framing::EventsOrArray::new(limits.max_frame_bytes))
     }
 
     fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {

@@ -156,13 +156,14 @@ pub(super) struct Token<'a> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     pub(super) prompt_token_count: Option<u64>,
     pub(super) cached_content_token_count: Option<u64>,
     pub(super) tool_use_prompt_token_count: Option<u64>,
     pub(super) candidates_token_count: Option<u64>,
     pub(super) thoughts_token_count: Option<u64>,
     pub(super) total_token_count: Option<u64>,
+    #[serde(alias = "promptTokenDetails")]
     pub(super) prompt_tokens_details: Option<Vec<ModalityTokens>>,
     pub(super) cache_tokens_details: Option<Vec<ModalityTokens>>,
     pub(super) tool_use_prompt_tokens_details: Option<Vec<ModalityTokens>>,
@@ -175,14 +176,14 @@ pub(super) struct Usage {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ModalityTokens {
+pub(crate) struct ModalityTokens {
     pub(super) modality: Option<Word>,
     pub(super) token_count: Option<u64>,
 }
 
 /// A word of an enumeration. JSON of protobuf may carry its number instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) String);
+pub(crate) struct Word(pub(super) String);
 
 impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Word, D::Error> {

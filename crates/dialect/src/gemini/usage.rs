@@ -41,6 +41,15 @@ pub(super) fn normalise(wire: &Wire, searches: Option<u64>) -> Usage {
     usage
 }
 
+/// What was embedded: images and sound have rates of their own there.
+pub(crate) fn embedded(wire: &Wire) -> Usage {
+    let prompt = wire.prompt_token_count;
+    let audio_input = of(&wire.prompt_tokens_details, AUDIO, prompt);
+    let text = less(prompt, audio_input);
+    let image_input = of(&wire.prompt_tokens_details, IMAGE, text);
+    Usage { input: less(text, image_input), audio_input, image_input, ..Usage::default() }
+}
+
 /// Searches as they are billed: since generation 3 each query, before it each prompt that was grounded.
 pub(super) fn searches(model: &str, queries: &[String]) -> u64 {
     let count = queries.iter().filter(|query| !query.is_empty()).count();
@@ -138,6 +147,15 @@ mod tests {
         let usage = normalise(&wire(r#"{"promptTokenCount":10,"totalTokenCount":25}"#), None);
         assert_eq!((usage.input, usage.output, usage.total()), (Some(10), Some(15), 25));
         assert_eq!(normalise(&wire(r#"{"trafficType":"ON_DEMAND"}"#), None), Usage::default());
+    }
+
+    #[test]
+    fn embedded_media_stand_apart() {
+        let usage = embedded(&wire(
+            r#"{"promptTokenCount":300,"promptTokenDetails":[{"modality":"TEXT","tokenCount":10},
+                {"modality":"IMAGE","tokenCount":258},{"modality":"AUDIO","tokenCount":32}]}"#,
+        ));
+        assert_eq!((usage.input, usage.image_input, usage.audio_input), (Some(10), Some(258), Some(32)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::NAME;
 use crate::{
     canonical::{Embeddings, Vector},
     error::DecodeError,
+    gemini::{types, usage},
     json::RawJson,
 };
 
@@ -16,7 +17,7 @@ struct Wire {
     embedding: Option<Values>,
     embeddings: Option<Vec<Values>>,
     predictions: Option<Vec<Prediction>>,
-    usage_metadata: Option<WireUsage>,
+    usage_metadata: Option<types::Usage>,
 }
 
 #[derive(Deserialize)]
@@ -35,12 +36,6 @@ struct Statistics {
     token_count: Option<u64>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireUsage {
-    prompt_token_count: Option<u64>,
-}
-
 pub(super) fn decode(body: &[u8]) -> Result<Embeddings, DecodeError> {
     let corrupt = |problem: String| DecodeError::Corrupt { dialect: NAME, problem };
     let wire: Wire = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
@@ -55,6 +50,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Embeddings, DecodeError> {
         false => Err(corrupt("`values` is no array".to_owned())),
     });
     let vectors = vectors.collect::<Result<Vec<_>, _>>()?;
-    let input = wire.usage_metadata.and_then(|usage| usage.prompt_token_count).or(counted);
-    Ok(Embeddings { vectors, usage: Usage { input, ..Usage::default() }, ..Embeddings::default() })
+    let counted = Usage { input: counted, ..Usage::default() };
+    let usage = wire.usage_metadata.as_ref().map_or(counted, usage::embedded);
+    Ok(Embeddings { vectors, usage, ..Embeddings::default() })
 }

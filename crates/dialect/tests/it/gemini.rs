@@ -302,6 +302,12 @@ fn thoughts_text_and_its_signature() {
 }
 
 #[test]
+fn an_array_in_place_of_events() {
+    let done = decode("gemini/array-s");
+    assert_eq!((done.text().as_str(), done.usage), ("Seals \"bark\" {]}.", usage(9, 7)));
+}
+
+#[test]
 fn log_probabilities_in_the_callers_form() {
     let done = decode("gemini/text");
     assert_eq!((done.text().as_str(), done.usage), ("Otters float.", usage(9, 4)));

@@ -49,8 +49,10 @@ fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
             DialectName::AnthropicMessages => b"{\"type\":\"message_stop\"}",
             // A message of the event stream is whole with its last byte.
             DialectName::BedrockConverse => &tape.body,
-            // There is no event that is only an end: the last one ends the stream, but for its closing mark.
-            DialectName::Gemini | DialectName::OllamaChat => tape.body.trim_ascii_end(),
+            // There is no event that is only an end: the last object ends the stream, but for its closing mark.
+            DialectName::Gemini | DialectName::OllamaChat => {
+                &tape.body[..=tape.body.iter().rposition(|b| *b == b'}').unwrap()]
+            }
             other => panic!("no terminal event is known for {other}"),
         };
         let end = tape.body.windows(terminal.len()).position(|w| w == terminal).map(|at| at + terminal.len());
