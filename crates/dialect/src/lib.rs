@@ -16,6 +16,7 @@
 //! | `openai-embeddings` | yes | yes |
 //! | `anthropic-messages` | yes | yes |
 //! | `anthropic-count-tokens` | yes | beside `anthropic-messages` |
+//! | `cohere-chat` | | yes |
 //! | `cohere-embed` | | yes |
 //! | `cohere-rerank` | yes | yes |
 //! | `bedrock-converse` | | yes |

@@ -1,10 +1,12 @@
 //! Cohere's API, version 2: chat, embed and rerank share what they bill and how they refuse.
 
 mod billing;
+mod chat;
 mod embed;
 mod error;
 mod rerank;
 
+pub(crate) use chat::CohereChat;
 pub(crate) use embed::CohereEmbed;
 pub(crate) use rerank::CohereRerank;
 

@@ -53,6 +53,8 @@ fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
             DialectName::Gemini | DialectName::OllamaChat => {
                 &tape.body[..=tape.body.iter().rposition(|b| *b == b'}').unwrap()]
             }
+            // The last event of the tapes; it carries usage.
+            DialectName::CohereChat => b"\"cached_tokens\":448}}}",
             other => panic!("no terminal event is known for {other}"),
         };
         let end = tape.body.windows(terminal.len()).position(|w| w == terminal).map(|at| at + terminal.len());
@@ -132,6 +134,13 @@ fn a_corrupt_frame_ends_the_stream_for_good() {
         ("anthropic-messages/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
         ("anthropic-messages/text-s", b"data: nonsense\n\n"),
         ("anthropic-messages/text-s", b"data: {\"type\":\"message_start\",\"message\":{}}\n\n"),
+        (
+            "cohere-chat/text-s",
+            b"data: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{}}}}\n\n",
+        ),
+        ("cohere-chat/text-s", b"data: {\"type\":\"tool-call-end\",\"index\":3}\n\n"),
+        ("cohere-chat/text-s", b"data: {\"type\":\"message-end\"}\n\n"),
+        ("cohere-chat/text-s", b"data: {\"type\":\"message-start\",\"id\":\"again\"}\n\n"),
     ] {
         let tape = tape(name);
         let at = tape.body.windows(2).position(|w| w == b"\n\n").unwrap() + 2;
@@ -155,7 +164,7 @@ fn an_oversize_frame_is_an_error() {
 
 #[test]
 fn what_follows_the_end_is_ignored() {
-    for name in ["openai-chat/text-s", "anthropic-messages/text-s", "ollama-chat/text-s"] {
+    for name in ["openai-chat/text-s", "anthropic-messages/text-s", "cohere-chat/text-s", "ollama-chat/text-s"] {
         let tape = tape(name);
         let expected = whole(&tape);
         assert_eq!(run(tape.dialect, [tape.body.as_slice(), b"data: {broken\n\n", &tape.body]), expected);

@@ -4,6 +4,7 @@
 
 mod anthropic;
 mod bedrock;
+mod cohere;
 mod decode;
 mod embeddings;
 mod emulate;
