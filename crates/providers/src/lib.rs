@@ -7,17 +7,20 @@
 //!
 //! **Guarantees.** Only the config names hosts, never a caller. A key is marked sensitive on the request and is held
 //! nowhere here: the config has a reference, the worker resolves it. Every reference of a catalog leads somewhere.
+//! [`sign`] signs requests to Amazon.
 //!
-//! **Does not.** No I/O, no clock, no randomness of its own. It signs nothing yet.
+//! **Does not.** No I/O, no clock, no randomness of its own; it fetches no credentials.
 
 mod catalog;
 mod model;
 mod provider;
 mod row;
+mod sign;
 mod target;
 
 pub use catalog::{Ask, Catalog, CatalogFault, Deployment, RouteError};
 pub use model::{DeploymentOptions, Model, ModelOptions, Params, RoutingOptions, TimeoutOptions};
 pub use provider::{ApplyError, Provider, ProviderError, ProviderOptions};
 pub use row::{Auth, KeyNeed, known_kinds};
+pub use sign::{AwsCredentials, SignError, sign};
 pub use target::{InvalidTarget, Target};
