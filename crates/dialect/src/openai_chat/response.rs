@@ -88,12 +88,14 @@ fn choice(answer: &str, raw: &RawValue) -> Result<Choice, DecodeError> {
     })
 }
 
+/// OpenAI's words, and what compatible servers say in their place: Together's `eos`, Hugging Face's `eos_token`,
+/// Mistral's `model_length`, Z.ai's `sensitive`.
 pub(super) fn finish_reason(word: String) -> FinishReason {
     match word.as_str() {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
+        "stop" | "eos" | "eos_token" => FinishReason::Stop,
+        "length" | "model_length" | "max_tokens" => FinishReason::Length,
         "tool_calls" | "function_call" => FinishReason::ToolCalls,
-        "content_filter" => FinishReason::ContentFilter,
+        "content_filter" | "sensitive" => FinishReason::ContentFilter,
         _ => FinishReason::Other(word),
     }
 }

@@ -201,6 +201,20 @@ fn legacy_function_calls_are_tool_calls() {
 }
 
 #[test]
+fn finish_reasons_of_compatible_servers() {
+    for (word, expected) in [
+        ("eos", FinishReason::Stop),
+        ("model_length", FinishReason::Length),
+        ("sensitive", FinishReason::ContentFilter),
+        ("insufficient_system_resource", FinishReason::Other("insufficient_system_resource".into())),
+    ] {
+        let body = json!({"choices": [{"message": {"content": "x"}, "finish_reason": word}]});
+        let done = crate::provider(NAME).decode(&Head::default(), body.to_string().as_bytes()).unwrap();
+        assert_eq!(done.finish(), Some(&expected));
+    }
+}
+
+#[test]
 fn errors_in_every_form() {
     for (name, kind, code, message) in [
         (
