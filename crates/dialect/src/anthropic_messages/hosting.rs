@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use crate::{
+    bedrock_converse::{model_path, without_region},
     canonical::Call,
     dialect::{Defaults, Hosting, Passing, Quirk, Target},
     error::EncodeError,
@@ -64,10 +65,10 @@ pub(super) fn headers(call: &Call, hosting: Hosting) -> HeaderMap {
 pub(super) fn path(target: &Target, stream: bool) -> String {
     match (target.hosting, stream) {
         (Hosting::Own, _) => MESSAGES.to_owned(),
-        (Hosting::Vertex, false) => format!("/models/{}:rawPredict", escaped(&target.model)),
-        (Hosting::Vertex, true) => format!("/models/{}:streamRawPredict", escaped(&target.model)),
-        (Hosting::Bedrock, false) => format!("/model/{}/invoke", escaped(&target.model)),
-        (Hosting::Bedrock, true) => format!("/model/{}/invoke-with-response-stream", escaped(&target.model)),
+        (Hosting::Vertex, false) => format!("/models/{}:rawPredict", target.model),
+        (Hosting::Vertex, true) => format!("/models/{}:streamRawPredict", target.model),
+        (Hosting::Bedrock, false) => model_path(&target.model, "invoke"),
+        (Hosting::Bedrock, true) => model_path(&target.model, "invoke-with-response-stream"),
     }
 }
 
@@ -75,20 +76,8 @@ pub(super) fn counting_path(target: &Target) -> String {
     match target.hosting {
         Hosting::Own => format!("{}/count_tokens", target.path.as_deref().unwrap_or(MESSAGES)),
         Hosting::Vertex => "/models/count-tokens:rawPredict".to_owned(),
-        Hosting::Bedrock => format!("/model/{}/count-tokens", escaped(&target.model)),
+        Hosting::Bedrock => model_path(without_region(&target.model), "count-tokens"),
     }
-}
-
-/// One segment of a path. `@` parts a model from its version on Vertex.
-fn escaped(segment: &str) -> String {
-    let mut out = String::with_capacity(segment.len() + 8);
-    for byte in segment.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// The request around a body: the version stands in a header where it does not stand in the body.

@@ -48,7 +48,7 @@ struct Counted {
 }
 
 /// The endpoint takes models, no inference profiles: `us.anthropic.…` is refused.
-fn without_region(model: &str) -> &str {
+pub(crate) fn without_region(model: &str) -> &str {
     let regions = ["us.", "us-gov.", "eu.", "apac.", "au.", "jp.", "ca.", "global."];
     regions.into_iter().find_map(|region| model.strip_prefix(region)).unwrap_or(model)
 }

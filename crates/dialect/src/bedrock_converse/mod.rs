@@ -16,6 +16,7 @@ mod usage;
 use bytes::Bytes;
 
 pub(crate) use self::{
+    count::without_region,
     error::{decode as decode_error, in_answer as refusal_in_answer},
     request::model_path,
 };
