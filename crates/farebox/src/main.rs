@@ -4,6 +4,7 @@ mod agent;
 mod config;
 mod config_cmd;
 mod output;
+mod prices_cmd;
 mod process;
 mod roles;
 mod up;
@@ -36,6 +37,8 @@ enum Command {
     Recent(agent::RecentArgs),
     /// Checks, shows or describes the config
     Config(config_cmd::ConfigArgs),
+    /// Shows and compares prices, and checks a price file
+    Prices(prices_cmd::PricesArgs),
     /// Runs the role that turns keys into accounts when somebody connects
     Identity(Place),
     /// Runs the role that reserves money and records how calls end
@@ -94,6 +97,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Usage(args) => process::block_on(1, args.run()),
         Command::Recent(args) => process::block_on(1, args.run()),
         Command::Config(args) => args.run(),
+        Command::Prices(args) => args.run(),
         Command::InternalClickhouse(args) => {
             farebox_parts::serve_chdb(&farebox_parts::ServeOptions {
                 lib: args.lib,

@@ -21,6 +21,8 @@ pub(crate) use call::CallArgs;
 pub(crate) use output::Output;
 #[cfg(test)]
 pub(crate) use output::captured;
+pub(crate) use period::Moment;
 pub(crate) use recent::RecentArgs;
+pub(crate) use table::{Align, render};
 pub(crate) use usage::UsageArgs;
 pub(crate) use watch::WatchArgs;
