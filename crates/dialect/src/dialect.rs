@@ -18,7 +18,9 @@ use crate::{
     gemini_embeddings::GeminiEmbeddings,
     ollama_chat::OllamaChat,
     openai_chat::OpenAiChat,
+    openai_completions::OpenAiCompletions,
     openai_embeddings::OpenAiEmbeddings,
+    openai_responses::OpenAiResponses,
     rewrite::Edit,
     titan_embeddings::TitanEmbeddings,
 };
@@ -546,6 +548,8 @@ pub fn provider_dialect(name: DialectName) -> Option<Provider> {
     match name {
         DialectName::OpenAiChat => Some(Provider::Generate(&OpenAiChat)),
         DialectName::OpenAiEmbeddings => Some(Provider::Embed(&OpenAiEmbeddings)),
+        DialectName::OpenAiResponses => Some(Provider::Generate(&OpenAiResponses)),
+        DialectName::OpenAiCompletions => Some(Provider::Generate(&OpenAiCompletions)),
         DialectName::AnthropicMessages => Some(Provider::Generate(&AnthropicMessages)),
         DialectName::CohereChat => Some(Provider::Generate(&CohereChat)),
         DialectName::CohereEmbed => Some(Provider::Embed(&CohereEmbed)),
@@ -567,6 +571,8 @@ pub fn caller_dialect(name: DialectName) -> Option<Caller> {
         DialectName::CohereRerank => Some(Caller::Rerank(&CohereRerank)),
         DialectName::AnthropicMessages => Some(Caller::Generate(&AnthropicMessages)),
         DialectName::AnthropicCountTokens => Some(Caller::CountTokens(&AnthropicCountTokens)),
+        DialectName::OpenAiResponses => Some(Caller::Generate(&OpenAiResponses)),
+        DialectName::OpenAiCompletions => Some(Caller::Generate(&OpenAiCompletions)),
         _ => None,
     }
 }

@@ -17,6 +17,8 @@
 //! | `anthropic-messages` | yes | yes |
 //! | `anthropic-count-tokens` | yes | beside `anthropic-messages` |
 //! | `cohere-chat` | | yes |
+//! | `openai-responses` | yes | yes |
+//! | `openai-completions` | yes | yes |
 //! | `cohere-embed` | | yes |
 //! | `cohere-rerank` | yes | yes |
 //! | `bedrock-converse` | | yes |
@@ -46,8 +48,10 @@ mod json;
 mod notes;
 mod ollama_chat;
 mod openai_chat;
+mod openai_completions;
 mod openai_embeddings;
 mod openai_error;
+mod openai_responses;
 mod outline;
 mod refusal;
 mod rewrite;

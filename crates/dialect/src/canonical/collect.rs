@@ -56,6 +56,12 @@ impl Collector {
         self.output_bytes
     }
 
+    /// A part, as far as it has come.
+    pub(crate) fn part(&self, id: PartId) -> Option<&Part> {
+        let &(choice, place) = self.places.get(id.0 as usize)?;
+        self.completion.choices.get(choice)?.parts.get(place)
+    }
+
     /// The answer so far, without log probabilities.
     pub fn completion(&self) -> &Completion {
         &self.completion

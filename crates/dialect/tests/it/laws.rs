@@ -45,12 +45,12 @@ fn a_prefix_is_truncated_until_the_terminal_event_is_whole() {
         let (all, fed, ending) = whole(&tape);
         assert_eq!(fed, Ok(()), "{}", tape.name);
         let terminal: &[u8] = match tape.dialect {
-            DialectName::OpenAiChat => b"[DONE]",
+            DialectName::OpenAiChat | DialectName::OpenAiCompletions => b"[DONE]",
             DialectName::AnthropicMessages => b"{\"type\":\"message_stop\"}",
             // A message of the event stream is whole with its last byte.
             DialectName::BedrockConverse => &tape.body,
             // There is no event that is only an end: the last object ends the stream, but for its closing mark.
-            DialectName::Gemini | DialectName::OllamaChat => {
+            DialectName::Gemini | DialectName::OllamaChat | DialectName::OpenAiResponses => {
                 &tape.body[..=tape.body.iter().rposition(|b| *b == b'}').unwrap()]
             }
             // The last event of the tapes; it carries usage.
@@ -133,6 +133,13 @@ fn a_corrupt_frame_ends_the_stream_for_good() {
         ("openai-chat/text-s", b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"),
         ("anthropic-messages/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
         ("anthropic-messages/text-s", b"data: nonsense\n\n"),
+        ("openai-completions/text-s", b"data: {\"choices\":[{\"text\":1}]}\n\n"),
+        ("openai-responses/text-s", b"data: {\"type\":\"response.output_text.delta\",\"delta\":{}}\n\n"),
+        (
+            "openai-responses/text-s",
+            b"data: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":7,\"delta\":\"{\"}\n\n",
+        ),
+        ("openai-responses/text-s", b"data: {\"type\":\"response.output_item.done\",\"item\":{}}\n\n"),
         ("anthropic-messages/text-s", b"data: {\"type\":\"message_start\",\"message\":{}}\n\n"),
         (
             "cohere-chat/text-s",

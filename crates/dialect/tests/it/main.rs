@@ -14,6 +14,8 @@ mod gemini;
 mod laws;
 mod ollama;
 mod openai_chat;
+mod openai_completions;
+mod openai_responses;
 mod outline;
 mod render;
 mod rerank;
