@@ -133,7 +133,6 @@ fn a_corrupt_frame_ends_the_stream_for_good() {
         ("openai-chat/text-s", b"data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\n"),
         ("anthropic-messages/text-s", b"data: {\"type\":\"content_block_delta\",\"index\":9,\"delta\":{}}\n\n"),
         ("anthropic-messages/text-s", b"data: nonsense\n\n"),
-        ("openai-completions/text-s", b"data: {\"choices\":[{\"text\":1}]}\n\n"),
         ("openai-responses/text-s", b"data: {\"type\":\"response.output_text.delta\",\"delta\":{}}\n\n"),
         (
             "openai-responses/text-s",
