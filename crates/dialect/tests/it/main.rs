@@ -5,6 +5,7 @@
 mod anthropic;
 mod anthropic_hosted;
 mod bedrock;
+mod bedrock_answers;
 mod cohere;
 mod decode;
 mod embeddings;
