@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes sigv4.json: requests to Bedrock as botocore signs them, for the tests of src/sign.rs.
 
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install botocore
-    /tmp/venv/bin/python crates/providers/tests/sigv4.py > crates/providers/tests/sigv4.json
+    pip install botocore
+    python3 crates/providers/tests/sigv4.py > crates/providers/tests/sigv4.json
 
 The credentials are the ones of Amazon's documentation; they open nothing.
 """
