@@ -37,7 +37,7 @@ enum Command {
         json: bool,
     },
     /// Says what the same usage costs with several models and providers, the cheapest first
-    Compare(Compare),
+    Compare(Box<Compare>),
     /// Says everything that is wrong with a price file ([[price]] tables in TOML)
     Check { file: PathBuf },
 }
