@@ -55,11 +55,9 @@ def joined(lite, gen, today, report):
         return [row]
     row["source"] = lite["source"] + ", " + current["source"]
     row["amounts"] = {**{k: v for k, v in current["amounts"].items() if k not in ("input", "output")}, **lite["amounts"]}
-    if "per_search" in lite["amounts"] and "per_request" not in lite["amounts"]:
+    if "per_search" in lite["amounts"]:
         # genai has a fee for the search of every request where litellm has one for a search.
         row["amounts"].pop("per_request", None)
-    if "per_request" in lite["amounts"] and "per_search" not in lite["amounts"]:
-        row["amounts"].pop("per_search", None)
     row["tiers"] = merged_tiers(row["tiers"], current["tiers"])
     row["from"] = current.get("from")
     row["context_window"] = row.get("context_window") or current.get("context_window")

@@ -461,7 +461,7 @@ pub enum OnUnsupported {
 }
 
 /// Where a provider, or some of its models, differ from the dialect. Each has a tape that shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quirk {
     /// Knows `max_tokens` only, not `max_completion_tokens`.

@@ -16,14 +16,15 @@ use bytes::Bytes;
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Usage};
 
-use self::asked::Task;
 pub use self::{asked::Asked, relay::Relay};
+use self::{asked::Task, relay::Side};
 use crate::{
     canonical::{Call, Completion, EmbedCall, FinishReason, RerankCall},
     dialect::{
         CallerDialect, CountCaller, CountDialect, Defaults, EmbedCaller, EmbedDialect, Encoded, Head, Passing,
         Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
     },
+    emulate::{Emulation, emulation},
     error::DecodeError,
     rewrite::{Edit, rewrite},
     typed,
@@ -44,6 +45,7 @@ enum Way<'a> {
         call: Box<Call>,
         /// The bytes of both sides go through.
         passes: bool,
+        emulation: Option<Emulation>,
     },
     Count {
         dialect: &'static dyn ProviderDialect,
@@ -83,6 +85,8 @@ pub struct Facts {
     /// The tier in which the provider served, in its own words.
     pub service_tier: Option<String>,
     pub reported_cost: Option<Money>,
+    /// Tokens that the provider counted, where that was asked.
+    pub counted: Option<u64>,
     /// Everything the model wrote, for counting where the provider did not; empty where it did.
     pub written: String,
 }
@@ -95,6 +99,7 @@ impl Facts {
             usage: done.usage,
             service_tier: done.service_tier.clone(),
             reported_cost: done.reported_cost,
+            counted: None,
             written: if done.usage.output.is_none() { done.written() } else { String::new() },
         }
     }
@@ -164,8 +169,11 @@ impl<'a> Exchange<'a> {
     /// A whole answer with a status of success.
     pub fn whole(&self, head: &Head, body: Bytes, stamp: &Stamp) -> Result<(Answer, Facts), DecodeError> {
         match &self.way {
-            Way::Generate { dialect, caller, call, passes } => {
-                let done = dialect.decode(head, &body)?;
+            Way::Generate { dialect, caller, call, passes, emulation } => {
+                let mut done = dialect.decode(head, &body)?;
+                if let Some(emulation) = emulation {
+                    emulation.restore(&mut done);
+                }
                 let facts = Facts::of(&done);
                 let answer = match caller {
                     Some(_) if *passes => Answer::Raw(body),
@@ -176,7 +184,7 @@ impl<'a> Exchange<'a> {
             }
             Way::Count { count, caller, .. } => {
                 let tokens = count.decode(&body)?;
-                Ok((Answer::Raw(caller.render(tokens)), Facts::default()))
+                Ok((Answer::Raw(caller.render(tokens)), Facts { counted: Some(tokens), ..Facts::default() }))
             }
             Way::Embed { dialect, caller, call, passes } => {
                 let done = dialect.decode(head, &body)?;
@@ -194,8 +202,9 @@ impl<'a> Exchange<'a> {
     /// A streamed answer that begins; `None` where only whole ones come.
     pub fn stream(&self, limits: &StreamLimits, stamp: &Stamp) -> Option<Relay<'_>> {
         match &self.way {
-            Way::Generate { dialect, caller, call, passes } => {
-                Some(Relay::new(*dialect, *caller, call, *passes, &self.target, limits, stamp.clone()))
+            Way::Generate { dialect, caller, call, passes, emulation } => {
+                let side = Side { caller: *caller, call, stamp: stamp.clone(), passes: *passes };
+                Some(Relay::new(*dialect, &self.target, limits, side, emulation.as_ref()))
             }
             Way::Count { .. } | Way::Embed { .. } | Way::Rerank { .. } => None,
         }
@@ -211,8 +220,9 @@ fn generate<'a>(
     defaults: Defaults,
 ) -> Result<(Way<'a>, Encoded), Fault> {
     let mut call = call.clone();
-    let passes = caller.is_some_and(|caller| caller.name() == dialect.name());
-    let encoded = if passes {
+    let emulation = emulation(&call, target);
+    let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
+    let mut encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
         let body = asked.edited(dialect.edits(&passing))?;
         let mut request = dialect.request(target, call.stream, body)?;
@@ -222,9 +232,13 @@ fn generate<'a>(
         asked.readable()?;
         call.sampling.temperature = call.sampling.temperature.or(defaults.temperature);
         call.max_output_tokens = call.max_output_tokens.or(defaults.max_output_tokens);
+        if let Some(emulation) = &emulation {
+            emulation.apply(&mut call);
+        }
         dialect.encode(&call, target)?
     };
-    Ok((Way::Generate { dialect, caller, call: Box::new(call), passes }, encoded))
+    encoded.warnings.extend(emulation.as_ref().map(Emulation::warning));
+    Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation }, encoded))
 }
 
 fn sent(request: http::Request<Bytes>) -> Encoded {

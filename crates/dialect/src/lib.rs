@@ -39,7 +39,6 @@ mod decoder;
 mod dialect;
 pub mod emulate;
 mod error;
-mod estimate;
 mod exchange;
 mod framing;
 mod gemini;
@@ -70,7 +69,6 @@ pub use dialect::{
     StreamDecoder, StreamEncoder, StreamLimits, Target, UnknownDialect, Warning, caller_dialect, provider_dialect,
 };
 pub use error::{BadRequest, DecodeError, EncodeError, FrameError, Oversize, RewriteError};
-pub use estimate::estimate_tokens;
 pub use exchange::{Answer, Asked, Exchange, Facts, Relay};
 pub use framing::{Frame, Framing, sse};
 pub use json::RawJson;

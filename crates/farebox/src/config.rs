@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path, time::
 use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Sources};
 use farebox_identity::Durability;
 use farebox_pricing::{PriceBook, PriceRow};
-use farebox_providers::{Catalog, Model, ProviderOptions, RoutingOptions};
+use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions};
 use farebox_types::{ByteSize, Money, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) clickhouse: ClickHouse,
     /// Where models are served: the name is the kind where it is a known one.
     pub(crate) providers: BTreeMap<String, ProviderOptions>,
+    /// Where requests to providers may go.
+    pub(crate) egress: Egress,
     /// What callers ask for.
     pub(crate) models: BTreeMap<String, Model>,
     /// Which model serves a task type, an agent role, or a request that names nothing.
@@ -135,10 +137,11 @@ pub(crate) fn load(path: Option<&Path>, flags: Vec<(String, String)>) -> Result<
 
 /// What is wrong with a config that can be read.
 fn validate(config: &Config) -> Vec<ConfigFault> {
-    let mut faults: Vec<ConfigFault> = Catalog::check(&config.providers, &config.models, &config.routing)
-        .into_iter()
-        .map(|fault| ConfigFault::new(&fault.path, fault.message))
-        .collect();
+    let mut faults: Vec<ConfigFault> =
+        Catalog::check(&config.providers, &config.models, &config.routing, &config.egress)
+            .into_iter()
+            .map(|fault| ConfigFault::new(&fault.path, fault.message))
+            .collect();
     if let Err(error) = PriceBook::with_overrides(&config.prices) {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         faults.push(ConfigFault::new("prices", format!("{error}{cause}")));

@@ -4,13 +4,16 @@ use std::{collections::BTreeSet, path::Path, str::FromStr, sync::Arc};
 
 use anyhow::{Context, Result};
 use farebox_bus::{Bus, Login};
-use farebox_config::{ConfigFault, Loaded};
+use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
+use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
 use farebox_identity::{Accounts, Keyring};
 use farebox_pricing::PriceBook;
 use farebox_proto::subjects::Tenancy;
-use farebox_providers::Catalog;
+use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
 use farebox_runtime::{Drain, Tasks};
-use farebox_types::{Clock, SystemClock};
+use farebox_types::{Clock, Secret, SystemClock};
+use farebox_worker::Connection;
+use secrecy::ExposeSecret;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, environment};
@@ -135,6 +138,7 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 tasks: tasks.clone(),
                 worker_id: id,
                 providers: connections(config)?,
+                egress: options.egress.clone(),
             };
             let service = farebox_worker::Service::create(options.worker.clone(), deps)?;
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
@@ -167,26 +171,62 @@ async fn finishing<E>(
 }
 
 fn catalog(config: &Loaded<Config>) -> Result<Catalog> {
-    let Config { providers, models, routing, .. } = &config.value;
-    Catalog::new(providers, models, routing).map_err(|faults| {
+    let Config { providers, models, routing, egress, .. } = &config.value;
+    Catalog::new(providers, models, routing, egress).map_err(|faults| {
         placed(config, faults.into_iter().map(|fault| ConfigFault::new(&fault.path, fault.message)).collect())
     })
 }
 
-/// All providers with their keys. A key that is not there is a fault of the config.
-fn connections(config: &Loaded<Config>) -> Result<Vec<farebox_worker::Connection>> {
+/// All providers with what they want to see. A secret that is not there is a fault of the config.
+fn connections(config: &Loaded<Config>) -> Result<Vec<Connection>> {
     let env = environment();
     let mut faults = Vec::new();
     let mut connections = Vec::new();
     for provider in catalog(config)?.providers() {
-        let path = format!("providers.{}.api_key", provider.name);
-        let key = provider.api_key.as_ref().map(|secret| farebox_config::resolve(secret, &path, &env)).transpose();
-        match key {
-            Ok(key) => connections.push(farebox_worker::Connection { provider: provider.clone(), key }),
+        match credentials(provider, &env) {
+            Ok(credentials) => connections.push(Connection { provider: provider.clone(), credentials }),
             Err(fault) => faults.push(fault.into_config_fault()),
         }
     }
     if faults.is_empty() { Ok(connections) } else { Err(placed(config, faults)) }
+}
+
+fn credentials(provider: &Provider, env: &Env) -> Result<Credentials, SecretFault> {
+    let resolve = |secret: &Secret, option: &str| {
+        farebox_config::resolve(secret, &format!("providers.{}.{option}", provider.name), env)
+    };
+    let maybe = |secret: &Option<Secret>, option: &str| secret.as_ref().map(|s| resolve(s, option)).transpose();
+    let options = &provider.options;
+    Ok(match &provider.identity {
+        Identity::Anonymous => Credentials::None,
+        Identity::Key { secret, .. } => Credentials::Key(resolve(secret, "api_key")?),
+        Identity::Aws { region } => {
+            let aws = options.aws.clone().unwrap_or_default();
+            let id = maybe(&aws.access_key_id, "aws.access_key_id")?;
+            let secret = maybe(&aws.secret_access_key, "aws.secret_access_key")?;
+            let session_token = maybe(&aws.session_token, "aws.session_token")?;
+            let keys = id.zip(secret).map(|(id, secret_key)| AwsCredentials {
+                access_key: id.expose_secret().to_owned(),
+                secret_key,
+                session_token,
+            });
+            Credentials::Aws(Aws::new(region.clone(), keys, aws.profile))
+        }
+        Identity::Google => Credentials::Google(Google::new(maybe(&options.google_credentials, "google_credentials")?)),
+        Identity::Entra(entra) => {
+            let proof = match (&entra.client_secret, &entra.token_file) {
+                (Some(secret), _) => EntraProof::Secret(resolve(secret, "entra.client_secret")?),
+                (None, file) => EntraProof::TokenFile(file.clone().unwrap_or_default()),
+            };
+            Credentials::Entra(Entra::new(EntraApplication {
+                authority: entra.authority.clone(),
+                tenant_id: entra.tenant_id.clone(),
+                client_id: entra.client_id.clone(),
+                scope: entra.scope.clone(),
+                proof,
+            }))
+        }
+    })
 }
 
 /// Faults with their place in the config file.

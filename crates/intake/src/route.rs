@@ -113,7 +113,7 @@ impl Router {
             dialect: v1::Dialect::from(dialect).into(),
             rate_tiers: (&priced.card).into(),
             refuse_unknown_params: deployment.refuse_unknown_params,
-            trust_reported_cost: false,
+            trust_reported_cost: deployment.reports_cost,
         })
     }
 
@@ -122,16 +122,17 @@ impl Router {
         let operation = request.operation();
         let said = deployment.dialect.filter(|said| said.operation() == operation);
         let provider = self.catalog.provider(&deployment.provider);
-        said.or_else(|| provider?.dialect_for(operation, DialectName::known(request.dialect))).ok_or_else(|| {
-            let what = match operation {
-                Operation::Generate => "answers no conversations",
-                Operation::Embed => "has no embeddings",
-                Operation::Rerank => "does not rerank",
-                Operation::CountTokens => "counts no tokens",
-            };
-            let message = format!("the provider `{}` {what}: choose another model", deployment.provider);
-            Fault::new(ErrorKind::Unsupported, message)
-        })
+        said.or_else(|| provider?.dialect_for(operation, DialectName::known(request.dialect), &deployment.model))
+            .ok_or_else(|| {
+                let what = match operation {
+                    Operation::Generate => "answers no conversations",
+                    Operation::Embed => "has no embeddings",
+                    Operation::Rerank => "does not rerank",
+                    Operation::CountTokens => "counts no tokens",
+                };
+                let message = format!("the provider `{}` {what}: choose another model", deployment.provider);
+                Fault::new(ErrorKind::Unsupported, message)
+            })
     }
 
     /// How long an answer can be. What neither the caller nor the model itself limits is limited by the request that

@@ -12,7 +12,7 @@ use farebox_proto::{
     subjects::{self, Tenancy},
     v1::{self, reserve_reply},
 };
-use farebox_providers::{Catalog, Model, ProviderOptions, RoutingOptions};
+use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions};
 use farebox_runtime::{DrainTrigger, Tasks};
 use farebox_testkit::{PATIENCE, TestNats, eventually};
 use farebox_types::{Project, RequestId, Span, SystemClock};
@@ -133,7 +133,7 @@ fn catalog() -> Catalog {
         "half": { "deployments": [{ "target": "emu/limited" }], "fallback": ["unpriced"] },
     }))
     .unwrap();
-    Catalog::new(&providers, &models, &RoutingOptions::default()).unwrap()
+    Catalog::new(&providers, &models, &RoutingOptions::default(), &Egress::default()).unwrap()
 }
 
 fn prices() -> PriceBook {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use farebox_dialect::DialectName;
 use farebox_types::{ErrorKind, Span};
 
-use crate::{Model, ModelOptions, Provider, ProviderError, ProviderOptions, RoutingOptions, TimeoutOptions, row::row};
+use crate::{
+    Egress, Model, ModelOptions, Provider, ProviderError, ProviderOptions, RoutingOptions, TimeoutOptions, row::row,
+};
 
 /// Tries of one deployment beyond this only make a failure slower.
 const MAX_RETRIES: u32 = 10;
@@ -72,6 +74,8 @@ pub struct Deployment {
     pub default_temperature: Option<f64>,
     /// A parameter that the provider does not know makes it refuse the call, in place of leaving it out.
     pub refuse_unknown_params: bool,
+    /// What the provider says that a call cost is its cost.
+    pub reports_cost: bool,
     pub timeout: TimeoutOptions,
     pub retries: u32,
 }
@@ -90,8 +94,9 @@ impl Catalog {
         providers: &BTreeMap<String, ProviderOptions>,
         models: &BTreeMap<String, Model>,
         routing: &RoutingOptions,
+        egress: &Egress,
     ) -> Result<Catalog, Vec<CatalogFault>> {
-        let (built, faults) = check(providers, models, routing);
+        let (built, faults) = check(providers, models, routing, egress);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -103,6 +108,7 @@ impl Catalog {
         providers: &BTreeMap<String, ProviderOptions>,
         models: &BTreeMap<String, Model>,
         routing: &RoutingOptions,
+        egress: &Egress,
     ) -> Vec<CatalogFault> {
         let mut placed = providers.clone();
         for (name, options) in &mut placed {
@@ -111,7 +117,7 @@ impl Catalog {
                 options.api_base = Some("http://127.0.0.1".into());
             }
         }
-        check(&placed, models, routing).1
+        check(&placed, models, routing, egress).1
     }
 
     /// The names that callers can ask for.
@@ -207,6 +213,7 @@ impl Catalog {
                 default_max_tokens: model.params.max_tokens,
                 default_temperature: model.params.temperature,
                 refuse_unknown_params: model.params.drop_params == Some(false),
+                reports_cost: provider.reports_cost(),
                 timeout: model.timeout,
                 retries: model.retries,
             });
@@ -236,6 +243,7 @@ fn check(
     providers: &BTreeMap<String, ProviderOptions>,
     models: &BTreeMap<String, Model>,
     routing: &RoutingOptions,
+    egress: &Egress,
 ) -> (BTreeMap<String, Provider>, Vec<CatalogFault>) {
     let mut faults = Faults(Vec::new());
     let mut built = BTreeMap::new();
@@ -245,7 +253,7 @@ fn check(
             faults.add(path, "a provider's name has no slash and no space: it stands before the slash of a target");
             continue;
         }
-        match Provider::new(name, options) {
+        match Provider::new(name, options, egress) {
             Ok(provider) => {
                 built.insert(name.clone(), provider);
             }
@@ -303,9 +311,9 @@ impl Faults {
                 self.add(format!("{path}.target"), message);
             }
             if let (Some(dialect), Some(built)) = (deployment.dialect, built.get(provider))
-                && !built.dialects.contains(&dialect)
+                && !built.dialects().contains(&dialect)
             {
-                let known: Vec<&str> = built.dialects.iter().map(|known| known.as_str()).collect();
+                let known: Vec<&str> = built.dialects().iter().map(|known| known.as_str()).collect();
                 let message = format!("the provider `{provider}` has no {dialect}; it has {}", known.join(", "));
                 self.add(format!("{path}.dialect"), message);
             }

@@ -9,18 +9,23 @@
 //! nowhere here: the config has a reference, the worker resolves it. Every reference of a catalog leads somewhere.
 //! [`sign`] signs requests to Amazon.
 //!
-//! **Does not.** No I/O, no clock, no randomness of its own; it fetches no credentials.
+//! **Does not.** No I/O, no clock, no randomness of its own: credentials that have to be fetched come from
+//! `farebox-credentials`.
 
 mod catalog;
+mod egress;
 mod model;
+mod options;
 mod provider;
 mod row;
 mod sign;
 mod target;
 
 pub use catalog::{Ask, Catalog, CatalogFault, Deployment, RouteError};
+pub use egress::Egress;
 pub use model::{DeploymentOptions, Model, ModelOptions, Params, RoutingOptions, TimeoutOptions};
-pub use provider::{ApplyError, Provider, ProviderError, ProviderOptions};
+pub use options::{AwsOptions, EntraOptions, ProviderOptions};
+pub use provider::{ApplyError, Identity, Provider, ProviderError};
 pub use row::{Auth, KeyNeed, known_kinds};
 pub use sign::{AwsCredentials, SignError, sign};
 pub use target::{InvalidTarget, Target};

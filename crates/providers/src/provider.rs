@@ -1,27 +1,19 @@
 //! One provider as the config sets it up.
 
-use std::collections::BTreeMap;
-
-use farebox_dialect::{DialectName, Hosting, Operation, Quirk, Target};
+use farebox_dialect::{DialectName, Hosting, Operation, Target};
 use farebox_types::{ErrorKind, Secret};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri,
+    header::AUTHORIZATION,
+    uri::{PathAndQuery, Scheme},
+};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::row::{Auth, KeyNeed, known_kinds, row};
-
-/// One entry of `providers:`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProviderOptions {
-    /// `openai`, `anthropic`, `openai-compatible`, `anthropic-compatible`; without it the entry's name is the kind.
-    pub kind: Option<String>,
-    /// Base URL, in place of the kind's own.
-    pub api_base: Option<String>,
-    /// `os.environ/NAME` or `file:/path`.
-    pub api_key: Option<Secret>,
-    /// Sent with every request, as they stand here: no place for secrets.
-    pub headers: BTreeMap<String, String>,
-}
+use crate::{
+    egress::{Egress, Host},
+    options::{EntraOptions, ProviderOptions},
+    row::{Auth, KeyNeed, Row, known_kinds, matches, row},
+};
 
 /// An entry of `providers:` that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +30,20 @@ pub enum ProviderError {
     MissingKey { kind: String, variable: String },
     #[error("`{name}` cannot be sent as a header: check its name and value for spaces and control characters")]
     BadHeader { name: String },
+    #[error("a provider of the kind `{kind}` needs a `{option}`: it is part of its address")]
+    MissingOption { kind: String, option: &'static str },
+    #[error("a provider of the kind `{kind}` has no use for `{option}`")]
+    UselessOption { kind: String, option: &'static str },
+    #[error("`{given}` is no {option}: letters, digits, `-`, `_` and `.` only")]
+    BadOption { option: &'static str, given: String },
+    #[error("`entra` needs either a `client_secret` or a `token_file`")]
+    EntraProof,
+    #[error("give `access_key_id` and `secret_access_key` together, or neither")]
+    HalfAKey,
+    #[error("`api_base` names a private address ({host}): list its network in `egress.allow`, such as `{host}/32`")]
+    Private { host: String },
+    #[error("`{given}` is no proxy: write http:// or https://, a host and a port,")]
+    BadProxy { given: String },
 }
 
 impl ProviderError {
@@ -49,11 +55,18 @@ impl ProviderError {
     pub fn option(&self) -> &'static str {
         match self {
             ProviderError::UnknownKind { .. } => "kind",
-            ProviderError::MissingBase { .. } | ProviderError::NoBaseYet { .. } | ProviderError::BadBase { .. } => {
-                "api_base"
-            }
+            ProviderError::MissingBase { .. }
+            | ProviderError::NoBaseYet { .. }
+            | ProviderError::BadBase { .. }
+            | ProviderError::Private { .. } => "api_base",
             ProviderError::MissingKey { .. } => "api_key",
             ProviderError::BadHeader { .. } => "headers",
+            ProviderError::MissingOption { option, .. }
+            | ProviderError::UselessOption { option, .. }
+            | ProviderError::BadOption { option, .. } => option,
+            ProviderError::HalfAKey => "aws",
+            ProviderError::EntraProof => "entra",
+            ProviderError::BadProxy { .. } => "proxy",
         }
     }
 }
@@ -73,86 +86,100 @@ impl ApplyError {
     }
 }
 
+/// How a provider is shown whose request it is, once the config is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody's.
+    Anonymous,
+    /// The key that the config refers to, in `Authorization: Bearer` or in a header of its own.
+    Key { secret: Secret, header: Option<HeaderName> },
+    /// Amazon's signature by the credentials of `options.aws`, or of the process.
+    Aws { region: String },
+    /// A token of Google's, by `options.google_credentials`, or of the process.
+    Google,
+    /// A token of Microsoft's.
+    Entra(EntraOptions),
+}
+
 /// A provider that requests can be sent to.
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub name: String,
     pub kind: String,
-    /// The endpoints it has, the one for new conversations first. Not empty.
-    pub dialects: Vec<DialectName>,
     /// Under which name the price table knows it.
     pub prices: String,
-    /// Where its key is; `None`: it takes none.
-    pub api_key: Option<Secret>,
+    pub identity: Identity,
+    pub options: ProviderOptions,
     base: Uri,
-    auth: Auth,
     headers: HeaderMap,
-    quirks: Vec<(Quirk, Vec<String>)>,
-    paths: BTreeMap<DialectName, String>,
-    hosting: Hosting,
+    row: Row,
 }
 
 impl Provider {
-    pub fn new(name: &str, options: &ProviderOptions) -> Result<Provider, ProviderError> {
+    pub fn new(name: &str, options: &ProviderOptions, egress: &Egress) -> Result<Provider, ProviderError> {
         let kind = options.kind.as_deref().unwrap_or(name);
         let row =
             row(kind).ok_or_else(|| ProviderError::UnknownKind { kind: kind.to_owned(), known: known_kinds() })?;
-        let base = match (&options.api_base, &row.base_url) {
-            (Some(base), _) | (None, Some(base)) => parse_base(base)?,
-            (None, None) if row.base_at_run_time => return Err(ProviderError::NoBaseYet { kind: row.kind }),
-            (None, None) => return Err(ProviderError::MissingBase { kind: row.kind }),
-        };
-        let api_key = match row.key {
-            KeyNeed::None => None,
-            KeyNeed::Required if options.api_key.is_none() => {
-                return Err(ProviderError::MissingKey {
-                    variable: format!("{}_API_KEY", row.kind.to_uppercase().replace('-', "_")),
-                    kind: row.kind,
-                });
-            }
-            KeyNeed::Required | KeyNeed::Optional => options.api_key.clone(),
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in row.headers.iter().chain(&options.headers) {
-            let bad = || ProviderError::BadHeader { name: name.clone() };
-            let header: HeaderName = name.parse().map_err(|_| bad())?;
-            let value = HeaderValue::from_str(value).map_err(|_| bad())?;
-            headers.insert(header, value);
+        check_options(&row, options)?;
+        let base = base(&row, options)?;
+        if options.api_base.is_some()
+            && let Host::Private(host) = egress.judge(&base)
+        {
+            return Err(ProviderError::Private { host });
         }
         Ok(Provider {
             name: name.to_owned(),
-            kind: row.kind,
-            dialects: row.dialects,
-            quirks: row.quirks,
-            paths: row.paths,
-            hosting: row.hosting,
-            prices: row.prices.unwrap_or_else(|| name.to_owned()),
-            api_key,
+            kind: row.kind.clone(),
+            prices: options.prices.clone().or_else(|| row.prices.clone()).unwrap_or_else(|| name.to_owned()),
+            identity: identity(&row, options)?,
+            headers: headers(&row, options)?,
+            options: options.clone(),
             base,
-            auth: row.auth,
-            headers,
+            row,
         })
     }
 
-    /// What a call is sent in: its caller's own dialect where this provider has it, else the first that does what is asked.
-    /// `None`: the provider does no such thing.
-    pub fn dialect_for(&self, operation: Operation, caller: Option<DialectName>) -> Option<DialectName> {
+    /// The endpoints it has, the one for new conversations first.
+    pub fn dialects(&self) -> &[DialectName] {
+        &self.row.dialects
+    }
+
+    /// What the provider says that a call cost is its cost.
+    pub fn reports_cost(&self) -> bool {
+        self.row.reports_cost
+    }
+
+    /// What a call is sent in: its caller's own dialect where this provider has it for the model, else the first that does
+    /// what is asked. `None`: the provider does no such thing.
+    pub fn dialect_for(&self, operation: Operation, caller: Option<DialectName>, model: &str) -> Option<DialectName> {
         // Tokens are counted beside the endpoint that would answer.
-        let does = match operation {
-            Operation::CountTokens => Operation::Generate,
+        let (does, caller) = match (operation, caller) {
+            (Operation::CountTokens, Some(DialectName::AnthropicCountTokens)) => {
+                (Operation::Generate, Some(DialectName::AnthropicMessages))
+            }
+            (Operation::CountTokens, caller) => (Operation::Generate, caller),
             other => other,
         };
-        let own = caller.filter(|own| self.dialects.contains(own));
-        own.or_else(|| self.dialects.iter().copied().find(|dialect| dialect.operation() == does))
+        let own = caller.filter(|own| self.row.speaks(*own, model));
+        let fits = |dialect: &DialectName| dialect.operation() == does && self.row.speaks(*dialect, model);
+        own.or_else(|| self.row.dialects.iter().copied().find(fits))
     }
 
     /// What an encoder must know of `model` at this provider.
     pub fn target(&self, dialect: DialectName, model: &str) -> Target {
-        let quirks = self.quirks.iter().filter(|(_, models)| models.iter().any(|pattern| matches(pattern, model)));
+        let quirks = self.row.quirks.iter().filter(|(_, models)| models.iter().any(|pattern| matches(pattern, model)));
+        let mut quirks: Vec<_> = quirks.map(|(quirk, _)| *quirk).collect();
+        quirks.sort_unstable();
+        let path = match &self.options.api_version {
+            Some(version) => self.row.versioned_paths.get(&dialect).map(|path| format!("{path}?api-version={version}")),
+            None => self.row.paths.get(&dialect).cloned(),
+        };
+        let hosted =
+            matches!(dialect, DialectName::AnthropicMessages | DialectName::Gemini | DialectName::GeminiEmbeddings);
         Target {
-            path: self.paths.get(&dialect).map(|path| path.replace("{model}", &percent_encoded(model))),
-            hosting: self.hosting,
-            quirks: quirks.map(|(quirk, _)| *quirk).collect(),
+            path: path.map(|path| path.replace("{model}", &percent_encoded(model))),
+            hosting: if hosted { self.row.hosting } else { Hosting::Own },
+            quirks,
             ..Target::new(model)
         }
     }
@@ -162,8 +189,13 @@ impl Provider {
         self.base.to_string().trim_end_matches('/').to_owned()
     }
 
-    /// Completes a request that a dialect has encoded: its path goes below the base URL; the config's headers and the
-    /// key are added.
+    /// The host that requests go to, and whether the config has allowed it by name.
+    pub fn host(&self) -> &str {
+        self.base.host().unwrap_or_default()
+    }
+
+    /// Completes a request that a dialect has encoded: its path goes below the base URL; the config's headers are added,
+    /// and the key where there is one.
     pub fn apply<B>(&self, key: Option<&SecretString>, request: Request<B>) -> Result<Request<B>, ApplyError> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -179,10 +211,10 @@ impl Provider {
         for (name, value) in &self.headers {
             parts.headers.insert(name.clone(), value.clone());
         }
-        if let Some(key) = key {
-            let (name, value) = match &self.auth {
-                Auth::Bearer => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-                Auth::Header(name) => (name.clone(), key.expose_secret().to_owned()),
+        if let (Some(key), Identity::Key { header, .. }) = (key, &self.identity) {
+            let (name, value) = match header {
+                None => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
+                Some(name) => (name.clone(), key.expose_secret().to_owned()),
             };
             let mut value = HeaderValue::try_from(value).map_err(|_| ApplyError::Key)?;
             value.set_sensitive(true);
@@ -190,13 +222,6 @@ impl Provider {
         }
         Ok(Request::from_parts(parts, body))
     }
-}
-
-/// Whether a name matches a pattern in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(name) = name.strip_prefix(first) else { return false };
-    (0..=name.len()).filter(|at| name.is_char_boundary(*at)).any(|at| matches(rest, &name[at..]))
 }
 
 /// One segment of a path.
@@ -214,12 +239,126 @@ fn percent_encoded(segment: &str) -> String {
     out
 }
 
+fn identity(row: &Row, options: &ProviderOptions) -> Result<Identity, ProviderError> {
+    if let Some(secret) = options.api_key.clone().filter(|_| row.key != KeyNeed::None) {
+        let header = match &row.auth {
+            Auth::Header(name) => Some(name.clone()),
+            Auth::Bearer | Auth::SigV4 | Auth::Google => None,
+        };
+        return Ok(Identity::Key { secret, header });
+    }
+    if row.key == KeyNeed::Required {
+        let variable = format!("{}_API_KEY", row.kind.to_uppercase().replace('-', "_"));
+        return Err(ProviderError::MissingKey { kind: row.kind.clone(), variable });
+    }
+    Ok(match &row.auth {
+        Auth::SigV4 => Identity::Aws { region: options.region.clone().unwrap_or_default() },
+        Auth::Google => Identity::Google,
+        Auth::Bearer | Auth::Header(_) => options.entra.clone().map_or(Identity::Anonymous, Identity::Entra),
+    })
+}
+
+fn headers(row: &Row, options: &ProviderOptions) -> Result<HeaderMap, ProviderError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in row.headers.iter().chain(&options.headers) {
+        let bad = || ProviderError::BadHeader { name: name.clone() };
+        let header: HeaderName = name.parse().map_err(|_| bad())?;
+        let value = HeaderValue::from_str(value).map_err(|_| bad())?;
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+/// What a kind has no use for is a misunderstanding, found now and not at the first call.
+fn check_options(row: &Row, options: &ProviderOptions) -> Result<(), ProviderError> {
+    let addressed = |word: &str| row.base_url.as_deref().is_some_and(|base| base.contains(word));
+    let useless = [
+        ("region", options.region.is_some(), row.auth == Auth::SigV4),
+        ("aws", options.aws.is_some(), row.auth == Auth::SigV4),
+        ("project", options.project.is_some(), addressed("{project}")),
+        ("location", options.location.is_some(), addressed("{location}")),
+        ("google_credentials", options.google_credentials.is_some(), row.auth == Auth::Google),
+        ("api_version", options.api_version.is_some(), !row.versioned_paths.is_empty()),
+        ("entra", options.entra.is_some(), !row.versioned_paths.is_empty()),
+        ("api_key", options.api_key.is_some(), row.key != KeyNeed::None || row.base_at_run_time),
+    ];
+    if let Some((option, ..)) = useless.into_iter().find(|(_, given, useful)| *given && !*useful) {
+        return Err(ProviderError::UselessOption { kind: row.kind.clone(), option });
+    }
+    let words = [
+        ("region", &options.region),
+        ("project", &options.project),
+        ("location", &options.location),
+        ("api_version", &options.api_version),
+    ];
+    for (option, given) in words.into_iter().filter_map(|(option, given)| Some((option, given.as_ref()?))) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        if given.is_empty() || !given.chars().all(plain) {
+            return Err(ProviderError::BadOption { option, given: given.chars().take(80).collect() });
+        }
+    }
+    if row.auth == Auth::SigV4 && options.region.is_none() {
+        return Err(ProviderError::MissingOption { kind: row.kind.clone(), option: "region" });
+    }
+    if options.aws.as_ref().is_some_and(|aws| aws.access_key_id.is_some() != aws.secret_access_key.is_some()) {
+        return Err(ProviderError::HalfAKey);
+    }
+    if options.entra.as_ref().is_some_and(|entra| entra.client_secret.is_some() == entra.token_file.is_some()) {
+        return Err(ProviderError::EntraProof);
+    }
+    if let Some(proxy) = &options.proxy {
+        let shown = proxy.rsplit_once('@').map_or(proxy.as_str(), |(_, host)| host);
+        let good = proxy.parse::<Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        });
+        if !good {
+            return Err(ProviderError::BadProxy { given: shown.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn base(row: &Row, options: &ProviderOptions) -> Result<Uri, ProviderError> {
+    if let Some(given) = &options.api_base {
+        let base = parse_base(given)?;
+        return match &row.base_path {
+            Some(path) if base.path() == "/" && options.api_version.is_none() => {
+                parse_base(&format!("{}{path}", given.trim_end_matches('/')))
+            }
+            _ => Ok(base),
+        };
+    }
+    let Some(template) = &row.base_url else {
+        let kind = row.kind.clone();
+        return Err(match row.base_at_run_time {
+            true => ProviderError::NoBaseYet { kind },
+            false => ProviderError::MissingBase { kind },
+        });
+    };
+    let mut base = template.clone();
+    for (word, option, given) in [
+        ("{region}", "region", &options.region),
+        ("{project}", "project", &options.project),
+        ("{location}", "location", &options.location),
+    ] {
+        if base.contains(word) {
+            let given = given.as_deref().ok_or(ProviderError::MissingOption { kind: row.kind.clone(), option })?;
+            base = base.replace(word, given);
+        }
+    }
+    // https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations: the global endpoint has no prefix.
+    let location = options.location.as_deref().filter(|location| *location != "global");
+    base = base.replace("{location_host}", &location.map(|location| format!("{location}-")).unwrap_or_default());
+    parse_base(&base)
+}
+
 fn parse_base(given: &str) -> Result<Uri, ProviderError> {
     // What stands before the `@` may be a password.
     let shown = given.rsplit_once('@').map_or(given, |(_, host)| host);
     let bad = || ProviderError::BadBase { given: shown.to_owned() };
     let uri: Uri = given.parse().map_err(|_| bad())?;
-    let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let scheme = uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS);
     let host = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
     if scheme && host && uri.query().is_none() && !given.contains('#') { Ok(uri) } else { Err(bad()) }
 }
@@ -227,6 +366,7 @@ fn parse_base(given: &str) -> Result<Uri, ProviderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AwsOptions;
 
     fn key(text: &str) -> Option<Secret> {
         Some(text.parse().unwrap())
@@ -243,20 +383,20 @@ mod tests {
 
     #[test]
     fn openai_takes_a_bearer_token() {
-        let provider = Provider::new("openai", &with_key()).unwrap();
+        let provider = Provider::new("openai", &with_key(), &Egress::default()).unwrap();
         let request = sent(&provider, "/chat/completions");
         assert_eq!(request.uri(), "https://api.openai.com/v1/chat/completions");
         assert_eq!(request.headers()["authorization"], "Bearer sk-1");
         assert!(request.headers()["authorization"].is_sensitive());
         assert_eq!(request.headers()["content-type"], "application/json");
-        assert_eq!((provider.dialects[0], provider.prices.as_str()), (DialectName::OpenAiChat, "openai"));
+        assert_eq!((provider.dialects()[0], provider.prices.as_str()), (DialectName::OpenAiChat, "openai"));
     }
 
     #[test]
     fn anthropic_takes_a_header_of_its_own() {
         let options =
             ProviderOptions { headers: [("anthropic-beta".into(), "context-1m".into())].into(), ..with_key() };
-        let provider = Provider::new("anthropic", &options).unwrap();
+        let provider = Provider::new("anthropic", &options, &Egress::default()).unwrap();
         let request = sent(&provider, "/v1/messages");
         assert_eq!(request.uri(), "https://api.anthropic.com/v1/messages");
         assert_eq!(request.headers()["x-api-key"], "sk-1");
@@ -271,66 +411,131 @@ mod tests {
             api_base: Some(base.into()),
             ..ProviderOptions::default()
         };
-        let local = Provider::new("local", &options("openai-compatible", "http://127.0.0.1:11434/v1/")).unwrap();
+        let local =
+            Provider::new("local", &options("openai-compatible", "http://127.0.0.1:11434/v1/"), &Egress::default())
+                .unwrap();
         let request = Request::post("/chat/completions?a=1").body(()).unwrap();
         let request = local.apply(None, request).unwrap();
         assert_eq!(request.uri(), "http://127.0.0.1:11434/v1/chat/completions?a=1");
         assert!(request.headers().is_empty());
-        assert_eq!((local.prices.as_str(), local.api_key), ("local", None));
+        assert_eq!((local.prices.as_str(), &local.identity), ("local", &Identity::Anonymous));
         for base in ["http://h/x", "http://h/x/", "http://h/x/v1"] {
-            let provider = Provider::new("p", &options("anthropic-compatible", base)).unwrap();
+            let provider = Provider::new("p", &options("anthropic-compatible", base), &Egress::default()).unwrap();
             assert_eq!(sent(&provider, "/v1/messages").uri(), "http://h/x/v1/messages", "{base}");
         }
-        let root = Provider::new("p", &options("openai-compatible", "http://h")).unwrap();
+        let root = Provider::new("p", &options("openai-compatible", "http://h"), &Egress::default()).unwrap();
         assert_eq!(sent(&root, "/chat/completions").uri(), "http://h/chat/completions");
         assert_eq!(root.base_url(), "http://h");
     }
 
     #[test]
     fn a_call_goes_out_in_its_callers_own_dialect_where_there_is_one() {
-        let openai = Provider::new("openai", &with_key()).unwrap();
-        let sent = |operation, caller| openai.dialect_for(operation, caller);
         use DialectName as D;
-        assert_eq!(sent(Operation::Generate, Some(D::OpenAiResponses)), Some(D::OpenAiResponses));
-        assert_eq!(sent(Operation::Generate, Some(D::AnthropicMessages)), Some(D::OpenAiChat));
-        assert_eq!(sent(Operation::Generate, None), Some(D::OpenAiChat));
-        assert_eq!(sent(Operation::CountTokens, Some(D::AnthropicCountTokens)), Some(D::OpenAiChat));
-        assert_eq!(sent(Operation::Embed, Some(D::OpenAiEmbeddings)), Some(D::OpenAiEmbeddings));
-        assert_eq!(sent(Operation::Rerank, Some(D::CohereRerank)), None);
+        let openai = Provider::new("openai", &with_key(), &Egress::default()).unwrap();
+        let sent = |operation, caller, model| openai.dialect_for(operation, caller, model);
+        assert_eq!(sent(Operation::Generate, Some(D::OpenAiResponses), "gpt-5"), Some(D::OpenAiResponses));
+        assert_eq!(sent(Operation::Generate, Some(D::AnthropicMessages), "gpt-5"), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::Generate, None, "gpt-5"), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::Generate, Some(D::OpenAiChat), "o3-pro"), Some(D::OpenAiResponses));
+        assert_eq!(sent(Operation::Generate, Some(D::OpenAiChat), "davinci-002"), Some(D::OpenAiCompletions));
+        assert_eq!(sent(Operation::CountTokens, Some(D::AnthropicCountTokens), "gpt-5"), Some(D::OpenAiChat));
+        assert_eq!(sent(Operation::Embed, Some(D::OpenAiEmbeddings), "e"), Some(D::OpenAiEmbeddings));
+        assert_eq!(sent(Operation::Rerank, Some(D::CohereRerank), "r"), None);
+
+        let region = ProviderOptions { region: Some("eu-west-1".into()), ..ProviderOptions::default() };
+        let bedrock = Provider::new("bedrock", &region, &Egress::default()).unwrap();
+        let claude = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        let sent = |caller, model| bedrock.dialect_for(Operation::Generate, Some(caller), model);
+        assert_eq!(sent(D::AnthropicMessages, claude), Some(D::AnthropicMessages));
+        assert_eq!(sent(D::AnthropicMessages, "amazon.nova-pro-v1:0"), Some(D::BedrockConverse));
+        assert_eq!(sent(D::OpenAiChat, claude), Some(D::BedrockConverse));
+        assert_eq!(bedrock.base_url(), "https://bedrock-runtime.eu-west-1.amazonaws.com");
+        assert_eq!(bedrock.identity, Identity::Aws { region: "eu-west-1".into() });
+        let count = bedrock.dialect_for(Operation::CountTokens, Some(D::AnthropicCountTokens), claude);
+        assert_eq!(count, Some(D::AnthropicMessages));
+        assert_eq!(bedrock.target(D::AnthropicMessages, claude).hosting, Hosting::Bedrock);
+        assert_eq!(bedrock.target(D::BedrockConverse, claude).hosting, Hosting::Own);
     }
 
     #[test]
-    fn quirks_hold_for_the_models_they_name() {
-        for (pattern, name, hit) in [
-            ("*", "any", true),
-            ("o1*", "o1-mini", true),
-            ("o1*", "gpt-o1", false),
-            ("a*b*c", "a1b2c", true),
-            ("a*b", "abc", false),
-            ("a", "a", true),
-        ] {
-            assert_eq!(matches(pattern, name), hit, "{pattern} {name}");
-        }
-        assert_eq!(percent_encoded("a.b-c:0/é"), "a.b-c%3A0%2F%C3%A9");
+    fn azure_has_two_apis() {
+        let options = |api_version: Option<&str>| ProviderOptions {
+            api_base: Some("https://team.openai.azure.com".into()),
+            api_version: api_version.map(str::to_owned),
+            ..with_key()
+        };
+        let sent = |api_version| {
+            let azure = Provider::new("azure", &options(api_version), &Egress::default()).unwrap();
+            let path = azure.target(DialectName::OpenAiChat, "gpt 4/prod").path;
+            let request = sent(&azure, path.as_deref().unwrap_or("/chat/completions"));
+            assert_eq!(request.headers()["api-key"], "sk-1");
+            request.uri().to_string()
+        };
+        assert_eq!(sent(None), "https://team.openai.azure.com/openai/v1/chat/completions");
+        let classic =
+            "https://team.openai.azure.com/openai/deployments/gpt%204%2Fprod/chat/completions?api-version=2024-10-21";
+        assert_eq!(sent(Some("2024-10-21")), classic);
+    }
+
+    #[test]
+    fn vertex_is_addressed_by_project_and_location() {
+        let options = |location: &str| ProviderOptions {
+            project: Some("acme-llm".into()),
+            location: Some(location.into()),
+            ..ProviderOptions::default()
+        };
+        let base = |location| Provider::new("vertex", &options(location), &Egress::default()).unwrap().base_url();
+        assert_eq!(
+            base("europe-west4"),
+            "https://europe-west4-aiplatform.googleapis.com/v1/projects/acme-llm/locations/europe-west4"
+        );
+        assert_eq!(base("global"), "https://aiplatform.googleapis.com/v1/projects/acme-llm/locations/global");
+        let evil = Provider::new("vertex", &options("x/../y@evil.example"), &Egress::default()).unwrap_err();
+        assert_eq!(evil.option(), "location");
+    }
+
+    #[test]
+    fn what_a_kind_has_no_use_for_is_said() {
+        let said = |kind: &str, options: ProviderOptions| {
+            let error = Provider::new(kind, &options, &Egress::default()).unwrap_err();
+            (error.option(), error.to_string())
+        };
+        let none = ProviderOptions::default;
+        let region = |options| ProviderOptions { region: Some("us-east-1".into()), ..options };
+        assert_eq!(said("openai", region(with_key())).0, "region");
+        assert_eq!(
+            said("bedrock", none()),
+            ("region", "a provider of the kind `bedrock` needs a `region`: it is part of its address".into())
+        );
+        let half = AwsOptions { access_key_id: key("os.environ/ID"), ..AwsOptions::default() };
+        assert_eq!(said("bedrock", ProviderOptions { aws: Some(half), ..region(none()) }).0, "aws");
+        let private = ProviderOptions { api_base: Some("http://169.254.169.254/v1".into()), ..with_key() };
+        insta::assert_snapshot!(said("openai", private).1, @"`api_base` names a private address (169.254.169.254): list its network in `egress.allow`, such as `169.254.169.254/32`");
+        let proxy = ProviderOptions { proxy: Some("http://user:secret@proxy:3128".into()), ..with_key() };
+        assert!(!said("openai", proxy).1.contains("secret"));
     }
 
     #[test]
     fn errors_say_what_to_do() {
-        let said = |name: &str, options: ProviderOptions| Provider::new(name, &options).unwrap_err().to_string();
+        let said = |name: &str, options: ProviderOptions| {
+            Provider::new(name, &options, &Egress::default()).unwrap_err().to_string()
+        };
         let none = ProviderOptions::default;
-        insta::assert_snapshot!(said("opanai", none()), @"`opanai` is no kind of provider; known are: openai, anthropic, openai-compatible, anthropic-compatible, demo");
+        assert!(
+            said("opanai", none()).starts_with("`opanai` is no kind of provider; known are: openai, azure, anthropic,")
+        );
         insta::assert_snapshot!(said("openai-compatible", none()), @"a provider of the kind `openai-compatible` needs an `api_base`, such as http://127.0.0.1:11434/v1");
         insta::assert_snapshot!(said("anthropic", none()), @"a provider of the kind `anthropic` needs an `api_key`, such as os.environ/ANTHROPIC_API_KEY");
         insta::assert_snapshot!(said("demo", none()), @"the provider `demo` is only there under `farebox up --demo`, which gives it its address");
         for base in ["127.0.0.1:80", "ftp://h/", "http://u:p@h/", "http://h/?q", "http://h/#f", "/v1", ""] {
             let options = ProviderOptions { api_base: Some(base.into()), ..with_key() };
             let base = base.trim_start_matches("http://u:p@");
-            let error = Provider::new("openai", &options).unwrap_err();
+            let error = Provider::new("openai", &options, &Egress::default()).unwrap_err();
             assert_eq!(error, ProviderError::BadBase { given: base.into() });
         }
         let headers = ProviderOptions { headers: [("a b".into(), "c".into())].into(), ..with_key() };
-        assert_eq!(Provider::new("openai", &headers).unwrap_err().option(), "headers");
-        let provider = Provider::new("openai", &with_key()).unwrap();
+        assert_eq!(Provider::new("openai", &headers, &Egress::default()).unwrap_err().option(), "headers");
+        let provider = Provider::new("openai", &with_key(), &Egress::default()).unwrap();
         let bad_key = provider.apply(Some(&SecretString::from("a\nb")), Request::new(()));
         assert_eq!(bad_key.unwrap_err(), ApplyError::Key);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use farebox_providers::{Ask, Catalog, CatalogFault, Deployment, Model, ProviderOptions, RoutingOptions};
+use farebox_providers::{Ask, Catalog, CatalogFault, Deployment, Egress, Model, ProviderOptions, RoutingOptions};
 use farebox_types::{ErrorKind, Span};
 
 #[derive(serde::Deserialize)]
@@ -19,7 +19,7 @@ fn config(json: serde_json::Value) -> Config {
 
 fn catalog(json: serde_json::Value) -> Result<Catalog, Vec<CatalogFault>> {
     let config = config(json);
-    Catalog::new(&config.providers, &config.models, &config.routing)
+    Catalog::new(&config.providers, &config.models, &config.routing, &Egress::default())
 }
 
 fn good() -> Catalog {
@@ -146,7 +146,7 @@ fn every_fault_of_a_catalog_is_found_at_once() {
     providers.azure/eu: a provider's name has no slash and no space: it stands before the slash of a target
     providers.demo.api_base: the provider `demo` is only there under `farebox up --demo`, which gives it its address
     providers.local.api_base: a provider of the kind `openai-compatible` needs an `api_base`, such as http://127.0.0.1:11434/v1
-    providers.opanai: `opanai` is no kind of provider; known are: openai, anthropic, openai-compatible, anthropic-compatible, demo; or set `kind`
+    providers.opanai: `opanai` is no kind of provider; known are: openai, azure, anthropic, gemini, vertex, bedrock, cohere, perplexity, deepseek, mistral, groq, xai, openrouter, together, fireworks, cerebras, moonshot, qwen, zai, nvidia, huggingface, ollama, vllm, llama-cpp, lm-studio, openai-compatible, anthropic-compatible, demo; or set `kind`
     providers.openai.api_key: a provider of the kind `openai` needs an `api_key`, such as os.environ/OPENAI_API_KEY
     models.empty.deployments: a model needs at least one deployment
     models."gpt-4.1".deployments[0].target: there is no provider `azure` in `providers`; there are: `azure/eu`, `demo`, `local`, `opanai`, `openai`
@@ -168,10 +168,11 @@ fn the_demo_provider_gets_its_address_later() {
         "providers": { "demo": {} },
         "models": { "demo-small": "demo/demo-small" },
     }));
-    assert_eq!(Catalog::check(&config.providers, &config.models, &config.routing), []);
-    assert!(Catalog::new(&config.providers, &config.models, &config.routing).is_err());
+    assert_eq!(Catalog::check(&config.providers, &config.models, &config.routing, &Egress::default()), []);
+    assert!(Catalog::new(&config.providers, &config.models, &config.routing, &Egress::default()).is_err());
     config.providers.get_mut("demo").expect("it is there").api_base = Some("http://127.0.0.1:9/v1".into());
-    let catalog = Catalog::new(&config.providers, &config.models, &config.routing).expect("it is good now");
+    let catalog =
+        Catalog::new(&config.providers, &config.models, &config.routing, &Egress::default()).expect("it is good now");
     assert_eq!(catalog.provider("demo").expect("it is there").base_url(), "http://127.0.0.1:9/v1");
 }
 

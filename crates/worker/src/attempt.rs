@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     billing::{Used, bill, count},
+    counts::Counts,
     held::Stop,
     hush,
     options::Options,
@@ -31,6 +32,7 @@ const WARNING_MAX: usize = 400;
 pub(crate) struct Job<'a> {
     pub(crate) options: &'a Options,
     pub(crate) upstream: &'a Upstream,
+    pub(crate) counts: &'a Counts,
     pub(crate) asked: &'a Asked,
     /// The caller's dialect.
     pub(crate) dialect: v1::Dialect,
@@ -133,7 +135,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         Err(Broken::Stopped) => Err(cancelled()),
         Err(Broken::Fault(fault)) => {
             let connection = job.upstream.provider(&job.deployment.provider);
-            Err(hush::fault(connection.as_ref().and_then(|to| to.key.as_ref()), fault))
+            Err(hush::fault(connection.as_ref().and_then(|to| to.key()), fault))
         }
     };
     Ended { attempt, end, result, warnings: course.warnings, again }
@@ -173,7 +175,7 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         let message = format!("this worker knows no provider `{}`: check its config", job.deployment.provider);
         return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
     };
-    if let Some(counted) = counted_here(job) {
+    if let Some(counted) = counted_here(job).await {
         return (reservation.use_up(), counted);
     }
     let (exchange, request, warnings) = match begin(job, &connection) {
@@ -221,22 +223,28 @@ fn spoken(deployment: &v1::Deployment) -> Option<(DialectName, farebox_dialect::
     Some((name, provider_dialect(name)?))
 }
 
-/// The answer to a count where the provider has no endpoint for it.
-fn counted_here(job: &Job<'_>) -> Option<Course> {
+/// The answer to a count that the provider has given before, or has no endpoint for.
+async fn counted_here(job: &Job<'_>) -> Option<Course> {
     if job.asked.operation() != Operation::CountTokens {
         return None;
     }
     let counting = spoken(job.deployment).and_then(|(_, dialect)| dialect.generate()?.counting());
-    if counting.is_some() {
-        return None;
-    }
-    let bytes = job.asked.counted(count(&job.deployment.model, &job.asked.written()))?;
+    let mut warnings = Vec::new();
+    let tokens = match (job.counts.find(job), counting) {
+        (Some(tokens), _) => tokens,
+        (None, Some(_)) => return None,
+        (None, None) => {
+            warnings.push(format!("`{}` cannot count tokens: the figure is an estimate", job.deployment.provider));
+            count(&job.deployment.model, job.asked.written()).await
+        }
+    };
+    let bytes = job.asked.counted(tokens)?;
     let result = v1::llm_response::Result::Raw(v1::RawBody { dialect: job.dialect.into(), bytes });
     Some(Course {
         used: Used::Nothing,
         result: Ok(Done { result, served_model: job.deployment.model.clone(), finish: String::new() }),
         first_token: None,
-        warnings: vec![format!("`{}` cannot count tokens: the figure is an estimate", job.deployment.provider)],
+        warnings,
     })
 }
 
@@ -342,7 +350,7 @@ impl Opening<'_> {
         course.used = Used::Nothing;
         let head = answering.head.clone();
         let body = self.read(answering, reply, course).await.unwrap_or_default();
-        course.result = Err(self.exchange.refused(&head, &hush::body(self.connection.key.as_ref(), body)).into());
+        course.result = Err(self.exchange.refused(&head, &hush::body(self.connection.key(), body)).into());
     }
 
     async fn whole(&self, answering: Answering, reply: &Reply, course: &mut Course) {
@@ -355,7 +363,7 @@ impl Opening<'_> {
             }
         };
         match self.exchange.whole(&head, body, &self.job.stamp) {
-            Ok((answer, facts)) => self.complete(answer, facts, course),
+            Ok((answer, facts)) => self.complete(answer, facts, course).await,
             Err(error) => {
                 if matches!(error, farebox_dialect::DecodeError::Refused(_)) {
                     course.used = Used::Nothing;
@@ -387,8 +395,11 @@ impl Opening<'_> {
     }
 
     /// A whole answer is there: bill it, and hand it on.
-    fn complete(&self, answer: Answer, facts: Facts, course: &mut Course) {
-        course.used = self.used(&facts);
+    async fn complete(&self, answer: Answer, facts: Facts, course: &mut Course) {
+        course.used = self.used(&facts).await;
+        if let Some(tokens) = facts.counted {
+            self.job.counts.keep(self.job, tokens);
+        }
         let result = match answer {
             Answer::Typed(completion) => v1::llm_response::Result::Completion(completion),
             Answer::Raw(bytes) => {
@@ -400,7 +411,7 @@ impl Opening<'_> {
     }
 
     /// What a whole answer says of its use; what it does not say is counted.
-    fn used(&self, facts: &Facts) -> Used {
+    async fn used(&self, facts: &Facts) -> Used {
         let usage = facts.usage;
         let read = usage.input.is_some() || usage.total_input() > 0;
         let is_whole = match self.job.asked.operation() {
@@ -409,14 +420,19 @@ impl Opening<'_> {
             Operation::Embed => read,
             Operation::Rerank => read || usage.searches.is_some(),
         };
-        if is_whole { Used::Reported(usage) } else { self.counted(facts) }
+        if is_whole { Used::Reported(usage) } else { self.counted(facts).await }
     }
 
     /// The use of an answer whose provider did not say all of it.
-    fn counted(&self, facts: &Facts) -> Used {
-        let model = &self.job.deployment.model;
-        let read = if facts.usage.total_input() > 0 { 0 } else { count(model, &self.job.asked.written()) };
-        Used::Partly { reported: facts.usage, read, wrote: count(model, &facts.written) }
+    async fn counted(&self, facts: &Facts) -> Used {
+        let (model, asked) = (&self.job.deployment.model, self.job.asked);
+        let told = facts.usage.total_input() > 0;
+        if !told && asked.has_media() {
+            // What a picture costs does not show in the words.
+            return Used::Unknown;
+        }
+        let read = if told { 0 } else { count(model, asked.written()).await };
+        Used::Partly { reported: facts.usage, read, wrote: count(model, facts.written.clone()).await }
     }
 }
 

@@ -1,6 +1,5 @@
 //! What an attempt is billed: the provider's own usage where there is one, else an amount that errs high.
 
-use farebox_dialect::estimate_tokens;
 use farebox_pricing::{RateCard, price};
 use farebox_types::{Money, Usage};
 
@@ -45,9 +44,15 @@ pub(crate) fn bill(used: Used, card: &RateCard, served: &str, bound: Money) -> B
     }
 }
 
-/// Tokens of a text in the words of a model.
-pub(crate) fn count(_model: &str, text: &str) -> u64 {
-    estimate_tokens(text.len())
+/// Tokens of a text for a model. It takes its time, which is not the time of the calls that run beside.
+pub(crate) async fn count(model: &str, text: String) -> u64 {
+    if text.is_empty() {
+        return 0;
+    }
+    let (model, bytes) = (model.to_owned(), text.len());
+    let counted = tokio::task::spawn_blocking(move || farebox_tokens::count(&model, &text).tokens).await;
+    // A tokenizer that cannot count leaves the bytes: no text has more tokens.
+    counted.unwrap_or(bytes as u64)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 
 mod attempt;
 mod billing;
+mod counts;
 mod error;
 mod guard;
 mod heartbeat;
@@ -30,4 +31,4 @@ mod upstream;
 pub use error::Error;
 pub use options::Options;
 pub use service::{Deps, Service};
-pub use upstream::Connection;
+pub use upstream::{ClientError, Connection};

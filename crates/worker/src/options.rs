@@ -36,6 +36,10 @@ pub struct Options {
     pub idle_connections: usize,
     /// How long the end of a complete stream's connection is waited for, so that it can be used again.
     pub connection_reuse_wait: Span,
+    /// Token counts of providers that are kept.
+    pub count_cache_entries: u64,
+    /// How long they are kept.
+    pub count_cache_ttl: Span,
     /// How long running calls may take to end after the drain began.
     pub drain_timeout: Span,
 }
@@ -57,6 +61,8 @@ impl Default for Options {
             retry_pause_max: Span::from_secs(10),
             idle_connections: 64,
             connection_reuse_wait: Span::from_millis(50),
+            count_cache_entries: 10_000,
+            count_cache_ttl: Span::from_secs(3600),
             drain_timeout: Span::from_secs(20),
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::{
     attempt::{self, Ended, Job},
+    counts::Counts,
     guard::{Amended, Guard},
     held::{Handle, Held, Stop},
     options::Options,
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) held: Arc<Held>,
     pub(crate) guard: Guard,
     pub(crate) upstream: Upstream,
+    pub(crate) counts: Counts,
 }
 
 /// Work that this worker has taken.
@@ -113,6 +115,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         let job = Job {
             options: &shared.options,
             upstream: &shared.upstream,
+            counts: &shared.counts,
             asked: &asked,
             dialect: envelope.dialect(),
             deployment: &deployment,

@@ -8,6 +8,7 @@ use farebox_proto::{
     subjects::{self, Tenancy},
     v1,
 };
+use farebox_providers::Egress;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, Project, RequestId};
 use prost::Message;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    counts::Counts,
     error::Error,
     guard::Guard,
     heartbeat::Heartbeat,
@@ -32,8 +34,10 @@ pub struct Deps {
     pub tasks: Tasks,
     /// Names this process to the guard; a new one for each start.
     pub worker_id: String,
-    /// The providers of the config, with their keys.
+    /// The providers of the config, with what they want to see.
     pub providers: Vec<Connection>,
+    /// Where requests may go.
+    pub egress: Egress,
 }
 
 /// A worker.
@@ -45,12 +49,13 @@ pub struct Service {
 
 impl Service {
     pub fn create(options: Options, deps: Deps) -> Result<Service, Error> {
-        let upstream = Upstream::new(&options, deps.providers)?;
+        let upstream = Upstream::new(&options, deps.egress, deps.clock.clone(), deps.providers)?;
         let guard = Guard { bus: deps.bus.clone(), options: options.clone() };
         let shared = Shared {
             bus: deps.bus,
             tenancy: deps.tenancy,
             clock: deps.clock,
+            counts: Counts::new(&options),
             options,
             held: Arc::new(Held::new()),
             guard,

@@ -3,14 +3,17 @@
 use std::{
     collections::HashMap,
     error::Error as _,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
+use farebox_credentials::Credentials;
 use farebox_dialect::Head;
-use farebox_providers::Provider;
-use farebox_types::{ErrorKind, Fault};
+use farebox_providers::{Egress, Provider};
+use farebox_types::{Clock, ErrorKind, Fault};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use secrecy::SecretString;
 
 use crate::{
@@ -23,18 +26,40 @@ use crate::{
 /// (<https://platform.openai.com/docs/api-reference/debugging-requests>).
 pub(crate) const CALL_ID: &str = "x-client-request-id";
 
-/// A provider of the config, with its key.
+/// A provider of the config, with what it wants to see.
 pub struct Connection {
     pub provider: Provider,
-    pub key: Option<SecretString>,
+    pub credentials: Credentials,
+}
+
+impl Connection {
+    /// The plain key, where there is one: it is taken out of what the provider says.
+    pub(crate) fn key(&self) -> Option<&SecretString> {
+        self.credentials.key()
+    }
 }
 
 /// All providers of this worker.
 pub(crate) struct Upstream {
     options: Options,
-    /// One for each timeout to connect: that is a property of a client, not of a request.
-    clients: Mutex<HashMap<Duration, reqwest::Client>>,
+    egress: Arc<Egress>,
+    clock: Arc<dyn Clock>,
+    /// By provider (its proxy and certificates) and timeout to connect: these are properties of a client, not of a request.
+    clients: Mutex<HashMap<(String, Duration), reqwest::Client>>,
     providers: HashMap<String, Arc<Connection>>,
+}
+
+/// Why the client of a provider cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("the certificates in {path} cannot be read")]
+    Ca {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the HTTP client cannot be made")]
+    Http(#[from] reqwest::Error),
 }
 
 /// Why no answer began.
@@ -46,21 +71,36 @@ pub(crate) struct SendError {
 }
 
 impl Upstream {
-    pub(crate) fn new(options: &Options, providers: Vec<Connection>) -> Result<Upstream, reqwest::Error> {
-        let connect = options.connect_timeout.get();
-        let clients = Mutex::new(HashMap::from([(connect, client(options, connect)?)]));
+    pub(crate) fn new(
+        options: &Options,
+        egress: Egress,
+        clock: Arc<dyn Clock>,
+        providers: Vec<Connection>,
+    ) -> Result<Upstream, ClientError> {
         let providers = providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
-        Ok(Upstream { options: options.clone(), clients, providers })
+        let upstream = Upstream {
+            options: options.clone(),
+            egress: Arc::new(egress),
+            clock,
+            clients: Mutex::default(),
+            providers,
+        };
+        // What cannot work is found at start.
+        for connection in upstream.providers.values() {
+            upstream.client(connection, options.connect_timeout.get())?;
+        }
+        Ok(upstream)
     }
 
-    fn client(&self, connect: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    fn client(&self, to: &Connection, connect: Duration) -> Result<reqwest::Client, ClientError> {
         // The map stays whole whatever panics elsewhere.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&connect) {
+        let key = (to.provider.name.clone(), connect);
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let made = client(&self.options, connect)?;
-        clients.insert(connect, made.clone());
+        let made = client(&self.options, &self.egress, &to.provider, connect)?;
+        clients.insert(key, made.clone());
         Ok(made)
     }
 
@@ -90,10 +130,12 @@ impl Upstream {
         to: &Connection,
         connect_timeout: Duration,
     ) -> Result<Answering, SendError> {
-        let request = to.provider.apply(to.key.as_ref(), request).map_err(|error| SendError {
-            fault: Fault::new(ErrorKind::Internal, error.to_string()),
-            may_be_billed: false,
-        })?;
+        let unsent =
+            |kind: ErrorKind, message: String| SendError { fault: Fault::new(kind, message), may_be_billed: false };
+        let request = to.provider.apply(to.key(), request).map_err(|error| unsent(error.kind(), error.to_string()))?;
+        let authorized = to.credentials.authorize(request, self.clock.now()).await;
+        let request =
+            authorized.map_err(|error| unsent(error.kind(), format!("provider `{}`: {error}", to.provider.name)))?;
         let refused = |error: &reqwest::Error| SendError {
             fault: network_fault(&to.provider.name, error),
             may_be_billed: sent.is_set(),
@@ -103,15 +145,34 @@ impl Upstream {
         if let Ok(id) = call_id.parse() {
             request.headers_mut().insert(CALL_ID, id);
         }
-        let client = self.client(connect_timeout).map_err(|error| refused(&error))?;
+        let client = self
+            .client(to, connect_timeout)
+            .map_err(|error| unsent(ErrorKind::Internal, format!("provider `{}`: {error}", to.provider.name)))?;
         let response = client.execute(request).await.map_err(|error| refused(&error))?;
         let head = Head { status: response.status(), headers: response.headers().clone() };
         Ok(Answering { head, response })
     }
 }
 
-fn client(options: &Options, connect_timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
+fn client(
+    options: &Options,
+    egress: &Arc<Egress>,
+    provider: &Provider,
+    connect_timeout: Duration,
+) -> Result<reqwest::Client, ClientError> {
+    let client = reqwest::Client::builder();
+    let mut client = match &provider.options.proxy {
+        // The proxy looks names up, by its own policy.
+        Some(proxy) => client.proxy(reqwest::Proxy::all(proxy)?),
+        // What the config does not say is not done: no proxy from the environment.
+        None => client.no_proxy().dns_resolver(Arc::new(Guarded { egress: egress.clone() })),
+    };
+    if let Some(path) = &provider.options.ca {
+        let read =
+            std::fs::read(path).map_err(|source| ClientError::Ca { path: path.display().to_string(), source })?;
+        client = client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&read)?);
+    }
+    Ok(client
         .connect_timeout(connect_timeout)
         .pool_max_idle_per_host(options.idle_connections)
         .tcp_nodelay(true)
@@ -120,7 +181,29 @@ fn client(options: &Options, connect_timeout: Duration) -> Result<reqwest::Clien
         // Every attempt is covered by its own reservation: nothing is sent twice behind our back.
         .retry(reqwest::retry::never())
         .user_agent(concat!("farebox/", env!("CARGO_PKG_VERSION")))
-        .build()
+        .build()?)
+}
+
+/// Looks names up, and gives only those of their addresses that the config lets requests go to.
+struct Guarded {
+    egress: Arc<Egress>,
+}
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let egress = self.egress.clone();
+        Box::pin(async move {
+            let name = name.as_str();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name, 0)).await?.collect();
+            let allowed: Vec<SocketAddr> =
+                found.iter().copied().filter(|address| name == "localhost" || egress.permits(address.ip())).collect();
+            if allowed.is_empty() && !found.is_empty() {
+                let message = "its name leads to a private address: list that network in `egress.allow`";
+                return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, message).into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// A provider's answer that has begun.

@@ -17,7 +17,6 @@ pub struct Collector {
     /// Where the part with this id stands: choice, place.
     places: Vec<(usize, usize)>,
     logprobs: Vec<(usize, String)>,
-    output_bytes: usize,
 }
 
 impl Collector {
@@ -49,11 +48,6 @@ impl Collector {
     /// The usage reported so far.
     pub fn usage(&self) -> &Usage {
         &self.completion.usage
-    }
-
-    /// Bytes of text, arguments and reasoning so far: what [`crate::estimate_tokens`] takes when nobody counted.
-    pub fn output_bytes(&self) -> usize {
-        self.output_bytes
     }
 
     /// A part, as far as it has come.
@@ -96,7 +90,6 @@ impl Collector {
             PartKind::Refusal => Content::Refusal(String::new()),
             PartKind::Reasoning => Content::Reasoning(Reasoning::default()),
             PartKind::ToolCall { id, name } => {
-                self.output_bytes += name.len();
                 Content::ToolCall(ToolCall { id: id.clone(), name: name.clone(), arguments: String::new() })
             }
             PartKind::Media(content) => content.as_ref().clone(),
@@ -129,10 +122,6 @@ impl Collector {
             (Delta::Logprobs(raw), _) => self.logprobs.extend(logprob_items(raw).map(|item| (choice, item))),
             _ => {}
         }
-        self.output_bytes += match delta {
-            Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) | Delta::Encrypted(text) => text.len(),
-            Delta::Signature(_) | Delta::Origin { .. } | Delta::Citation(_) | Delta::Logprobs(_) => 0,
-        };
     }
 }
 

@@ -25,6 +25,26 @@ impl Call {
     }
 }
 
+impl Call {
+    pub fn has_media(&self) -> bool {
+        self.messages.iter().any(|message| carry_media(&message.parts))
+    }
+}
+
+impl EmbedCall {
+    pub fn has_media(&self) -> bool {
+        self.inputs.iter().any(|input| matches!(input, EmbedInput::Parts(given) if carry_media(given)))
+    }
+}
+
+fn carry_media(given: &[Part]) -> bool {
+    given.iter().any(|part| match &part.content {
+        Content::Image(_) | Content::File(_) | Content::Audio(_) => true,
+        Content::ToolResult(result) => carry_media(&result.parts),
+        _ => false,
+    })
+}
+
 impl Completion {
     /// Everything that the model wrote, in all choices.
     pub fn written(&self) -> String {

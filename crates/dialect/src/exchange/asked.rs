@@ -113,6 +113,20 @@ impl Asked {
         }
     }
 
+    /// As the caller sent it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether there are pictures, documents or recordings in it, which no count of words shows.
+    pub fn has_media(&self) -> bool {
+        match &self.task {
+            Task::Generate { call, .. } | Task::CountTokens { call, .. } => call.has_media(),
+            Task::Embed { call, .. } => call.has_media(),
+            Task::Rerank { .. } => false,
+        }
+    }
+
     /// A count made here, in the caller's words.
     pub fn counted(&self, tokens: u64) -> Option<Bytes> {
         match &self.task {

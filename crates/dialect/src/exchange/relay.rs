@@ -8,6 +8,7 @@ use super::{Answer, Facts};
 use crate::{
     canonical::{Call, Collector, Ending, Event, Truncated},
     dialect::{CallerDialect, ProviderDialect, Stamp, StreamDecoder, StreamEncoder, StreamLimits, Target},
+    emulate::{Emulation, Filter},
     error::DecodeError,
     framing::Framing,
     typed,
@@ -19,9 +20,19 @@ pub struct Relay<'a> {
     collector: Collector,
     events: Vec<Event>,
     form: Form,
-    caller: Option<&'static dyn CallerDialect>,
-    call: &'a Call,
-    stamp: Stamp,
+    /// Makes an emulated JSON mode look like a native one.
+    filter: Option<Filter>,
+    side: Side<'a>,
+}
+
+/// The caller's side.
+pub(super) struct Side<'a> {
+    /// `None`: a typed conversation.
+    pub(super) caller: Option<&'static dyn CallerDialect>,
+    pub(super) call: &'a Call,
+    pub(super) stamp: Stamp,
+    /// The provider's bytes go through.
+    pub(super) passes: bool,
 }
 
 /// How a provider's pieces become the caller's.
@@ -39,22 +50,21 @@ enum Form {
 impl<'a> Relay<'a> {
     pub(super) fn new(
         dialect: &'static dyn ProviderDialect,
-        caller: Option<&'static dyn CallerDialect>,
-        call: &'a Call,
-        passes: bool,
         target: &Target,
         limits: &StreamLimits,
-        stamp: Stamp,
+        side: Side<'a>,
+        emulation: Option<&Emulation>,
     ) -> Relay<'a> {
-        let form = match caller {
-            Some(_) if passes => {
-                Form::Pass { dialect, frames: dialect.framing(target, limits), include_usage: call.include_usage }
+        let form = match side.caller {
+            Some(_) if side.passes => {
+                Form::Pass { dialect, frames: dialect.framing(target, limits), include_usage: side.call.include_usage }
             }
-            Some(caller) => Form::Render(caller.renderer(call, &stamp)),
+            Some(caller) => Form::Render(caller.renderer(side.call, &side.stamp)),
             None => Form::Typed(typed::Deltas::new()),
         };
         let decoder = dialect.decoder(target, limits);
-        Relay { decoder, collector: Collector::new(), events: Vec::new(), form, caller, call, stamp }
+        let filter = emulation.map(Emulation::filter);
+        Relay { decoder, collector: Collector::new(), events: Vec::new(), form, filter, side }
     }
 
     /// The pieces that `bytes` complete. On an error, those before it.
@@ -97,14 +107,20 @@ impl<'a> Relay<'a> {
     /// The whole answer, once the stream is complete.
     pub fn into_answer(self) -> Answer {
         let done = self.collector.into_completion();
-        match self.caller {
-            Some(caller) => Answer::Raw(caller.render(self.call, &done, &self.stamp)),
+        let Side { caller, call, stamp, .. } = &self.side;
+        match caller {
+            Some(caller) => Answer::Raw(caller.render(call, &done, stamp)),
             None => Answer::Typed(typed::completion(&done)),
         }
     }
 
     /// Hands on what has just been understood. `broken`: not all of it was.
     fn hand_on(&mut self, bytes: &[u8], broken: bool, pieces: &mut Vec<Piece>) {
+        if let Some(filter) = &mut self.filter {
+            let mut filtered = Vec::with_capacity(self.events.len());
+            self.events.drain(..).for_each(|event| filter.push(event, &mut filtered));
+            self.events = filtered;
+        }
         self.events.iter().for_each(|event| self.collector.push(event));
         match &mut self.form {
             Form::Pass { dialect, frames, include_usage } => {

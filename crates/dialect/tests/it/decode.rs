@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use farebox_dialect::{
     Collector, Completion, Content, DecodeError, DialectName, Ending, Event, FinishReason, Head, Reasoning, ToolCall,
-    estimate_tokens,
 };
 use farebox_types::{ErrorKind, Fault, Usage};
 
@@ -206,7 +205,7 @@ fn a_stream_without_its_end_is_truncated_and_names_what_is_missing() {
         assert_eq!(Fault::from(truncated).kind, ErrorKind::Truncated);
         let mut collector = Collector::new();
         events.iter().for_each(|event| collector.push(event));
-        assert!(collector.output_bytes() > 10 && estimate_tokens(collector.output_bytes()) > 3, "{name}");
+        assert!(collector.completion().written().len() > 10, "{name}");
         assert_eq!(collector.into_completion().finish(), None, "{name}");
     }
 }

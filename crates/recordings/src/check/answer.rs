@@ -3,7 +3,7 @@
 use farebox_dialect::{
     Choice, Completion, Content, DecodeError, FinishReason, Head, Provider, Refusal, Target, Vector, provider_dialect,
 };
-use farebox_providers::ProviderOptions;
+use farebox_providers::{Egress, ProviderOptions};
 use farebox_types::{Secret, Usage};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
@@ -53,7 +53,7 @@ pub(super) fn target(exchange: &Exchange, subject: &Subject) -> Target {
         api_key: Some(Secret::Env("RECORDED".to_owned())),
         ..ProviderOptions::default()
     };
-    let known = farebox_providers::Provider::new(&exchange.provider, &options).ok();
+    let known = farebox_providers::Provider::new(&exchange.provider, &options, &Egress::default()).ok();
     let quirks = known.map(|provider| provider.target(subject.dialect, &model).quirks).unwrap_or_default();
     Target { hosting: subject.hosting(), quirks, ..Target::new(model) }
 }

@@ -18,10 +18,10 @@ pub(super) async fn relay(opening: &Opening<'_>, mut answering: Answering, reply
     match read(opening, &mut relay, &mut answering, reply, course).await {
         Ok(()) => {
             let facts = relay.facts();
-            opening.complete(relay.into_answer(), facts, course);
+            opening.complete(relay.into_answer(), facts, course).await;
         }
         Err(broken) => {
-            course.used = opening.counted(&relay.unfinished_facts());
+            course.used = opening.counted(&relay.unfinished_facts()).await;
             course.result = Err(broken);
         }
     }
