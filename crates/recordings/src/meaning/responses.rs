@@ -104,7 +104,14 @@ pub(super) fn stream<'a>(events: impl Iterator<Item = &'a Value>) -> Meaning {
         let item = growing.entry(index).or_default();
         let piece = string(&event["delta"]);
         match kind {
-            "response.output_item.added" | "response.output_item.done" => item.item = event["item"].clone(),
+            "response.output_item.added" => item.item = event["item"].clone(),
+            // It is still the one that was announced.
+            "response.output_item.done" if event["item"].is_object() => {
+                let begun = std::mem::replace(&mut item.item, event["item"].clone());
+                for name in ["call_id", "name"].into_iter().filter(|name| begun[*name].is_string()) {
+                    item.item[name] = begun[name].clone();
+                }
+            }
             "response.output_text.delta" => item.text.push_str(&piece),
             "response.refusal.delta" => item.refusal.push_str(&piece),
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
