@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes crates/pricing/data/catalogue.jsonl from the price lists of two PyPI packages.
 
-    python3 -m venv env && env/bin/pip install litellm==1.109.1 genai-prices==0.2.3   # --no-deps is enough
+    python3 -m venv env && env/bin/pip install genai-prices==0.2.3 && env/bin/pip install --no-deps litellm==1.109.1
     env/bin/python tools/catalogue/generate.py --date 2026-11-21 [--disagreements FILE]
 
 docs/prices.md says what is taken from which list, and which one wins where they disagree. No float is ever made: JSON
@@ -55,9 +55,11 @@ def joined(lite, gen, today, report):
         return [row]
     row["source"] = lite["source"] + ", " + current["source"]
     row["amounts"] = {**{k: v for k, v in current["amounts"].items() if k not in ("input", "output")}, **lite["amounts"]}
-    if "per_search" in lite["amounts"]:
+    if "per_search" in lite["amounts"] and "per_request" not in lite["amounts"]:
         # genai has a fee for the search of every request where litellm has one for a search.
         row["amounts"].pop("per_request", None)
+    if "per_request" in lite["amounts"] and "per_search" not in lite["amounts"]:
+        row["amounts"].pop("per_search", None)
     row["tiers"] = merged_tiers(row["tiers"], current["tiers"])
     row["from"] = current.get("from")
     row["context_window"] = row.get("context_window") or current.get("context_window")
@@ -82,7 +84,8 @@ def variants(rows_by_model):
 
 
 def price_of(rows):
-    return json.dumps([[r["amounts"], r["tiers"], r.get("windows"), r.get("from"), r.get("region")] for r in rows], sort_keys=True, default=str)
+    parts = ("amounts", "tiers", "windows", "from", "region")
+    return json.dumps([[row.get(part) for part in parts] for row in rows], sort_keys=True, default=str)
 
 
 def line(row):

@@ -19,6 +19,7 @@ FOLDERS = {"invoke", "converse", "claude_platform"}
 REGION = re.compile(r"^([a-z]{2}(-gov)?-[a-z]+-\d|us|eu|global|global-standard|data-zone|us-gov)$")
 # What counts where a request says nothing of the size of its search context.
 DEFAULT_SEARCH = {"perplexity": "low"}
+BY_REQUEST = {"perplexity"}
 # Thresholds that belong to the higher price themselves.
 INCLUSIVE = {"xai"}
 FREE = {"ollama", "lemonade"}
@@ -113,7 +114,9 @@ def searches(entry, provider, standard):
         if (cost := (entry.get("search_context_cost_per_query") or {}).get(f"search_context_size_{size}")) is not None
     }
     if sizes:
-        standard["per_search"] = sizes.get(DEFAULT_SEARCH.get(provider, "medium"), max(sizes.values()))
+        # Perplexity bills a request, however often it searches for it, but for its deep research.
+        fee = "per_request" if provider in BY_REQUEST and "reasoning" not in standard else "per_search"
+        standard[fee] = sizes.get(DEFAULT_SEARCH.get(provider, "medium"), max(sizes.values()))
     return sizes if len(set(sizes.values())) > 1 else {}
 
 

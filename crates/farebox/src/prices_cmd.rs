@@ -37,7 +37,7 @@ enum Command {
         json: bool,
     },
     /// Says what the same usage costs with several models and providers, the cheapest first
-    Compare(Compare),
+    Compare(Box<Compare>),
     /// Says everything that is wrong with a price file ([[price]] tables in TOML)
     Check { file: PathBuf },
 }
@@ -118,12 +118,13 @@ fn book(config: Option<&Path>) -> anyhow::Result<PriceBook> {
     Ok(PriceBook::with_overrides(&config::load(config, Vec::new())?.value.prices)?)
 }
 
-/// Providers and models that a name may mean.
+/// Providers and models that a name means: one provider's where it names one, else those of all.
 fn named(book: &PriceBook, name: &str) -> Vec<(String, String)> {
-    let everywhere = book.providers().into_iter().map(|provider| (provider, name));
-    let all: Vec<(&str, &str)> = name.split_once('/').into_iter().chain(everywhere).collect();
-    let known = all.into_iter().filter(|(provider, model)| !book.rows(provider, model).is_empty());
-    known.map(|(provider, model)| (provider.to_owned(), model.to_owned())).collect()
+    let known = |(provider, model): &(&str, &str)| !book.rows(provider, model).is_empty();
+    let one = name.split_once('/').filter(known);
+    let all = || book.providers().into_iter().map(|provider| (provider, name)).filter(known).collect();
+    let found: Vec<(&str, &str)> = one.map_or_else(all, |one| vec![one]);
+    found.into_iter().map(|(provider, model)| (provider.to_owned(), model.to_owned())).collect()
 }
 
 fn unknown(model: &str, output: &mut Output) -> anyhow::Result<ExitCode> {
@@ -314,6 +315,7 @@ prices:
           in eu: × 1.1
           source: a contract
         ");
+        // A name without a provider is every provider's.
         let (_, out, _) = run(&["show", "one", "--json"]);
         let answer: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(answer["prices"].as_array().map(Vec::len), Some(2));

@@ -85,7 +85,10 @@ impl Listed {
             card = card.map(|rates| rates.times(*factor));
         }
         if let Some((_, cost)) = self.searches.iter().find(|(size, _)| Some(*size) == search) {
-            card = card.map(|rates| Rates { per_search: *cost, ..*rates });
+            card = match self.row.amounts.contains_key(&Amount::PerSearch) {
+                true => card.map(|rates| Rates { per_search: *cost, ..*rates }),
+                false => card.map(|rates| Rates { per_request: *cost, ..*rates }),
+            };
         }
         card
     }

@@ -28,7 +28,8 @@ pub struct PriceRow {
     pub region: Option<String>,
     #[serde(flatten)]
     pub amounts: Amounts,
-    /// What a search costs by the size of its context, where `per_search` is only what counts when nothing is said.
+    /// What a search costs by the size of its context, where `per_search` is only what counts when nothing is said. Of a
+    /// row without `per_search`, what a request costs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub search_context: BTreeMap<SearchContext, String>,
     /// Prices in a service tier, or with a long context.

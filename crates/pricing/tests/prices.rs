@@ -68,6 +68,12 @@ fn the_size_of_the_search_context_counts() {
     assert_eq!(cost(SearchContext::Low), "0.006");
     assert_eq!(cost(SearchContext::Medium), "0.01");
     assert_eq!(cost(SearchContext::High), "0.014");
+    // Perplexity has a fee for the request: 10 × 3 + 10 × 15 micro-dollars, and the size's.
+    let sonar = built_in().card("perplexity", "sonar-pro", NEW_YEAR, None).expect("a price");
+    let used = usage("input=10 output=10");
+    assert_eq!(price(&used, &sonar.card, "").total.to_string(), "0.00618");
+    let high = sonar.with_search_context(SearchContext::High);
+    assert_eq!(price(&used, &high.card, "").total.to_string(), "0.01418");
 }
 
 #[test]
