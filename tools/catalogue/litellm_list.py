@@ -10,7 +10,7 @@ MODES = {"chat", "completion", "responses", "embedding", "rerank"}
 # litellm's provider words, where farebox's price table has another one. Others: `_` becomes `-`.
 PROVIDERS = {
     "amazon_nova": "amazon-nova", "azure_text": "azure", "bedrock_converse": "bedrock", "cohere_chat": "cohere",
-    "dashscope": "alibaba", "fireworks_ai": "fireworks", "fireworks_ai-embedding-models": "fireworks",
+    "fireworks_ai": "fireworks", "fireworks_ai-embedding-models": "fireworks",
     "text-completion-codestral": "codestral", "text-completion-inception": "inception",
     "text-completion-openai": "openai", "together_ai": "together", "vercel_ai_gateway": "vercel",
 }
