@@ -54,6 +54,9 @@ pub(crate) fn read(exchange: &Exchange, family: Family, host: Host) -> Result<Ca
         }
         Body::Text(text) => text,
     };
+    if let Ok(chunks) = serde_json::from_str::<Vec<Value>>(text) {
+        return Ok(Carried::Stream(made(&chunks, family)));
+    }
     let frames = match framing(family, host) {
         Framing::Sse => wire::sse(text),
         Framing::Lines => wire::lines(text),
@@ -65,19 +68,13 @@ pub(crate) fn read(exchange: &Exchange, family: Family, host: Host) -> Result<Ca
     Ok(Carried::Stream(frames))
 }
 
-/// The bytes as they came. Where only payloads were kept (`events`, or Google's array), they are framed here as the
-/// real wire does it, with its closing mark; farebox always asks Google for `alt=sse`.
+/// The bytes as they came. Where only payloads were kept (`events`), they are framed here as the real wire does it, with
+/// its closing mark.
 pub(crate) fn bytes(exchange: &Exchange, family: Family, host: Host) -> Result<Vec<u8>, String> {
     Ok(match &exchange.body {
-        Body::Text(text) => text.clone().into_bytes(),
+        Body::Text(text) | Body::Json(text) => text.clone().into_bytes(),
         Body::Binary(bytes) => bytes.clone(),
-        Body::Json(text) if !exchange.is_ok() || family != Family::Gemini || !text.starts_with('[') => {
-            text.clone().into_bytes()
-        }
-        Body::Json(_) | Body::Events(_) => match read(exchange, family, host)? {
-            Carried::Stream(frames) => framed(&frames, family, host),
-            Carried::Whole(whole) => whole.to_string().into_bytes(),
-        },
+        Body::Events(events) => framed(&made(events, family), family, host),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Which API an exchange is of: the list of what is checked, and of what is not, with the reason.
 
-use crate::exchange::Exchange;
+use crate::exchange::{Body, Exchange};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
@@ -76,7 +76,10 @@ fn invoked(exchange: &Exchange) -> Result<(Family, Host), String> {
     let model = exchange.model().unwrap_or_default();
     let family = match () {
         () if model.contains("anthropic.") => Family::Anthropic,
-        () if model.contains("titan-embed") => Family::TitanEmbed,
+        // Without a model, its answer tells.
+        () if model.contains("titan-embed") || model.is_empty() && answers(exchange, "inputTextTokenCount") => {
+            Family::TitanEmbed
+        }
         () if model.contains("cohere.embed") => Family::CohereEmbed,
         () => {
             let whose = ["nova", "titan", "cohere", "sagemaker"].into_iter().find(|whose| model.contains(whose));
@@ -85,4 +88,8 @@ fn invoked(exchange: &Exchange) -> Result<(Family, Host), String> {
         }
     };
     Ok((family, Host::Invoke))
+}
+
+fn answers(exchange: &Exchange, member: &str) -> bool {
+    matches!(&exchange.body, Body::Json(text) if text.contains(member))
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use farebox_dialect::{Caller, Defaults, Passing, Provider, caller_dialect, provider_dialect, rewrite};
 use http::HeaderMap;
 use indexmap::IndexMap;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{Subject, answer, dialect};
 use crate::{exchange::Exchange, family::Family};
@@ -115,7 +115,10 @@ fn normalise(body: &mut Value, family: Family) {
     {
         top.entry("max_completion_tokens").or_insert(limit);
     }
-    for name in ["stop", "input"] {
+    if family == Family::Responses {
+        turns(top);
+    }
+    for name in ["stop", "input", "prompt"] {
         if let Some(one) = top.get_mut(name).filter(|value| value.is_string()) {
             *one = Value::from(vec![one.take()]);
         }
@@ -126,6 +129,48 @@ fn normalise(body: &mut Value, family: Family) {
             name.map(str::to_owned)
         });
     }
+}
+
+/// The input of a response: instructions are its first turn, a text is the user's, turns of one role in a row are one,
+/// and neither kinds of texts nor ids of messages matter; thoughts are one text, in the summary or beside it.
+fn turns(top: &mut Map<String, Value>) {
+    let text = |text: Value| json!({ "type": "text", "text": text });
+    let turn = |role: &str, words: Value| json!({ "role": role, "content": [text(words)] });
+    let mut given = match top.shift_remove("input") {
+        Some(Value::Array(items)) => items,
+        Some(words) => vec![turn("user", words)],
+        None => Vec::new(),
+    };
+    if let Some(words) = top.shift_remove("instructions") {
+        given.insert(0, turn("system", words));
+    }
+    let mut items: Vec<Value> = Vec::new();
+    for mut item in given {
+        if let Some(words) = item.as_str() {
+            item = turn("user", Value::from(words));
+        }
+        if item["type"] == "reasoning" {
+            let words =
+                |name: &str| item[name].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+            let (summary, content): (Vec<_>, Vec<_>) = (words("summary").collect(), words("content").collect());
+            let thoughts = if summary.is_empty() { content } else { summary }.join("\n\n");
+            item["summary"] = Value::from(thoughts);
+            item.as_object_mut().map(|item| item.shift_remove("content"));
+        }
+        let Some(role) = item["role"].as_str().map(str::to_owned) else {
+            items.push(item);
+            continue;
+        };
+        let mut content = item["content"].as_array().cloned().unwrap_or_default();
+        for part in content.iter_mut().filter(|part| part["text"].is_string()) {
+            *part = text(part["text"].clone());
+        }
+        match items.last_mut().filter(|last| last["role"] == *role).and_then(|last| last["content"].as_array_mut()) {
+            Some(last) => last.extend(content),
+            None => items.push(json!({ "role": role, "content": content })),
+        }
+    }
+    top.insert("input".to_owned(), Value::Array(items));
 }
 
 /// What means the same when it is not there.
@@ -158,7 +203,7 @@ fn tidy(value: &mut Value) {
             });
             for name in ["content", "system"] {
                 if let Some(text) = members.get_mut(name).filter(|value| value.is_string()) {
-                    *text = serde_json::json!([{ "type": "text", "text": text.take() }]);
+                    *text = json!([{ "type": "text", "text": text.take() }]);
                 }
             }
         }
@@ -174,7 +219,7 @@ fn differences(at: &str, was: &Value, is: &Value, faults: &mut Vec<String>) {
         (Value::Object(left), Value::Object(right)) => {
             let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
             for name in names {
-                let of = |members: &serde_json::Map<String, Value>| members.get(name).cloned().unwrap_or_default();
+                let of = |members: &Map<String, Value>| members.get(name).cloned().unwrap_or_default();
                 differences(&format!("{at}.{name}"), &of(left), &of(right), faults);
             }
         }

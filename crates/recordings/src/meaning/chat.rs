@@ -6,12 +6,10 @@ use serde_json::Value;
 
 use super::{Meaning, Said, Tokens, arguments, items, no, string, take};
 
-/// Text, or a list of blocks of which those of text count.
+/// Text, or a list of blocks of which those that have text count.
 fn content(value: &Value) -> String {
     match value {
-        Value::Array(blocks) => {
-            blocks.iter().filter(|block| block["type"] == "text").map(|block| string(&block["text"])).collect()
-        }
+        Value::Array(blocks) => blocks.iter().map(|block| string(&block["text"])).collect(),
         other => string(other),
     }
 }
@@ -21,8 +19,7 @@ fn content(value: &Value) -> String {
 fn reasoning(message: &Value) -> String {
     let details = items(&message["reasoning_details"]);
     let details: String = details.map(|detail| string(&detail["text"]) + &string(&detail["summary"])).collect();
-    let blocks = items(&message["content"]).filter(|block| block["type"] == "thinking");
-    let blocks: String = blocks.map(|block| content(&block["thinking"])).collect();
+    let blocks: String = items(&message["content"]).map(|block| content(&block["thinking"])).collect();
     let named = ["reasoning_content", "reasoning"].into_iter().map(|name| content(&message[name]));
     [details].into_iter().chain(named).chain([blocks]).find(|text| !text.is_empty()).unwrap_or_default()
 }
@@ -35,14 +32,30 @@ fn finish_of(word: &str) -> String {
     }
 }
 
+/// An error in place of an answer, or within a choice.
+pub(super) fn broken(answer: &Value) -> Option<&Value> {
+    let flat = (answer["object"] == "error" && answer["message"].is_string()).then_some(answer);
+    let within = || items(&answer["choices"]).find_map(|choice| choice.get("error").filter(|error| !error.is_null()));
+    answer.get("error").filter(|error| !error.is_null()).or(flat).or_else(within)
+}
+
+/// The text of a call's arguments: JSON in a string, or (Mistral) JSON itself.
+fn written(function: &Value) -> String {
+    match &function["arguments"] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// The choices of a whole answer in OpenAI's form: a provider's, or farebox's.
 pub fn choices(answer: &Value) -> BTreeMap<u64, Said> {
     let read = |choice: &Value| {
         let message = &choice["message"];
-        let tools = items(&message["tool_calls"]).map(|call| {
-            let function = &call["function"];
-            (string(&call["id"]), string(&function["name"]), arguments(&string(&function["arguments"])))
-        });
+        let tools = items(&message["tool_calls"]).map(|call| (string(&call["id"]), &call["function"]));
+        // What calls were before they had ids.
+        let legacy = message.get("function_call").filter(|call| call.is_object()).map(|call| (String::new(), call));
+        let tools = tools.chain(legacy).map(|(id, call)| (id, string(&call["name"]), arguments(&written(call))));
         let said = Said {
             text: content(&message["content"]),
             refusal: string(&message["refusal"]),
@@ -62,6 +75,19 @@ struct Growing {
     tools: Vec<(u64, String, String, String)>,
 }
 
+impl Growing {
+    /// A piece of a call. Some number all calls alike: another id is another call.
+    fn call(&mut self, number: u64, id: String, function: &Value) {
+        let same = |tool: &&mut (u64, String, String, String)| {
+            tool.0 == number && (id.is_empty() || tool.1.is_empty() || tool.1 == id)
+        };
+        match self.tools.iter_mut().rev().find(same) {
+            Some(tool) => tool.3.push_str(&written(function)),
+            None => self.tools.push((number, id, string(&function["name"]), written(function))),
+        }
+    }
+}
+
 /// The choices that the chunks of a stream in OpenAI's form add up to: a provider's, or farebox's.
 pub fn chunks<'a>(chunks: impl IntoIterator<Item = &'a Value>) -> BTreeMap<u64, Said> {
     let mut growing: BTreeMap<u64, Growing> = BTreeMap::new();
@@ -72,15 +98,14 @@ pub fn chunks<'a>(chunks: impl IntoIterator<Item = &'a Value>) -> BTreeMap<u64, 
         choice_so_far.said.refusal.push_str(&string(&delta["refusal"]));
         choice_so_far.said.reasoning.push_str(&reasoning(delta));
         for piece in items(&delta["tool_calls"]) {
-            let tools = &mut choice_so_far.tools;
             // Without a number: one with an id is a new call, one without belongs to the last.
-            let (count, begins) = (tools.len() as u64, piece["id"].as_str().is_some());
-            let number = piece["index"].as_u64().unwrap_or(if begins { count } else { count.saturating_sub(1) });
-            let at = tools.iter().position(|tool| tool.0 == number).unwrap_or_else(|| {
-                tools.push((number, string(&piece["id"]), string(&piece["function"]["name"]), String::new()));
-                tools.len() - 1
-            });
-            tools[at].3.push_str(&string(&piece["function"]["arguments"]));
+            let id = string(&piece["id"]);
+            let count = choice_so_far.tools.len() as u64;
+            let number = piece["index"].as_u64().unwrap_or(if id.is_empty() { count.saturating_sub(1) } else { count });
+            choice_so_far.call(number, id, &piece["function"]);
+        }
+        if delta["function_call"].is_object() {
+            choice_so_far.call(0, String::new(), &delta["function_call"]);
         }
         if let Some(word) = choice["finish_reason"].as_str().filter(|word| !word.is_empty()) {
             choice_so_far.said.finish = Some(finish_of(word));
@@ -111,7 +136,7 @@ fn folded<'a>(
     let mut meaning = Meaning { ended: done, ..Meaning::default() };
     let mut chunks = Vec::new();
     for chunk in events {
-        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+        if let Some(error) = broken(chunk) {
             meaning.error = Some(no(error));
             break;
         }

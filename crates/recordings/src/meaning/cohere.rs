@@ -31,8 +31,19 @@ pub(super) fn whole(body: &Value) -> Meaning {
         let function = &call["function"];
         said.tools.push((string(&call["id"]), string(&function["name"]), arguments(&string(&function["arguments"]))));
     }
+    if let Some(no) = broken(body) {
+        return Meaning { error: Some(no), ..Meaning::default() };
+    }
     let (tokens, total) = tokens(&body["usage"]);
     Meaning { choices: one(said), tokens, total, ..Meaning::default() }
+}
+
+/// An answer that ends with these words is none.
+fn broken(end: &Value) -> Option<No> {
+    let word = end["finish_reason"].as_str().filter(|word| ["ERROR", "TIMEOUT"].contains(word));
+    let said = end["error"].as_str();
+    (word.is_some() || said.is_some())
+        .then(|| No { message: said.unwrap_or_default().to_owned(), code: word.map(str::to_owned) })
 }
 
 pub(super) fn stream<'a>(events: impl Iterator<Item = &'a Value>) -> Meaning {
@@ -58,7 +69,7 @@ pub(super) fn stream<'a>(events: impl Iterator<Item = &'a Value>) -> Meaning {
                 said.finish = delta["finish_reason"].as_str().map(finish_of);
                 (meaning.tokens, meaning.total) = tokens(&delta["usage"]);
                 meaning.ended = true;
-                meaning.error = delta["error"].as_str().map(|text| No { message: text.to_owned(), code: None });
+                meaning.error = broken(delta);
                 break;
             }
             _ => {}

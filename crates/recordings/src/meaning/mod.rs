@@ -15,7 +15,7 @@ mod vectors;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use self::chat::{choices as openai_choices, chunks as openai_chunks};
 use crate::{
@@ -103,7 +103,8 @@ fn whole(exchange: &Exchange, body: &Value, family: Family) -> Result<Meaning, S
     if !body.is_object() {
         return Err("a body that is no object".to_owned());
     }
-    if let Some(error) = body.get("error").filter(|error| !error.is_null()) {
+    let error = body.get("error").filter(|error| !error.is_null());
+    if let Some(error) = error.or_else(|| chat::broken(body).filter(|_| family == Family::Chat)) {
         return Ok(Meaning { error: Some(no(error)), ended: true, ..Meaning::default() });
     }
     let read = match family {
@@ -186,7 +187,11 @@ fn string(value: &Value) -> String {
 /// No arguments at all are no members; what is no JSON is compared as text.
 fn arguments(text: &str) -> Value {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+    match serde_json::from_str(text) {
+        Ok(Value::Null) => Value::Object(Map::new()),
+        Ok(input) => input,
+        Err(_) => Value::from(text),
+    }
 }
 
 /// Puts counts into their buckets; what is no number is not there.

@@ -121,6 +121,11 @@ pub(super) fn stream<'a>(events: impl Iterator<Item = &'a Value>) -> Meaning {
             _ => {}
         }
     }
+    // An end without a way to it.
+    let ended = last.filter(|_| growing.is_empty()).map(|response| items(&response["output"]));
+    for (at, item) in ended.into_iter().flatten().enumerate() {
+        growing.insert(at as u64, Growing { item: item.clone(), ..Growing::default() });
+    }
     let mut said = Said::default();
     let made: Vec<Value> = growing.values().map(|growing| growing.item.clone()).collect();
     for item in growing.into_values() {

@@ -39,7 +39,9 @@ pub(super) fn read(exchange: &Exchange, body: &Value, family: Family) -> Meaning
         }
         Family::TitanEmbed => {
             let tokens = buckets([("input", &or(&body["inputTextTokenCount"]))]);
-            Meaning { vectors: vec![body["embedding"].clone()], tokens, ..Meaning::default() }
+            let by_type = body["embeddingsByType"].as_object().and_then(|by_type| by_type.values().next());
+            let made = Some(&body["embedding"]).filter(|vector| vector.is_array()).or(by_type);
+            Meaning { vectors: made.into_iter().cloned().collect(), tokens, ..Meaning::default() }
         }
         _ => {
             // By type (`float`, `int8`, …), of which one is asked for; or the bare list of the older form.
