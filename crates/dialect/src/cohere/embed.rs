@@ -38,8 +38,12 @@ impl EmbedDialect for CohereEmbed {
         target.post(PATH, body)
     }
 
-    fn decode(&self, _head: &Head, body: &[u8]) -> Result<Embeddings, DecodeError> {
-        decode(body)
+    fn decode(&self, head: &Head, body: &[u8]) -> Result<Embeddings, DecodeError> {
+        let mut answer = decode(body)?;
+        // Bedrock, which hosts the same models, takes the billing out of the answer and counts in a header.
+        let counted = head.headers.get("x-amzn-bedrock-input-token-count").and_then(|count| count.to_str().ok());
+        answer.usage.input = answer.usage.input.or_else(|| counted?.trim().parse().ok());
+        Ok(answer)
     }
 
     fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {

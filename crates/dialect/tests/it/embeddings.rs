@@ -227,5 +227,6 @@ fn cohere_answers_by_type_or_in_the_old_way() {
     assert!(body["data"][1]["embedding"].is_string());
     assert_eq!(numbers(&decode("cohere-embed/floats-v1")), ["[0.5,-0.125]"]);
     assert_eq!(numbers(&decode("cohere-embed/int8")), ["[18,-7,127]"]);
+    assert_eq!(decode("cohere-embed/bedrock").usage, input(3));
     assert_eq!(decode("cohere-embed/image").usage, Usage { image_input: Some(1), ..Usage::default() });
 }
