@@ -16,6 +16,10 @@ use crate::{
 const EACH: usize = 3;
 const TRIED: usize = 240;
 
+/// Members that only repeat, or point to, what others say: which part a piece belongs to, what all of it adds up to, the
+/// state that an event's type names.
+const REPEATED: [&str; 6] = ["index", "output_index", "content_index", "total_tokens", "totalTokenCount", "status"];
+
 /// A changed answer.
 pub struct Mutant {
     /// What was changed, such as `text` or `input`.
@@ -36,6 +40,7 @@ pub fn mutants(exchange: &Exchange, subject: &Subject) -> Vec<Mutant> {
     for (at, payload) in payloads.iter().enumerate() {
         let mut paths = Vec::new();
         leaves(payload, &mut Vec::new(), &mut paths);
+        paths.retain(|path: &Vec<String>| path.last().is_none_or(|name| !REPEATED.contains(&name.as_str())));
         changes.extend(paths.into_iter().map(|path| (at, path)));
     }
     // From both ends: text stands at the beginning, finish and usage at the end of most streams.
@@ -91,8 +96,8 @@ impl Change {
 fn other(value: &mut Value) -> bool {
     *value = match &*value {
         Value::String(text) => {
-            let letters = text.char_indices().filter(|(_, letter)| letter.is_alphanumeric());
-            let Some((at, letter)) = letters.last() else { return false };
+            let mut letters = text.char_indices().filter(|(_, letter)| letter.is_alphanumeric());
+            let Some((at, letter)) = letters.next_back() else { return false };
             let swapped = if letter == 'x' { "y" } else { "x" };
             Value::from(format!("{}{swapped}{}", &text[..at], &text[at + letter.len_utf8()..]))
         }
@@ -132,8 +137,9 @@ fn with(exchange: &Exchange, subject: &Subject, carried: &Carried, at: usize, pa
 /// provider's own total alone is no part of the answer.
 fn changed(was: &Meaning, is: &Meaning) -> Option<&'static str> {
     if was.error != is.error {
-        return (was.error.as_ref().map(|no| &no.message) != is.error.as_ref().map(|no| &no.message))
-            .then_some("error");
+        // An error that has lost its name may still be known by what it says.
+        let (Some(was), Some(is)) = (&was.error, &is.error) else { return None };
+        return (was.message != is.message).then_some("error");
     }
     let whole = was.ended && was.error.is_none();
     if whole && (was.ended != is.ended || was.choices.len() != is.choices.len()) {

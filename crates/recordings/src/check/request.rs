@@ -196,7 +196,8 @@ fn tidy(value: &mut Value) {
         Value::Object(members) => {
             members.values_mut().for_each(tidy);
             let default = |name: &str, value: &Value| {
-                DEFAULTS.iter().any(|(other, default)| name == *other && value.to_string() == *default)
+                let written = value.to_string();
+                DEFAULTS.iter().any(|(other, default)| name == *other && written == *default)
             };
             members.retain(|name, value| {
                 !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty()) && !default(name, value)
