@@ -11,9 +11,6 @@ use sha2::{Digest, Sha256};
 
 use crate::options::Options;
 
-/// Service tiers with the standard prices, the only ones that are known.
-const STANDARD_TIERS: [&str; 4] = ["auto", "default", "standard", "standard_only"];
-
 /// What a request asks to be served by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -268,11 +265,6 @@ fn priceable(outline: &Outline, options: &Options) -> Result<(), Fault> {
         return unsupported(format!(
             "`{field}` has a cost that nothing in the request bounds: send files in base64, and run tools (searches \
              included) yourself, as functions"
-        ));
-    }
-    if let Some(tier) = outline.service_tier.as_deref().filter(|tier| !STANDARD_TIERS.contains(tier)) {
-        return unsupported(format!(
-            "service_tier `{tier}` has other prices than those the call is reserved with: leave it out"
         ));
     }
     if outline.max_output_tokens == Some(0) {

@@ -82,16 +82,11 @@ impl Router {
     }
 
     fn priced(&self, deployment: Deployment, request: &Request, now: Timestamp) -> Result<v1::Deployment, Fault> {
-        let Some(priced) = self.prices.card(&deployment.prices, &deployment.model, now, None) else {
-            let message = format!(
-                "no price is known for `{}/{}`, so its cost cannot be bounded: add it under `prices:` in the config",
-                deployment.prices, deployment.model
-            );
-            return Err(Fault::new(ErrorKind::Unsupported, message));
-        };
+        let priced = self.price(&deployment, request, now)?;
         let dialect = self.dialect(&deployment, request)?;
         let limit = self.output_limit(&deployment, dialect, &priced, request);
-        let bound = self.bound(&priced, request, limit.tokens);
+        let tier = tier(&priced, request)?;
+        let bound = self.bound(&priced, request, limit.tokens, tier);
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
         Ok(v1::Deployment {
@@ -115,6 +110,25 @@ impl Router {
             refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: deployment.reports_cost,
         })
+    }
+
+    /// What the deployment costs now.
+    fn price(&self, deployment: &Deployment, request: &Request, now: Timestamp) -> Result<Priced, Fault> {
+        if request.operation() == Operation::CountTokens {
+            return Ok(self.prices.free(now));
+        }
+        let Deployment { prices, priced_as, region, .. } = deployment;
+        if let Some(priced) = self.prices.card(prices, priced_as, now, region.as_deref()) {
+            return Ok(priced);
+        }
+        if deployment.free {
+            return Ok(self.prices.free(now));
+        }
+        let message = format!(
+            "no price is known for `{prices}/{priced_as}`, so its cost cannot be bounded: add it under `prices:` in the \
+             config, or name a model that has one as the deployment's `priced_as`"
+        );
+        Err(Fault::new(ErrorKind::Unsupported, message))
     }
 
     /// What the provider is spoken to in.
@@ -165,7 +179,7 @@ impl Router {
 
     /// The most that one attempt can cost. A token is at least one byte of the body; what a provider adds to messages
     /// and tools is smaller than what JSON adds, apart from the tools' own preamble.
-    fn bound(&self, priced: &Priced, request: &Request, output: u64) -> farebox_types::Money {
+    fn bound(&self, priced: &Priced, request: &Request, output: u64, tier: Option<&str>) -> farebox_types::Money {
         let outline = &request.outline;
         let bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
         let per_message = 16 * u64::try_from(outline.messages).unwrap_or(u64::MAX);
@@ -179,7 +193,19 @@ impl Router {
         let window = priced.entry.context_window.filter(|_| request.operation() == Operation::Generate);
         let input = window.map_or(input, |window| input.min(window));
         let output = output.saturating_mul(outline.n.unwrap_or(1).max(1));
-        bound(&priced.card, input, output, searches(request, bytes), &[])
+        bound(&priced.card, input, output, searches(request, bytes), tier.as_slice())
+    }
+}
+
+/// The service tier that the request asks for, where it is not the standard one: its price has to be known.
+fn tier<'a>(priced: &Priced, request: &'a Request) -> Result<Option<&'a str>, Fault> {
+    let Some(asked) = request.outline.service_tier.as_deref() else { return Ok(None) };
+    match priced.card.priced_as(asked) {
+        Some(_) => Ok(Some(asked)),
+        None => {
+            let message = format!("no price is known for the service_tier `{asked}` of this model: leave it out");
+            Err(Fault::new(ErrorKind::Unsupported, message))
+        }
     }
 }
 
@@ -190,5 +216,121 @@ fn searches(request: &Request, bytes: u64) -> u64 {
     match request.operation() {
         Operation::Rerank => documents.saturating_add(bytes / 500).div_ceil(100),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use farebox_bus::Caller;
+    use farebox_pricing::PriceRow;
+    use farebox_providers::Egress;
+    use farebox_types::{Money, Project};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::request::Arrival;
+
+    const NOW: Timestamp = Timestamp(1_760_000_000_000);
+
+    /// A plan for `body`, asked for in `dialect`, by a config of these providers, models and prices.
+    fn plan(config: &Value, prices: Value, dialect: Option<&str>, body: &Value) -> Result<Plan, Fault> {
+        let of = |name: &str| config[name].clone();
+        let (providers, models) = (of("providers"), of("models"));
+        let catalog = Catalog::new(
+            &serde_json::from_value(providers).unwrap(),
+            &serde_json::from_value(models).unwrap(),
+            &Default::default(),
+            &Egress::default(),
+        )
+        .unwrap();
+        let rows: Vec<PriceRow> = serde_json::from_value(prices).unwrap();
+        let options = Options::default();
+        let router = Router::new(Arc::new(catalog), Arc::new(PriceBook::of(&rows).unwrap()), options.clone());
+        let caller = Caller { project: Project::parse("default").unwrap(), key_id: None };
+        let arrival = Arrival {
+            caller: &caller,
+            json: true,
+            payload: &Bytes::from(body.to_string()),
+            dialect,
+            now: NOW,
+            default_deadline: Duration::from_secs(60),
+            assigned: None,
+        };
+        router.plan(&Request::read(&arrival, &options)?, NOW)
+    }
+
+    fn chat(extra: Value) -> Value {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000});
+        body.as_object_mut().unwrap().extend(extra.as_object().cloned().unwrap_or_default());
+        body
+    }
+
+    fn bound(plan: &Plan) -> Money {
+        v1::Money::of(&plan.deployments[0].bound)
+    }
+
+    #[test]
+    fn a_tier_is_reserved_at_its_own_price_and_refused_without_one() {
+        let config = json!({
+            "providers": {"openai": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "openai/gpt-x"},
+        });
+        let prices = json!([{
+            "provider": "openai", "models": ["gpt-x"], "input": "0", "output": "1000",
+            "tiers": [{"service_tier": "priority", "input": "0", "output": "2000"}],
+        }]);
+        let of = |tier: Value| plan(&config, prices.clone(), None, &chat(json!({"service_tier": tier})));
+        assert_eq!(bound(&of(Value::Null).unwrap()), Money::usd(1));
+        assert_eq!(bound(&of(json!("priority")).unwrap()), Money::usd(2));
+        let refused = of(json!("flex")).err().unwrap();
+        assert_eq!(refused.kind, ErrorKind::Unsupported);
+        assert!(refused.message.contains("`flex`"), "{}", refused.message);
+    }
+
+    #[test]
+    fn one_model_can_be_priced_as_another_and_ones_own_cost_nothing() {
+        let config = |deployment: Value| {
+            json!({
+                "providers": {
+                    "azure": {"api_base": "https://team.openai.azure.com", "api_key": "os.environ/KEY"},
+                    "ollama": {},
+                },
+                "models": {"m": {"deployments": [deployment]}},
+            })
+        };
+        let prices = json!([{"provider": "openai", "models": ["gpt-x"], "input": "0", "output": "1000"}]);
+        let of = |deployment: Value| plan(&config(deployment), prices.clone(), None, &chat(json!({})));
+        let refused = of(json!({"target": "azure/prod-1"})).err().unwrap();
+        assert!(refused.message.contains("`azure/prod-1`"), "{}", refused.message);
+        let priced = of(json!({"target": "azure/prod-1", "priced_as": "openai/gpt-x"})).unwrap();
+        assert_eq!((bound(&priced), priced.deployments[0].model.as_str()), (Money::usd(1), "prod-1"));
+        assert_eq!(bound(&of(json!({"target": "ollama/llama3"})).unwrap()), Money::ZERO);
+    }
+
+    #[test]
+    fn a_count_is_free_and_a_dialect_is_its_callers_own_where_it_can_be() {
+        let config = json!({
+            "providers": {"anthropic": {"api_key": "os.environ/KEY"}, "openai": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "anthropic/claude-x", "o": "openai/gpt-x"},
+        });
+        let prices = json!([{"provider": "openai", "models": ["gpt-x"], "input": "1", "output": "1"}]);
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+        let counted = plan(&config, prices.clone(), Some("anthropic-count-tokens"), &body).unwrap();
+        assert_eq!(bound(&counted), Money::ZERO);
+        for (caller, sent) in
+            [("openai-chat", v1::Dialect::OpenaiChat), ("anthropic-messages", v1::Dialect::OpenaiChat)]
+        {
+            let body = json!({"model": "o", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+            assert_eq!(plan(&config, prices.clone(), Some(caller), &body).unwrap().deployments[0].dialect(), sent);
+        }
+        let body = json!({"model": "o", "input": "hi"});
+        let responses = plan(&config, prices.clone(), Some("openai-responses"), &body).unwrap();
+        assert_eq!(responses.deployments[0].dialect(), v1::Dialect::OpenaiResponses);
+        let body = json!({"model": "o", "query": "q", "documents": ["d"]});
+        let refused = plan(&config, prices, Some("cohere-rerank"), &body).err().unwrap();
+        assert!(refused.message.contains("does not rerank"), "{}", refused.message);
     }
 }

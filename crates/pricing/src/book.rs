@@ -46,6 +46,12 @@ pub struct Priced {
 }
 
 impl Priced {
+    /// Of a model that nobody bills.
+    fn free(version: String, at: Timestamp) -> Priced {
+        let (card, entry) = (RateCard::default(), Arc::new(PriceRow::default()));
+        Priced { card, listed: Listed::free(&entry), entry, version, at, region: None }
+    }
+
     /// With what a search costs when this much context was asked for.
     pub fn with_search_context(self, size: SearchContext) -> Priced {
         let card = self.listed.card(self.at, self.region.as_deref(), Some(size));
@@ -121,6 +127,11 @@ impl PriceBook {
             at,
             region: region.map(str::to_owned),
         })
+    }
+
+    /// What a model costs that nobody bills: one's own, or a question that is free.
+    pub fn free(&self, at: Timestamp) -> Priced {
+        Priced::free(self.version.clone(), at)
     }
 
     /// All rows of a name, of any time and place: spelled out, or of a form that its plain name also stands for.

@@ -31,6 +31,19 @@ enum Change {
 }
 
 impl Listed {
+    /// Nothing costs anything.
+    pub(crate) fn free(row: &Arc<PriceRow>) -> Listed {
+        Listed {
+            row: Arc::clone(row),
+            from: Timestamp(i64::MIN),
+            until: Timestamp(i64::MAX),
+            card: RateCard::default(),
+            windows: Vec::new(),
+            regions: Vec::new(),
+            searches: Vec::new(),
+        }
+    }
+
     pub(crate) fn read(row: &PriceRow) -> Result<Listed, PriceError> {
         if row.models.is_empty() {
             return Err(PriceError::NoModel { row: row.name() });

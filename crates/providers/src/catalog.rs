@@ -68,8 +68,13 @@ pub struct Deployment {
     pub model: String,
     /// What the config says it is spoken to in; `None`: what suits the call.
     pub dialect: Option<DialectName>,
-    /// Under which provider the price table has it.
+    /// Under which provider and model the price table has it.
     pub prices: String,
+    pub priced_as: String,
+    /// The region that prices may depend on.
+    pub region: Option<String>,
+    /// Without a price it costs nothing.
+    pub free: bool,
     pub default_max_tokens: Option<u64>,
     pub default_temperature: Option<f64>,
     /// A parameter that the provider does not know makes it refuse the call, in place of leaving it out.
@@ -209,7 +214,10 @@ impl Catalog {
                 provider: provider.name.clone(),
                 model: taken.target.model.clone(),
                 dialect: taken.dialect,
-                prices: provider.prices.clone(),
+                prices: taken.priced_as.as_ref().map_or_else(|| provider.prices.clone(), |as_| as_.provider.clone()),
+                priced_as: taken.priced_as.as_ref().unwrap_or(&taken.target).model.clone(),
+                region: provider.region().map(str::to_owned),
+                free: provider.is_free(),
                 default_max_tokens: model.params.max_tokens,
                 default_temperature: model.params.temperature,
                 refuse_unknown_params: model.params.drop_params == Some(false),

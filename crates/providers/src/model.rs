@@ -24,7 +24,7 @@ impl Deref for Model {
 impl From<Target> for Model {
     fn from(target: Target) -> Model {
         Model(ModelOptions {
-            deployments: vec![DeploymentOptions { target, weight: 1, dialect: None }],
+            deployments: vec![DeploymentOptions { target, weight: 1, dialect: None, priced_as: None }],
             ..ModelOptions::default()
         })
     }
@@ -99,6 +99,9 @@ pub struct DeploymentOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub dialect: Option<DialectName>,
+    /// Under which `provider/model` the price table has it, where its own name says nothing (a deployment's name at Azure).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_as: Option<Target>,
 }
 
 fn one() -> u32 {

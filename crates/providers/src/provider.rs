@@ -149,6 +149,16 @@ impl Provider {
         self.row.reports_cost
     }
 
+    /// A model without a price costs nothing: it runs on a machine of one's own.
+    pub fn is_free(&self) -> bool {
+        self.row.free
+    }
+
+    /// The region or location that prices may depend on.
+    pub fn region(&self) -> Option<&str> {
+        self.options.region.as_deref().or(self.options.location.as_deref())
+    }
+
     /// What a call is sent in: its caller's own dialect where this provider has it for the model, else the first that does
     /// what is asked. `None`: the provider does no such thing.
     pub fn dialect_for(&self, operation: Operation, caller: Option<DialectName>, model: &str) -> Option<DialectName> {

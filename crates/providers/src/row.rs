@@ -75,6 +75,9 @@ pub(crate) struct Row {
     /// What the provider says that a call cost is its cost.
     #[serde(default)]
     pub(crate) reports_cost: bool,
+    /// A model without a price costs nothing.
+    #[serde(default)]
+    pub(crate) free: bool,
 }
 
 #[derive(serde::Deserialize)]

@@ -15,7 +15,7 @@ use farebox_types::{ErrorKind, Fault, Money, Outcome, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    billing::{Used, bill, count},
+    billing::{Said, Used, bill, count},
     counts::Counts,
     held::Stop,
     hush,
@@ -70,6 +70,8 @@ impl Ended {
 /// How far an attempt came.
 struct Course {
     used: Used,
+    /// What the provider said of the price.
+    said: Said,
     result: Result<Done, Broken>,
     first_token: Option<Duration>,
     warnings: Vec<String>,
@@ -101,7 +103,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let chunks_before = reply.chunks;
     let (attempt, course) = run(job, reservation, reply, began).await;
     let card = RateCard::from(job.deployment);
-    let bill = bill(course.used, &card, "", attempt.bound);
+    let bill = bill(course.used, &card, &course.said, attempt.bound);
     let leaving = reply.handle.why() == Some(Stop::Leaving);
     let (outcome, kind) = match &course.result {
         Ok(_) => (Outcome::Ok, None),
@@ -117,11 +119,12 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         usage: (bill.usage != Usage::default()).then(|| bill.usage.into()),
         cost: Some(bill.cost.into()),
         estimated: bill.estimated,
+        cost_reported: bill.reported,
+        service_tier: course.said.tier.clone(),
         served_model: done.map(|done| done.served_model.clone()).unwrap_or_default(),
         latency_ms: millis(began.elapsed()),
         first_token_ms: course.first_token.map(millis),
         finish_reason: done.map(|done| done.finish.clone()).unwrap_or_default(),
-        ..Default::default()
     };
     let again = match &course.result {
         Err(Broken::Fault(fault)) => {
@@ -167,6 +170,7 @@ fn worth_another_try(fault: &Fault) -> bool {
 async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: Instant) -> (OpenAttempt, Course) {
     let failed = |fault: Fault| Course {
         used: Used::Nothing,
+        said: Said::default(),
         result: Err(fault.into()),
         first_token: None,
         warnings: Vec::new(),
@@ -242,6 +246,7 @@ async fn counted_here(job: &Job<'_>) -> Option<Course> {
     let result = v1::llm_response::Result::Raw(v1::RawBody { dialect: job.dialect.into(), bytes });
     Some(Course {
         used: Used::Nothing,
+        said: Said::default(),
         result: Ok(Done { result, served_model: job.deployment.model.clone(), finish: String::new() }),
         first_token: None,
         warnings,
@@ -309,8 +314,13 @@ impl Opening<'_> {
         request: http::Request<Bytes>,
         reply: &mut Reply,
     ) -> (OpenAttempt, Course) {
-        let mut course =
-            Course { used: Used::Unknown, result: Err(Broken::Stopped), first_token: None, warnings: Vec::new() };
+        let mut course = Course {
+            used: Used::Unknown,
+            said: Said::default(),
+            result: Err(Broken::Stopped),
+            first_token: None,
+            warnings: Vec::new(),
+        };
         if reply.handle.why().is_some() || Instant::now() >= self.limits.deadline {
             // Nothing was sent, so nothing is billed.
             course.used = Used::Nothing;
@@ -397,6 +407,7 @@ impl Opening<'_> {
     /// A whole answer is there: bill it, and hand it on.
     async fn complete(&self, answer: Answer, facts: Facts, course: &mut Course) {
         course.used = self.used(&facts).await;
+        course.said = self.said(&facts);
         if let Some(tokens) = facts.counted {
             self.job.counts.keep(self.job, tokens);
         }
@@ -408,6 +419,11 @@ impl Opening<'_> {
         };
         let finish = facts.finish.as_ref().map(finish_name).unwrap_or_default();
         course.result = Ok(Done { result, served_model: facts.model, finish });
+    }
+
+    fn said(&self, facts: &Facts) -> Said {
+        let cost = facts.reported_cost.filter(|_| self.job.deployment.trust_reported_cost);
+        Said { tier: facts.service_tier.clone().unwrap_or_default(), cost }
     }
 
     /// What a whole answer says of its use; what it does not say is counted.

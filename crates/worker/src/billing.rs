@@ -24,13 +24,27 @@ pub(crate) struct Bill {
     pub(crate) cost: Money,
     /// Counted by farebox, not by the provider.
     pub(crate) estimated: bool,
+    /// The cost is the provider's own word.
+    pub(crate) reported: bool,
 }
 
-/// `served` is the provider's word for the service tier.
-pub(crate) fn bill(used: Used, card: &RateCard, served: &str, bound: Money) -> Bill {
+/// What a provider said of the price of an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Said {
+    /// Its word for the tier in which it served; empty where it said none.
+    pub(crate) tier: String,
+    /// What it charges, where that is believed.
+    pub(crate) cost: Option<Money>,
+}
+
+pub(crate) fn bill(used: Used, card: &RateCard, said: &Said, bound: Money) -> Bill {
+    let counted = |usage: Usage, cost: Money, estimated| Bill { usage, cost, estimated, reported: false };
     match used {
-        Used::Nothing => Bill { usage: Usage::default(), cost: Money::ZERO, estimated: false },
-        Used::Reported(usage) => Bill { usage, cost: price(&usage, card, served).total, estimated: false },
+        Used::Nothing => counted(Usage::default(), Money::ZERO, false),
+        Used::Reported(usage) => match said.cost {
+            Some(cost) => Bill { usage, cost, estimated: false, reported: true },
+            None => counted(usage, price(&usage, card, &said.tier).total, false),
+        },
         Used::Partly { reported, read, wrote } => {
             let mut usage = reported;
             if usage.total_input() == 0 {
@@ -38,9 +52,9 @@ pub(crate) fn bill(used: Used, card: &RateCard, served: &str, bound: Money) -> B
             }
             // Reported output of an unfinished stream is provisional.
             usage.output = Some(usage.output.unwrap_or_default().max(wrote));
-            Bill { usage, cost: price(&usage, card, served).total.min(bound), estimated: true }
+            counted(usage, price(&usage, card, &said.tier).total.min(bound), true)
         }
-        Used::Unknown => Bill { usage: Usage::default(), cost: bound, estimated: true },
+        Used::Unknown => counted(Usage::default(), bound, true),
     }
 }
 
@@ -69,17 +83,25 @@ mod tests {
     #[test]
     fn a_cut_stream_is_billed_by_what_came_and_errs_high() {
         let used = Used::Partly { reported: Usage::default(), read: 100, wrote: 10 };
-        let bill = bill(used, &card(), "", Money::usd(1));
+        let bill = bill(used, &card(), &Said::default(), Money::usd(1));
         assert_eq!((bill.usage.input, bill.usage.output), (Some(100), Some(10)));
         assert_eq!(bill.cost.to_string(), "0.00012");
         assert!(bill.estimated);
     }
 
     #[test]
+    fn a_cost_that_is_believed_is_the_cost() {
+        let usage = Usage { input: Some(100), output: Some(10), ..Usage::default() };
+        let said = Said { cost: Some("0.5".parse().unwrap()), ..Said::default() };
+        let bill = bill(Used::Reported(usage), &card(), &said, Money::usd(1));
+        assert_eq!((bill.cost, bill.reported, bill.usage), ("0.5".parse().unwrap(), true, usage));
+    }
+
+    #[test]
     fn what_the_provider_said_before_the_cut_counts() {
         let reported = Usage { input: Some(7), output: Some(1), ..Usage::default() };
         let used = Used::Partly { reported, read: 100, wrote: 10 };
-        let bill = bill(used, &card(), "", Money::usd(1));
+        let bill = bill(used, &card(), &Said::default(), Money::usd(1));
         assert_eq!((bill.usage.input, bill.usage.output), (Some(7), Some(10)));
     }
 
@@ -87,7 +109,7 @@ mod tests {
     fn an_estimate_is_never_above_the_reservation_and_an_unknown_bill_is_all_of_it() {
         let bound = "0.00001".parse().unwrap();
         let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 1000 };
-        assert_eq!(bill(used, &card(), "", bound).cost, bound);
-        assert_eq!(bill(Used::Unknown, &card(), "", bound).cost, bound);
+        assert_eq!(bill(used, &card(), &Said::default(), bound).cost, bound);
+        assert_eq!(bill(Used::Unknown, &card(), &Said::default(), bound).cost, bound);
     }
 }

@@ -21,7 +21,9 @@ pub(super) async fn relay(opening: &Opening<'_>, mut answering: Answering, reply
             opening.complete(relay.into_answer(), facts, course).await;
         }
         Err(broken) => {
-            course.used = opening.counted(&relay.unfinished_facts()).await;
+            let facts = relay.unfinished_facts();
+            course.said.tier = facts.service_tier.clone().unwrap_or_default();
+            course.used = opening.counted(&facts).await;
             course.result = Err(broken);
         }
     }
