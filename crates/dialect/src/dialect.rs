@@ -490,6 +490,8 @@ pub enum Quirk {
     ThinkingSwitch,
     /// Thinks by `enable_thinking` and `thinking_budget`, and takes its reasoning back as `reasoning_content` (DashScope).
     EnableThinking,
+    /// Takes its reasoning of earlier answers back as `reasoning` (Cerebras).
+    TakesReasoning,
     /// Decides itself how much it thinks, by effort (Anthropic's `adaptive`); a budget in tokens is refused.
     AdaptiveThinking,
     /// Its stream ends without `[DONE]`: the last chunk with a finish reason and usage is its end.

@@ -320,6 +320,8 @@ impl Writer<'_> {
             wire.reasoning = text().filter(|text| !text.is_empty());
         } else if self.target.has(Quirk::ThinkingSwitch) || self.target.has(Quirk::EnableThinking) {
             wire.reasoning_content = text();
+        } else if self.target.has(Quirk::TakesReasoning) {
+            wire.reasoning = text();
         } else {
             notes.drop("the reasoning of an earlier answer")?;
         }

@@ -89,7 +89,7 @@ fn reasoning(top: &mut Object<'_>) -> Result<Option<ReasoningRequest>> {
         }
         match object.optional("enabled", at, "true or false")? {
             Some(false) => asked.effort = Some(Effort::None),
-            Some(true) => asked.adaptive = asked.effort.is_none() && asked.budget_tokens.is_none(),
+            Some(true) => asked.adaptive = asked.budget_tokens.is_none(),
             None => {}
         }
     }
@@ -195,7 +195,8 @@ fn tool_choice(top: &mut Object<'_>) -> Result<(Option<ToolChoice>, Extra)> {
     let choice = match raw.get() {
         "\"auto\"" => Some(ToolChoice::Auto),
         "\"none\"" => Some(ToolChoice::None),
-        "\"required\"" => Some(ToolChoice::Required),
+        // `any` is Mistral's word: <https://docs.mistral.ai/capabilities/function_calling>.
+        "\"required\"" | "\"any\"" => Some(ToolChoice::Required),
         other => serde_json::from_str::<Named>(other).ok().map(|named| ToolChoice::Named(named.function.name)),
     };
     let mut rest = Extra::new();

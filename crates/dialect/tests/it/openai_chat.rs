@@ -361,6 +361,7 @@ fn a_rich_conversation_for_each_server() {
         ("deepseek", &[Quirk::ThinkingSwitch, Quirk::MaxTokens, Quirk::NoDeveloper]),
         ("dashscope", &[Quirk::EnableThinking, Quirk::MaxTokens, Quirk::CacheControl, Quirk::OneSampling]),
         ("reasoner", &[Quirk::NoSampling, Quirk::NoStreamOptions]),
+        ("cerebras", &[Quirk::TakesReasoning, Quirk::NoDeveloper]),
     ] {
         let encoded = crate::provider(NAME).encode(&call, &with(quirks)).unwrap();
         let body: Value = serde_json::from_slice(encoded.request.body()).unwrap();

@@ -110,10 +110,14 @@ fn normalise(body: &mut Value, family: Family) {
     for name in ["stream", "stream_options", "usage", "model"] {
         top.remove(name);
     }
-    if family == Family::Chat
-        && let Some(limit) = top.remove("max_tokens")
-    {
-        top.entry("max_completion_tokens").or_insert(limit);
+    if family == Family::Chat {
+        if let Some(limit) = top.remove("max_tokens") {
+            top.entry("max_completion_tokens").or_insert(limit);
+        }
+        // Mistral's older word.
+        if top.get("tool_choice").is_some_and(|choice| choice == "any") {
+            top.insert("tool_choice".to_owned(), Value::from("required"));
+        }
     }
     if family == Family::Responses {
         turns(top);
