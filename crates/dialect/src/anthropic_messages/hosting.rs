@@ -65,17 +65,22 @@ pub(super) fn headers(call: &Call, hosting: Hosting) -> HeaderMap {
 pub(super) fn path(target: &Target, stream: bool) -> String {
     match (target.hosting, stream) {
         (Hosting::Own, _) => MESSAGES.to_owned(),
-        (Hosting::Vertex, false) => format!("/models/{}:rawPredict", target.model),
-        (Hosting::Vertex, true) => format!("/models/{}:streamRawPredict", target.model),
+        (Hosting::Vertex, false) => vertex_path(&target.model, "rawPredict"),
+        (Hosting::Vertex, true) => vertex_path(&target.model, "streamRawPredict"),
         (Hosting::Bedrock, false) => model_path(&target.model, "invoke"),
         (Hosting::Bedrock, true) => model_path(&target.model, "invoke-with-response-stream"),
     }
 }
 
+/// Below the project and the location, where models are filed under their publisher.
+fn vertex_path(model: &str, method: &str) -> String {
+    format!("/publishers/anthropic/models/{model}:{method}")
+}
+
 pub(super) fn counting_path(target: &Target) -> String {
     match target.hosting {
         Hosting::Own => format!("{}/count_tokens", target.path.as_deref().unwrap_or(MESSAGES)),
-        Hosting::Vertex => "/models/count-tokens:rawPredict".to_owned(),
+        Hosting::Vertex => vertex_path("count-tokens", "rawPredict"),
         Hosting::Bedrock => model_path(without_region(&target.model), "count-tokens"),
     }
 }

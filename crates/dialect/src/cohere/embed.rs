@@ -1,4 +1,6 @@
-//! Cohere embed: <https://docs.cohere.com/reference/embed>. Answers of version 1 are read too.
+//! Cohere embed: <https://docs.cohere.com/reference/embed>. Answers of version 1 are read too. Bedrock's InvokeModel takes
+//! the same body, but for the model, which stands in the path:
+//! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html>.
 
 use std::borrow::Cow;
 
@@ -8,8 +10,9 @@ use serde_json::value::RawValue;
 
 use super::{billing::Metered, error};
 use crate::{
+    bedrock_converse,
     canonical::{Content, EmbedCall, EmbedInput, Embeddings, Extra, Part, Refusal, Vector, VectorEncoding},
-    dialect::{DialectName, EmbedDialect, Encoded, Head, Target},
+    dialect::{DialectName, EmbedDialect, Encoded, Head, Hosting, Target},
     error::{DecodeError, EncodeError},
     json::{Object, RawJson},
     notes::Notes,
@@ -31,11 +34,14 @@ impl EmbedDialect for CohereEmbed {
     }
 
     fn edits(&self, target: &Target) -> Vec<Edit<'static>> {
-        vec![Edit::string("model", &target.model)]
+        match target.hosting {
+            Hosting::Bedrock => vec![Edit::remove("model")],
+            Hosting::Own | Hosting::Vertex => vec![Edit::string("model", &target.model)],
+        }
     }
 
     fn request(&self, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-        target.post(PATH, body)
+        post(target, body)
     }
 
     fn decode(&self, head: &Head, body: &[u8]) -> Result<Embeddings, DecodeError> {
@@ -47,7 +53,18 @@ impl EmbedDialect for CohereEmbed {
     }
 
     fn decode_error(&self, head: &Head, body: &[u8]) -> Refusal {
+        // So says Bedrock.
+        if head.headers.contains_key("x-amzn-errortype") {
+            return bedrock_converse::decode_error(head, body);
+        }
         error::decode(head, body)
+    }
+}
+
+fn post(target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+    match target.hosting {
+        Hosting::Bedrock => target.post(&bedrock_converse::model_path(&target.model, "invoke"), body),
+        Hosting::Own | Hosting::Vertex => target.post(PATH, body),
     }
 }
 
@@ -62,7 +79,7 @@ fn encode(call: &EmbedCall, target: &Target) -> Result<Encoded, EncodeError> {
     }
     let inputs = inputs(call, &notes)?;
     let wire = WireCall {
-        model: &target.model,
+        model: (target.hosting != Hosting::Bedrock).then_some(&target.model),
         input_type: input_type(call, &inputs, &mut notes),
         inputs,
         // Base64 is made of the numbers where the answer is rendered: older models have no word for it.
@@ -75,7 +92,7 @@ fn encode(call: &EmbedCall, target: &Target) -> Result<Encoded, EncodeError> {
         extra: own.then_some(&call.extra),
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
-    Ok(Encoded { request: target.post(PATH, Bytes::from(body))?, warnings: notes.into_warnings() })
+    Ok(Encoded { request: post(target, Bytes::from(body))?, warnings: notes.into_warnings() })
 }
 
 /// Models from version 3 on must be told what the vectors are for.
@@ -95,7 +112,8 @@ fn input_type<'a>(call: &'a EmbedCall, inputs: &WireInputs<'_>, notes: &mut Note
 
 #[derive(Serialize)]
 struct WireCall<'a> {
-    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
     input_type: &'a str,
     #[serde(flatten)]
     inputs: WireInputs<'a>,

@@ -3,21 +3,29 @@
 use bytes::Bytes;
 use http::{Method, header::CONTENT_TYPE};
 
-use crate::{dialect::Target, error::EncodeError};
+use crate::{
+    dialect::{Hosting, Target},
+    error::EncodeError,
+};
 
 pub(super) const WHOLE: &str = "generateContent";
 pub(super) const STREAM: &str = "streamGenerateContent?alt=sse";
 pub(super) const COUNT: &str = "countTokens";
 
-/// The model as a resource below the base URL, without a slash in front. Names that are resources already
-/// (`publishers/…`, `tunedModels/…`, `endpoints/…`) stay as they are.
-pub(crate) fn resource(model: &str) -> String {
-    if model.contains('/') { model.trim_start_matches('/').to_owned() } else { format!("models/{model}") }
+/// The model as a resource below the base URL, without a slash in front: Vertex files models under their publisher.
+/// Names that are resources already (`publishers/…`, `tunedModels/…`, `endpoints/…`) stay as they are.
+pub(crate) fn resource(target: &Target) -> String {
+    let model = target.model.as_str();
+    match target.hosting {
+        _ if model.contains('/') => model.trim_start_matches('/').to_owned(),
+        Hosting::Vertex => format!("publishers/google/models/{model}"),
+        Hosting::Own | Hosting::Bedrock => format!("models/{model}"),
+    }
 }
 
 /// A call of one of the model's methods. A path of the target's own stands for the model, not for the method.
 pub(crate) fn post(target: &Target, method: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-    let path = target.path.clone().unwrap_or_else(|| format!("/{}", resource(&target.model)));
+    let path = target.path.clone().unwrap_or_else(|| format!("/{}", resource(target)));
     http::Request::builder()
         .method(Method::POST)
         .uri(format!("{path}:{method}"))
@@ -62,12 +70,14 @@ mod tests {
 
     #[test]
     fn resources() {
-        for (model, path) in [
-            ("gemini-2.5-pro", "models/gemini-2.5-pro"),
-            ("publishers/google/models/gemini-2.5-pro", "publishers/google/models/gemini-2.5-pro"),
-            ("tunedModels/birds", "tunedModels/birds"),
+        for (hosting, model, path) in [
+            (Hosting::Own, "gemini-2.5-pro", "models/gemini-2.5-pro"),
+            (Hosting::Own, "tunedModels/birds", "tunedModels/birds"),
+            (Hosting::Vertex, "gemini-2.5-pro", "publishers/google/models/gemini-2.5-pro"),
+            (Hosting::Vertex, "publishers/google/models/gemini-2.5-pro", "publishers/google/models/gemini-2.5-pro"),
+            (Hosting::Vertex, "endpoints/77", "endpoints/77"),
         ] {
-            assert_eq!(resource(model), path);
+            assert_eq!(resource(&Target { hosting, ..Target::new(model) }), path);
         }
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn encode_count(call: &Call, target: &Target) -> Result<Encoded, Enco
     let body = match target.hosting {
         Hosting::Vertex => json(&WireCall { tool_config: None, service_tier: None, extra: None, ..wire })?,
         Hosting::Own | Hosting::Bedrock => {
-            let call = CountedCall { model: model::resource(&target.model), call: wire };
+            let call = CountedCall { model: model::resource(target), call: wire };
             json(&CountCall { generate_content_request: call })?
         }
     };

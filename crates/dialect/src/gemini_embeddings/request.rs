@@ -141,7 +141,7 @@ fn content(
     }
     let one = |input| -> Result<One<'_>, EncodeError> {
         let content = WireContent { parts: parts(input)? };
-        Ok(One { model: resource(&target.model), content, task_type, output_dimensionality: call.dimensions })
+        Ok(One { model: resource(target), content, task_type, output_dimensionality: call.dimensions })
     };
     match call.inputs.as_slice() {
         [input] => Ok(("embedContent", json(&one(input)?)?)),

@@ -34,7 +34,7 @@ fn tokens_are_counted() {
     let mut members = Vec::new();
     for (hosting, path) in [
         (Hosting::Own, "/v1/messages/count_tokens"),
-        (Hosting::Vertex, "/models/count-tokens:rawPredict"),
+        (Hosting::Vertex, "/publishers/anthropic/models/count-tokens:rawPredict"),
         (Hosting::Bedrock, "/model/anthropic.claude-tape-1%3A0/count-tokens"),
     ] {
         let mut target = hosted(hosting);

@@ -3,11 +3,11 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use farebox_dialect::{
     Caller, Content, DialectName, EmbedCall, EmbedCaller, EmbedDialect, EmbedInput, EmbedPurpose, Embeddings, Head,
-    Media, OnUnsupported, Part, Provider, Source, Stamp, Target, Vector, VectorEncoding, caller_dialect,
+    Hosting, Media, OnUnsupported, Part, Provider, Source, Stamp, Target, Vector, VectorEncoding, caller_dialect,
     provider_dialect, rewrite,
 };
 use farebox_types::{ErrorKind, Usage};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::tape::tape;
@@ -185,6 +185,35 @@ fn cohere_is_told_what_the_vectors_are_for() {
     let expected = json!({"model": "tape-embed-1", "input_type": "clustering", "texts": ["heron"],
         "embedding_types": ["int8"], "truncate": "END"});
     assert_eq!((body, warnings), (expected, vec![]));
+}
+
+#[test]
+fn bedrock_takes_coheres_body_without_its_model() {
+    let cohere = provider(DialectName::CohereEmbed);
+    let profile = "arn:aws:bedrock:us-east-1:000000000000:inference-profile/us.cohere.embed-v4:0";
+    let call =
+        parse(&json!({"input": "heron", "input_type": "search_query", "dimensions": 512, "encoding_format": "int8"}));
+    for (model, path) in [
+        ("cohere.embed-v4:0", "/model/cohere.embed-v4%3A0/invoke"),
+        (
+            profile,
+            "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A000000000000%3Ainference-profile%2Fus.cohere.embed-v4%3A0/invoke",
+        ),
+    ] {
+        let target = Target { hosting: Hosting::Bedrock, ..Target::new(model) };
+        let request = cohere.encode(&call, &target).unwrap().request;
+        assert_eq!(request.uri(), path);
+        let expected = json!({"input_type": "search_query", "texts": ["heron"], "embedding_types": ["int8"],
+            "output_dimension": 512});
+        assert_eq!(serde_json::from_slice::<Value>(request.body()).unwrap(), expected);
+        let body = rewrite(br#"{"model":"ours","texts":["a"]}"#, &cohere.edits(&target)).unwrap();
+        assert_eq!(body, r#"{"texts":["a"]}"#);
+        assert_eq!(cohere.request(&target, body).unwrap().uri(), path);
+    }
+    let mut head = Head { status: StatusCode::TOO_MANY_REQUESTS, ..Head::default() };
+    head.headers.insert("x-amzn-errortype", HeaderValue::from_static("ThrottlingException:http://internal.invalid/"));
+    let refusal = cohere.decode_error(&head, br#"{"message":"Too many tokens."}"#);
+    assert_eq!((refusal.kind, refusal.code.as_deref()), (ErrorKind::RateLimited, Some("ThrottlingException")));
 }
 
 #[test]

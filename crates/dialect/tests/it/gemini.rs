@@ -44,6 +44,9 @@ fn a_conversation_for_gemini() {
 #[test]
 fn where_a_model_is_called() {
     let gemini = crate::provider(DialectName::Gemini);
+    let vertex = Target { hosting: Hosting::Vertex, ..Target::new("gemini-3-pro") };
+    let request = gemini.request(&vertex, true, "{}".into()).unwrap();
+    assert_eq!(request.uri(), "/publishers/google/models/gemini-3-pro:streamGenerateContent?alt=sse");
     for (model, path, stream, expected) in [
         ("gemini-2.5-pro", None, false, "/models/gemini-2.5-pro:generateContent"),
         ("publishers/google/models/g", None, false, "/publishers/google/models/g:generateContent"),
@@ -276,7 +279,8 @@ fn counting_tokens() {
     let count = |hosting| {
         let target = Target { hosting, ..Target::new("gemini-2.5-pro") };
         let request = counting.encode(&call, &target).unwrap().request;
-        assert_eq!(request.uri(), "/models/gemini-2.5-pro:countTokens");
+        let publisher = if hosting == Hosting::Vertex { "/publishers/google" } else { "" };
+        assert_eq!(request.uri().path(), format!("{publisher}/models/gemini-2.5-pro:countTokens"));
         serde_json::from_slice::<Value>(request.body()).unwrap()
     };
     let vertex = count(Hosting::Vertex);
@@ -467,7 +471,10 @@ fn embeddings_by_number_and_host() {
     let vertex = Target { hosting: Hosting::Vertex, ..own };
     let instance = |words: &str| json!({"content": words, "task_type": "RETRIEVAL_QUERY"});
     let predict = json!({"instances": [instance("a"), instance("b")], "parameters": {"outputDimensionality": 768}});
-    assert_eq!(request(vec![text("a"), text("b")], &vertex), ("/models/gemini-embedding-001:predict".into(), predict));
+    assert_eq!(
+        request(vec![text("a"), text("b")], &vertex),
+        ("/publishers/google/models/gemini-embedding-001:predict".into(), predict)
+    );
 }
 
 #[test]
