@@ -11,6 +11,7 @@ use crate::{accept, error::Error};
 
 /// What a stream yields.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a stream is made of chunks: they are not put on the heap one by one")]
 pub enum Piece {
     Chunk(v1::LlmChunk),
     /// The last: the whole answer.

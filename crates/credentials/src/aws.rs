@@ -50,7 +50,7 @@ impl Aws {
     ) -> Result<Request<Bytes>, CredentialsError> {
         let keys = match &self.keys {
             Some(keys) => keys.clone(),
-            None => self.held.get(now, self.fetch()).await?,
+            None => self.held.get(now, Box::pin(self.fetch())).await?,
         };
         let mut request = request;
         let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(now.millis()).unwrap_or_default());

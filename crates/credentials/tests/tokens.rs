@@ -36,6 +36,7 @@ impl Service {
             .route("/tenant-1/oauth2/v2.0/token", post(take))
             .route("/token", post(take))
             .with_state(service.clone());
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::spawn(async move { axum::serve(listener, router).await });
         (service, address)
     }

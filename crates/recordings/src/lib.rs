@@ -4,7 +4,7 @@
 //! [`check`] decodes the same bytes with `farebox-dialect` and compares. [`mutate`] changes the bytes a little and
 //! expects the comparison to fail, so that a green one means something.
 //!
-//! **Guarantees.** What is expected shares no code with what is checked: [`meaning`] and [`wire`] know `serde_json` and
+//! **Guarantees.** What is expected shares no code with what is checked: [`meaning`] and `wire` know `serde_json` and
 //! nothing of farebox. A directory that nobody has seen before is read as far as it goes: what cannot be checked is
 //! counted with its reason.
 //!

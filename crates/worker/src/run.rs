@@ -135,7 +135,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         if handle.why() == Some(Stop::Closed) {
             return None;
         }
-        let mut ended = attempt::make(&job, reservation, reply).await;
+        let mut ended = Box::pin(attempt::make(&job, reservation, reply)).await;
         progress.warnings.append(&mut ended.warnings);
         if handle.why() == Some(Stop::Closed) {
             // The guard recorded its end and answered the caller.
