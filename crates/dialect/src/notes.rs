@@ -1,6 +1,7 @@
 //! What a caller is told about what did not reach the provider as written.
 
 use crate::{
+    canonical::{Effort, Media},
     dialect::{DialectName, OnUnsupported, Target, Warning},
     error::EncodeError,
 };
@@ -32,6 +33,20 @@ impl Notes {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
+    }
+
+    /// An image goes to a dialect that has no word for how closely to look.
+    pub(crate) fn no_detail(&mut self, image: &Media) {
+        if image.detail.as_deref().is_some_and(|detail| detail != "auto") {
+            self.say("`detail` of an image was left out");
+        }
+    }
+
+    /// A budget goes to a dialect that knows efforts only.
+    pub(crate) fn nearest(&mut self, budget: u64) -> Effort {
+        let nearest = Effort::nearest(budget);
+        self.say(format!("a reasoning budget of {budget} tokens became the effort `{}`", nearest.as_str()));
+        nearest
     }
 
     /// What cannot be left out without changing what is asked for.

@@ -170,7 +170,10 @@ fn block<'a>(part: &'a Part, own: bool, notes: &mut Notes) -> Result<Option<Wire
             }
             Known::Text { text, citations }
         }
-        Content::Image(media) => Known::Image { source: source(media, own, "an image")? },
+        Content::Image(media) => {
+            notes.no_detail(media);
+            Known::Image { source: source(media, own, "an image")? }
+        }
         Content::File(media) => {
             Known::Document { source: source(media, own, "a document")?, title: media.name.as_deref() }
         }

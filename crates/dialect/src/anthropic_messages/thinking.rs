@@ -52,7 +52,7 @@ pub(super) fn plan<'a>(call: &'a Call, target: &Target, limit: u64) -> Thinking<
     };
     let own = call.dialect == Some(NAME);
     let adaptive = target.has(Quirk::AdaptiveThinking);
-    if is_off(asked) {
+    if asked.is_on() == Some(false) {
         // Where thinking is off by default, there may be no word for it.
         return Thinking { mode: (own || adaptive).then_some(Mode::Disabled), ..nothing };
     }
@@ -67,11 +67,6 @@ pub(super) fn plan<'a>(call: &'a Call, target: &Target, limit: u64) -> Thinking<
         return own_words(asked, mode, nothing);
     }
     budgeted(call, asked, nothing)
-}
-
-fn is_off(asked: &ReasoningRequest) -> bool {
-    let none = asked.effort == Some(Effort::None) && asked.budget_tokens.is_none() && !asked.adaptive;
-    none || asked.budget_tokens == Some(0)
 }
 
 fn own_words<'a>(asked: &'a ReasoningRequest, mode: Option<Mode>, nothing: Thinking<'a>) -> Thinking<'a> {
@@ -94,15 +89,15 @@ fn self_chosen<'a>(
     if is_forced(call) {
         return Thinking { dropped: Some("a tool is forced"), ..nothing };
     }
-    let room = if call.max_output_tokens.is_none() { wanted(asked).unwrap_or(0) } else { 0 };
+    let room = if call.max_output_tokens.is_none() { asked.is_on().map_or(0, |_| asked.budget()) } else { 0 };
     let max_tokens = nothing.max_tokens.saturating_add(room);
     Thinking { mode, effort: effort_of(asked), max_tokens, dropped: None }
 }
 
 fn budgeted<'a>(call: &Call, asked: &'a ReasoningRequest, nothing: Thinking<'a>) -> Thinking<'a> {
-    let Some(wanted) = wanted(asked) else {
+    if asked.is_on().is_none() {
         return nothing;
-    };
+    }
     let limit = nothing.max_tokens;
     let without = |reason| Thinking { mode: None, effort: None, max_tokens: limit, dropped: Some(reason) };
     if is_forced(call) {
@@ -111,7 +106,7 @@ fn budgeted<'a>(call: &Call, asked: &'a ReasoningRequest, nothing: Thinking<'a>)
     if in_a_tool_turn_without_proof(call) {
         return without("the turn began without signed reasoning");
     }
-    let wanted = wanted.max(MIN_BUDGET);
+    let wanted = asked.budget().max(MIN_BUDGET);
     let enabled = |budget_tokens| Some(Mode::Enabled { budget_tokens, display: None });
     if call.max_output_tokens.is_none() {
         // Nobody limited the output: the budget comes on top of the limit that stands in for one.
@@ -130,33 +125,16 @@ fn with_room<'a>(asked: &ReasoningRequest, room: u64, nothing: Thinking<'a>) -> 
     Thinking { max_tokens, ..nothing }
 }
 
-fn wanted(asked: &ReasoningRequest) -> Option<u64> {
-    if asked.budget_tokens.is_some() {
-        return asked.budget_tokens;
-    }
-    match asked.effort.as_ref() {
-        None if asked.adaptive => Some(4096),
-        None | Some(Effort::None) => None,
-        Some(Effort::Minimal | Effort::Low) => Some(1024),
-        Some(Effort::Medium | Effort::Other(_)) => Some(4096),
-        Some(Effort::High) => Some(16_384),
-        Some(Effort::XHigh | Effort::Max) => Some(32_768),
-    }
-}
-
 /// The API's word; `None`: the model's own default.
 fn effort_of(asked: &ReasoningRequest) -> Option<&'static str> {
-    match (&asked.effort, asked.budget_tokens) {
-        (Some(Effort::Minimal | Effort::Low), _) => Some("low"),
-        (Some(Effort::Medium), _) => Some("medium"),
-        (Some(Effort::High), _) => Some("high"),
-        (Some(Effort::XHigh), _) => Some("xhigh"),
-        (Some(Effort::Max), _) => Some("max"),
-        (Some(Effort::None | Effort::Other(_)), _) | (None, None) => None,
-        (None, Some(..=2_048)) => Some("low"),
-        (None, Some(..=8_192)) => Some("medium"),
-        (None, Some(..=24_576)) => Some("high"),
-        (None, Some(_)) => Some("xhigh"),
+    let nearest = asked.budget_tokens.map(Effort::nearest);
+    match asked.effort.as_ref().or(nearest.as_ref())? {
+        Effort::Minimal | Effort::Low => Some("low"),
+        Effort::Medium => Some("medium"),
+        Effort::High => Some("high"),
+        Effort::XHigh => Some("xhigh"),
+        Effort::Max => Some("max"),
+        Effort::None | Effort::Other(_) => None,
     }
 }
 

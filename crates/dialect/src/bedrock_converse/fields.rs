@@ -61,7 +61,7 @@ impl<'a> Fields<'a> {
 
     /// Whether thinking limits the sampling: it does for Claude.
     fn think(&mut self, call: &Call, target: &Target, family: Family, notes: &mut Notes) -> Result<bool, EncodeError> {
-        let Some(asked) = call.reasoning.as_ref().filter(|asked| is_wanted(asked)) else {
+        let Some(asked) = call.reasoning.as_ref().filter(|asked| asked.is_on() == Some(true)) else {
             return Ok(false);
         };
         match family {
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
             }
             return Ok(true);
         }
-        let wanted = budget(asked).max(MIN_BUDGET);
+        let wanted = asked.budget().max(MIN_BUDGET);
         let budget = limit.map_or(wanted, |limit| wanted.min(limit - 1));
         self.put("thinking", json!({"type": "enabled", "budget_tokens": budget}));
         Ok(true)
@@ -168,29 +168,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn is_wanted(asked: &ReasoningRequest) -> bool {
-    match (asked.budget_tokens, &asked.effort) {
-        (Some(budget), _) => budget > 0,
-        (None, Some(effort)) => *effort != Effort::None,
-        (None, None) => asked.adaptive,
-    }
-}
-
-/// Tokens for Claude.
-fn budget(asked: &ReasoningRequest) -> u64 {
-    asked.budget_tokens.unwrap_or(match &asked.effort {
-        None | Some(Effort::Medium | Effort::None | Effort::Other(_)) => 4096,
-        Some(Effort::Minimal | Effort::Low) => 1024,
-        Some(Effort::High) => 16_384,
-        Some(Effort::XHigh | Effort::Max) => 32_768,
-    })
-}
-
 /// One of the three steps that most models know.
 fn level(asked: &ReasoningRequest) -> &'static str {
-    match budget(asked) {
-        0..=2048 => "low",
-        2049..=8192 => "medium",
+    match Effort::nearest(asked.budget()) {
+        Effort::None | Effort::Minimal | Effort::Low => "low",
+        Effort::Medium => "medium",
         _ => "high",
     }
 }

@@ -174,7 +174,10 @@ impl Writer<'_> {
         Ok(Some(match content {
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => return Ok(None),
             Content::Text(text) | Content::Refusal(text) => Block::Text(text),
-            Content::Image(image) => Block::Image(media::image(image)?),
+            Content::Image(image) => {
+                self.notes.no_detail(image);
+                Block::Image(media::image(image)?)
+            }
             Content::Audio(audio) => Block::Audio(media::audio(audio)?),
             Content::File(file) => match media::video(file)? {
                 Some(video) => Block::Video(video),

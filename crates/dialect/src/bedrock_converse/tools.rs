@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     canonical::{Call, Content, Tool, ToolChoice},
-    dialect::{DialectName, Target},
+    dialect::{DialectName, Quirk, Target},
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
@@ -81,8 +81,14 @@ pub(super) fn encode<'a>(
         return Ok(None);
     }
     let mut tools = Vec::with_capacity(call.tools.len());
+    // Models without structured output have no strict tools either.
+    let lenient = target.has(Quirk::JsonByTool);
+    if lenient && call.tools.iter().any(|tool| tool.strict == Some(true)) {
+        notes.drop("`strict` of a tool")?;
+    }
     for tool in &call.tools {
-        tools.push(WireTool::ToolSpec(spec(tool)));
+        let strict = tool.strict.filter(|_| !lenient);
+        tools.push(WireTool::ToolSpec(ToolSpec { strict, ..spec(tool) }));
         tools.extend(
             tool.cache.and_then(|mark| CachePoint::in_tools(mark, Family::of(target))).map(WireTool::CachePoint),
         );
@@ -121,7 +127,6 @@ fn spec(tool: &Tool) -> ToolSpec<'_> {
     ToolSpec {
         description: tool.description.as_deref().filter(|text| !text.is_empty()),
         input_schema: InputSchema { json: tool.parameters.as_ref().map_or(EMPTY, Schema::Given) },
-        strict: tool.strict,
         ..bare(&tool.name)
     }
 }

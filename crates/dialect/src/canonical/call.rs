@@ -318,6 +318,48 @@ impl Effort {
     }
 }
 
+impl Effort {
+    /// The tokens that it stands for where a provider counts them: Google's table, the one that is published
+    /// (<https://ai.google.dev/gemini-api/docs/openai#thinking>). `None` for words that are not known.
+    pub(crate) fn budget(&self) -> Option<u64> {
+        Some(match self {
+            Effort::None => 0,
+            Effort::Minimal | Effort::Low => 1024,
+            Effort::Medium => 8192,
+            Effort::High => 24_576,
+            Effort::XHigh | Effort::Max => 32_768,
+            Effort::Other(_) => return None,
+        })
+    }
+
+    /// The effort, of those that all providers with efforts know, whose budget is nearest.
+    pub(crate) fn nearest(budget: u64) -> Effort {
+        match budget {
+            0 => Effort::None,
+            1..=4608 => Effort::Low,
+            4609..=16_384 => Effort::Medium,
+            _ => Effort::High,
+        }
+    }
+}
+
+impl ReasoningRequest {
+    /// Tokens: as the caller counted them, or as many as its effort stands for; a medium lot where neither says.
+    pub(crate) fn budget(&self) -> u64 {
+        let effort = self.effort.as_ref().unwrap_or(&Effort::Medium);
+        self.budget_tokens.or(effort.budget()).or(Effort::Medium.budget()).unwrap_or_default()
+    }
+
+    /// Whether any thinking is asked for; `None`: nothing is said.
+    pub(crate) fn is_on(&self) -> Option<bool> {
+        match (&self.effort, self.budget_tokens) {
+            (_, Some(budget)) => Some(budget > 0),
+            (Some(effort), None) => Some(*effort != Effort::None),
+            (None, None) => self.adaptive.then_some(true),
+        }
+    }
+}
+
 impl From<&str> for Effort {
     fn from(word: &str) -> Effort {
         match word {

@@ -119,21 +119,18 @@ fn thinking(asked: &ReasoningRequest, target: &Target, notes: &mut Notes) -> Res
     Ok(Some(wire).filter(|wire| *wire != Thinking::default()))
 }
 
-/// Google's own table for OpenAI's efforts: <https://ai.google.dev/gemini-api/docs/openai#thinking>.
+/// The highest budget of Flash; Pro takes more, but cannot do without.
+const FLASH_MAX: u64 = 24_576;
+
 fn budget(effort: &Effort, model: &str, notes: &mut Notes) -> Result<Option<i64>, EncodeError> {
-    Ok(Some(match effort {
-        Effort::None if model.contains("pro") => {
-            notes.say("reasoning was set to its least of 128 tokens: this model cannot do without");
-            128
-        }
-        Effort::None => 0,
-        Effort::Minimal | Effort::Low => 1024,
-        Effort::Medium => 8192,
-        Effort::High => 24_576,
-        Effort::XHigh | Effort::Max if model.contains("pro") => 32_768,
-        Effort::XHigh | Effort::Max => 24_576,
-        Effort::Other(word) => return unknown(word, notes).map(|()| None),
-    }))
+    let pro = model.contains("pro");
+    if pro && *effort == Effort::None {
+        notes.say("reasoning was set to its least of 128 tokens: this model cannot do without");
+        return Ok(Some(128));
+    }
+    let Some(tokens) = effort.budget() else { return unknown(effort.as_str(), notes).map(|()| None) };
+    let tokens = if pro { tokens } else { tokens.min(FLASH_MAX) };
+    Ok(i64::try_from(tokens).ok())
 }
 
 fn level(effort: &Effort, model: &str, notes: &mut Notes) -> Result<Option<&'static str>, EncodeError> {

@@ -235,9 +235,7 @@ impl<'a, 'n> Turns<'a, 'n> {
     }
 
     fn media(&mut self, media: &'a Media, what: &str) -> Result<Data<'a>, EncodeError> {
-        if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
-            self.notes.say("`detail` of an image was left out");
-        }
+        self.notes.no_detail(media);
         if media.name.is_some() {
             self.notes.say("the name of a file was left out");
         }

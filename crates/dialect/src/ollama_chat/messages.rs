@@ -95,7 +95,10 @@ fn add<'a>(part: &'a Part, wire: &mut WireMessage<'a>, notes: &mut Notes) -> Res
     match &part.content {
         Content::Text(text) | Content::Refusal(text) => paragraph(&mut wire.content, text),
         Content::Image(media) => match &media.source {
-            Source::Base64 { data, .. } => wire.images.push(data),
+            Source::Base64 { data, .. } => {
+                notes.no_detail(media);
+                wire.images.push(data);
+            }
             _ => return Err(unsupported(NAME, "an image by address")),
         },
         Content::File(media) => match &media.source {

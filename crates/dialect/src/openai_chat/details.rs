@@ -81,6 +81,11 @@ fn format(origin: Option<DialectName>) -> Option<&'static str> {
     }
 }
 
+/// Whether OpenRouter may know the proof: by its format's name, or because it may be its own.
+pub(super) fn is_known(reasoning: &Reasoning) -> bool {
+    reasoning.origin.is_none() || format(reasoning.origin).is_some()
+}
+
 /// The blank detail of a piece of reasoning.
 fn blank(kind: &str, origin: Option<DialectName>, index: u32) -> Detail {
     Detail {

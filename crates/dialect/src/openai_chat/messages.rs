@@ -314,15 +314,17 @@ impl Writer<'_> {
         if thoughts.is_empty() {
             return Ok(());
         }
-        let text = || Some(thoughts.iter().map(|thought| thought.text.as_str()).collect::<String>());
+        let text: String = thoughts.iter().map(|thought| thought.text.as_str()).collect();
+        let text = Some(text).filter(|text| !text.is_empty());
         if self.target.has(Quirk::ReasoningObject) {
-            wire.reasoning_details = details::of(thoughts.iter().copied());
-            wire.reasoning = text().filter(|text| !text.is_empty());
+            wire.reasoning_details = details::of(thoughts.iter().copied().filter(|thought| details::is_known(thought)));
+            wire.reasoning = text;
         } else if self.target.has(Quirk::ThinkingSwitch) || self.target.has(Quirk::EnableThinking) {
-            wire.reasoning_content = text();
+            wire.reasoning_content = text;
         } else if self.target.has(Quirk::TakesReasoning) {
-            wire.reasoning = text();
-        } else {
+            wire.reasoning = text;
+        }
+        if wire.reasoning.is_none() && wire.reasoning_content.is_none() && wire.reasoning_details.is_empty() {
             notes.drop("the reasoning of an earlier answer")?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::types::NAME;
 use crate::{
-    canonical::{Call, Effort, ReasoningRequest},
+    canonical::{Call, ReasoningRequest},
     dialect::{Quirk, Target},
     notes::Notes,
     rewrite::Edit,
@@ -67,7 +67,7 @@ pub(super) fn plan(call: &Call, target: &Target, notes: &mut Notes) -> Thinking 
         };
         return Thinking { reasoning: Some(reasoning), ..Thinking::default() };
     }
-    let Some(on) = switched(asked) else { return Thinking::default() };
+    let Some(on) = asked.is_on() else { return Thinking::default() };
     if target.has(Quirk::EnableThinking) {
         if on && asked.budget_tokens.is_none() {
             unsaid(asked, notes);
@@ -82,36 +82,13 @@ pub(super) fn plan(call: &Call, target: &Target, notes: &mut Notes) -> Thinking 
         let kind = if on { "enabled" } else { "disabled" };
         return Thinking { thinking: Some(Switch { kind }), ..Thinking::default() };
     }
-    let nearest = asked.budget_tokens.filter(|_| effort.is_none()).map(|budget| {
-        let nearest = nearest(budget);
-        notes.say(format!("a reasoning budget of {budget} tokens became the effort `{}`", nearest.as_str()));
-        nearest.as_str().to_owned()
-    });
-    Thinking { reasoning_effort: effort.or(nearest), ..Thinking::default() }
-}
-
-/// `None`: nothing is asked for.
-fn switched(asked: &ReasoningRequest) -> Option<bool> {
-    match (&asked.effort, asked.budget_tokens) {
-        (Some(Effort::None), _) | (None, Some(0)) => Some(false),
-        (None, None) => asked.adaptive.then_some(true),
-        _ => Some(true),
-    }
+    let nearest = asked.budget_tokens.filter(|_| effort.is_none()).map(|budget| notes.nearest(budget));
+    Thinking { reasoning_effort: effort.or(nearest.map(|nearest| nearest.as_str().to_owned())), ..Thinking::default() }
 }
 
 fn unsaid(asked: &ReasoningRequest, notes: &mut Notes) {
     if !asked.adaptive {
         notes.say("thinking was switched on; how much of it was left to the provider, which has no word for it");
-    }
-}
-
-/// The effort whose usual budget is nearest.
-fn nearest(budget: u64) -> Effort {
-    match budget {
-        0 => Effort::None,
-        1..=2560 => Effort::Low,
-        2561..=10_240 => Effort::Medium,
-        _ => Effort::High,
     }
 }
 

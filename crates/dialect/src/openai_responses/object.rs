@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     canonical::{
-        Call, Citation, Completion, Content, FinishReason, Media, Part, ResponseFormat, Source, ToolChoice, sealed,
+        Call, Choice, Citation, Completion, Content, FinishReason, Media, Part, ResponseFormat, Source, ToolChoice,
+        sealed,
     },
     dialect::Stamp,
     json::RawJson,
@@ -64,9 +65,12 @@ struct Text<'a> {
     format: WireFormat<'a>,
 }
 
-/// How far an answer has come: `status`, and why it is not complete.
-pub(super) fn status(finish: Option<&FinishReason>) -> (&str, Option<&str>) {
-    match finish {
+/// How far an answer has come: `status`, and why it is not complete. A refusal in words is a complete answer.
+pub(super) fn status(done: &Completion) -> (&str, Option<&str>) {
+    let refuses = |choice: &Choice| choice.parts.iter().any(|part| matches!(part.content, Content::Refusal(_)));
+    let in_words = || done.choices.first().is_some_and(refuses);
+    match done.finish() {
+        Some(FinishReason::Refusal) if !in_words() => ("incomplete", Some("content_filter")),
         Some(FinishReason::Length | FinishReason::Pause) => ("incomplete", Some("max_output_tokens")),
         Some(FinishReason::ContentFilter) => ("incomplete", Some("content_filter")),
         Some(FinishReason::Other(word)) => ("incomplete", Some(word)),
@@ -82,7 +86,7 @@ pub(super) fn response<'a>(
     output: &'a [RawJson],
     done: Option<&'a Completion>,
 ) -> Response<'a> {
-    let (status, reason) = done.map_or(("in_progress", None), |done| status(done.finish()));
+    let (status, reason) = done.map_or(("in_progress", None), status);
     let asked = call.reasoning.as_ref();
     Response {
         id: &stamp.id,

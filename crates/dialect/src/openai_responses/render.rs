@@ -255,7 +255,7 @@ impl StreamEncoder for Events {
     }
 
     fn finish(&mut self, out: &mut Vec<Bytes>) {
-        let (status, _) = object::status(self.collector.completion().finish());
+        let (status, _) = object::status(self.collector.completion());
         let kind = format!("response.{status}");
         self.whole(&kind, true, out);
     }

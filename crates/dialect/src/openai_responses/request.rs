@@ -92,7 +92,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
             &mut extra,
             "text",
         ),
-        reasoning: Group::new(reasoning(call, &mut notes)?, &mut extra, "reasoning"),
+        reasoning: Group::new(reasoning(call, &mut notes), &mut extra, "reasoning"),
         include: include(call, own, &mut extra),
         max_output_tokens: call.max_output_tokens,
         temperature: call.sampling.temperature.filter(|_| !no_sampling),
@@ -130,16 +130,12 @@ fn drop_unknown(call: &Call, notes: &mut Notes) -> Result<(), EncodeError> {
     Ok(())
 }
 
-fn reasoning<'a>(call: &'a Call, notes: &mut Notes) -> Result<Option<WireReasoning<'a>>, EncodeError> {
-    let Some(ReasoningRequest { effort, budget_tokens, summary, .. }) = &call.reasoning else {
-        return Ok(None);
-    };
-    if budget_tokens.is_some() && effort.is_none() {
-        notes.drop("the reasoning budget in tokens")?;
-    }
+fn reasoning<'a>(call: &'a Call, notes: &mut Notes) -> Option<WireReasoning<'a>> {
+    let ReasoningRequest { effort, budget_tokens, summary, .. } = call.reasoning.as_ref()?;
+    let nearest = budget_tokens.filter(|_| effort.is_none()).map(|budget| notes.nearest(budget));
     let summary = summary.as_deref().filter(|word| *word != "none");
-    let wire = WireReasoning { effort: effort.as_ref().map(|effort| effort.as_str()), summary };
-    Ok((wire.effort.is_some() || wire.summary.is_some()).then_some(wire))
+    let wire = WireReasoning { effort: effort.clone().or(nearest).map(|effort| effort.as_str().to_owned()), summary };
+    (wire.effort.is_some() || wire.summary.is_some()).then_some(wire)
 }
 
 /// What the caller asks for, and what is needed to carry the answer on.
@@ -215,7 +211,7 @@ impl<T> Group<T> {
 #[derive(Serialize)]
 struct WireReasoning<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    effort: Option<&'a str>,
+    effort: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a str>,
 }

@@ -415,7 +415,7 @@ fn models_that_think_by_effort() {
     assert_eq!(ask(effort(Effort::Minimal)), (adaptive.clone(), json!("low")));
     assert_eq!(ask(effort(Effort::Max)), (adaptive.clone(), json!("max")));
     assert_eq!(ask(effort(Effort::None)), (json!({"type": "disabled"}), Value::Null));
-    let budget = ReasoningRequest { budget_tokens: Some(16_000), ..ReasoningRequest::default() };
+    let budget = ReasoningRequest { budget_tokens: Some(20_000), ..ReasoningRequest::default() };
     assert_eq!(ask(budget), (adaptive.clone(), json!("high")));
     let free = ReasoningRequest { adaptive: true, summary: Some("none".into()), ..ReasoningRequest::default() };
     assert_eq!(ask(free), (json!({"type": "adaptive", "display": "omitted"}), Value::Null));

@@ -201,7 +201,7 @@ fn each_family_thinks_in_its_makers_words() {
     };
     let as_is = |_: &mut Call| {};
     let (fields, _, warnings) = think(Effort::High, CLAUDE, vec![], &as_is);
-    assert_eq!(fields, json!({"thinking": {"type": "enabled", "budget_tokens": 16384}}));
+    assert_eq!(fields, json!({"thinking": {"type": "enabled", "budget_tokens": 24576}}));
     assert!(warnings.is_empty());
     let (fields, inference, warnings) = think(Effort::High, CLAUDE, vec![], &|call| {
         call.max_output_tokens = Some(3000);

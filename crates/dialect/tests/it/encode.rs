@@ -161,7 +161,7 @@ fn effort_becomes_a_budget_that_fits() {
         (body["thinking"]["budget_tokens"].as_u64(), body["max_tokens"].as_u64().unwrap(), warnings.len())
     };
     let mut call = parse(&json!({"messages": [{"role": "user", "content": "hi"}], "reasoning_effort": "medium"}));
-    assert_eq!(thinking(&call), (Some(4096), 8192, 0));
+    assert_eq!(thinking(&call), (Some(8192), 12_288, 0));
     call.max_output_tokens = Some(3000);
     assert_eq!(thinking(&call), (Some(2999), 3000, 0));
     call.max_output_tokens = Some(100);

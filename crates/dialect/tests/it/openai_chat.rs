@@ -421,7 +421,7 @@ fn a_budget_is_said_as_the_target_can() {
         body.as_object_mut().unwrap().retain(|name, _| name != "model" && name != "messages");
         (body, encoded.warnings.len())
     };
-    for (tokens, effort) in [(0, "none"), (1024, "low"), (4096, "medium"), (32_000, "high")] {
+    for (tokens, effort) in [(0, "none"), (1024, "low"), (8000, "medium"), (32_000, "high")] {
         assert_eq!(budget(tokens, &[]), (json!({"reasoning_effort": effort}), 1), "{tokens}");
     }
     assert_eq!(budget(2000, &[Quirk::ReasoningObject]), (json!({"reasoning": {"max_tokens": 2000}}), 0));

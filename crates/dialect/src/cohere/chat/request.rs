@@ -224,8 +224,7 @@ fn thinking(asked: &ReasoningRequest) -> Option<WireThinking> {
             return Some(WireThinking { kind: "disabled", token_budget: None });
         }
         (Some(budget), _) => Some(budget),
-        (None, Some(Effort::Minimal | Effort::Low)) => Some(1024),
-        (None, Some(Effort::Medium)) => Some(4096),
+        (None, Some(effort @ (Effort::Minimal | Effort::Low | Effort::Medium))) => effort.budget(),
         (None, Some(Effort::High | Effort::XHigh | Effort::Max | Effort::Other(_))) => None,
         (None, None) if asked.adaptive => None,
         (None, None) => return None,
