@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod anthropic;
 mod anthropic_hosted;
 mod bedrock;
 mod bedrock_answers;
+mod calls;
 mod cohere;
 mod decode;
 mod embeddings;
 mod emulate;
 mod encode;
 mod gemini;
+mod golden;
 mod laws;
+mod matrix;
 mod ollama;
 mod openai_chat;
 mod openai_completions;

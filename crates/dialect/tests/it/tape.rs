@@ -41,21 +41,28 @@ pub(crate) fn tape(name: &str) -> Tape {
     Tape { streamed: name.ends_with("-s"), name: name.to_owned(), dialect, head, body }
 }
 
-/// Every stream on tape.
-pub(crate) fn streams() -> Vec<Tape> {
+fn all() -> Vec<Tape> {
     let mut found = Vec::new();
     for folder in std::fs::read_dir(root()).unwrap() {
         let folder = folder.unwrap();
         let dialect = folder.file_name().into_string().unwrap();
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
-            let tape = tape(&format!("{dialect}/{}", file.strip_suffix(".json").unwrap()));
-            if tape.streamed {
-                found.push(tape);
-            }
+            found.push(tape(&format!("{dialect}/{}", file.strip_suffix(".json").unwrap())));
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// Every stream on tape.
+pub(crate) fn streams() -> Vec<Tape> {
+    let found: Vec<Tape> = all().into_iter().filter(|tape| tape.streamed).collect();
     assert!(found.len() >= 14, "only {} streams on tape", found.len());
     found
+}
+
+/// Every whole answer on tape.
+pub(crate) fn wholes() -> Vec<Tape> {
+    all().into_iter().filter(|tape| !tape.streamed && tape.head.status.is_success()).collect()
 }
