@@ -3,14 +3,14 @@
 
 use bytes::Bytes;
 use farebox_types::{ErrorKind, Fault};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     canonical::Refusal,
     dialect::Head,
-    refusal::{about_credentials, kind_of, message_for, retry_after},
+    refusal::{about_credentials, kind_of, message_for, retry_hint},
 };
 
 /// As providers write it. Compatible servers put numbers where OpenAI puts words, an object or a list where it puts a
@@ -94,24 +94,40 @@ fn message(wire: &Wire) -> Option<String> {
     [&wire.message, &wire.detail].into_iter().flatten().find_map(sentence)
 }
 
+/// What a word means, whatever the status.
+fn kind_of_word(word: &str) -> Option<ErrorKind> {
+    Some(match word {
+        // The account behind farebox's key is out of credit: waiting does not help, another provider does. The last
+        // three are Moonshot's, Alibaba's and Z.ai's.
+        "insufficient_quota" | "billing_hard_limit_reached" | "exceeded_current_quota_error" | "Arrearage" | "1113" => {
+            ErrorKind::Upstream
+        }
+        "model_not_found" | "model_decommissioned" => ErrorKind::NotFound,
+        "context_length_exceeded" => ErrorKind::BadRequest,
+        _ => return None,
+    })
+}
+
+/// xAI refuses a key with status 400.
+fn refused_key(message: &str) -> bool {
+    message.starts_with("Incorrect API key provided")
+}
+
 /// An answer with a status that is no success.
 pub(crate) fn decode(head: &Head, body: &[u8]) -> Refusal {
     let wire = std::str::from_utf8(body).map(inside).unwrap_or_default();
     let message = message(&wire).unwrap_or_else(|| message_for(head.status));
-    let code = word(wire.code)
-        .filter(|code| code.parse::<u16>().is_err())
-        .or_else(|| word(wire.kind))
-        .or_else(|| word(wire.status));
-    let kind = match code.as_deref() {
-        // The account behind farebox's key is out of credit: waiting does not help, another provider does.
-        Some("insufficient_quota" | "billing_hard_limit_reached") => ErrorKind::Upstream,
-        Some("model_not_found") => ErrorKind::NotFound,
-        _ => kind_of(head.status),
-    };
+    let given = word(wire.code);
+    let meant = given.as_deref().and_then(kind_of_word);
+    let status = if refused_key(&message) { StatusCode::UNAUTHORIZED } else { head.status };
+    let code =
+        given.filter(|code| code.parse::<u16>().is_err()).or_else(|| word(wire.kind)).or_else(|| word(wire.status));
+    let kind = meant.or_else(|| kind_of_word(code.as_deref()?)).unwrap_or_else(|| kind_of(status));
+    let sentence = if kind == ErrorKind::RateLimited { message.as_str() } else { "" };
     Refusal {
         kind,
-        message: about_credentials(head.status, message),
-        retry_after: retry_after(&head.headers),
+        retry_after: retry_hint(&head.headers, sentence),
+        message: about_credentials(status, message),
         status: Some(head.status.as_u16()),
         code,
         param: word(wire.param),
@@ -122,21 +138,24 @@ pub(crate) fn decode(head: &Head, body: &[u8]) -> Refusal {
 /// An error where a chunk or an answer was due. It has no status of its own; some servers say one in `code`.
 pub(crate) fn in_place(error: &str) -> Refusal {
     let wire = read(error);
-    let message = message(&wire);
+    let message =
+        message(&wire).unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned());
     let (code, word_of_kind) = (word(wire.code), word(wire.kind).or_else(|| word(wire.status)));
     let status = code.as_deref().and_then(|c| c.parse::<u16>().ok()).and_then(|c| StatusCode::from_u16(c).ok());
-    let kind = match (code.as_deref(), word_of_kind.as_deref(), status) {
+    let meant = [&code, &word_of_kind].into_iter().flatten().find_map(|word| kind_of_word(word));
+    let kind = meant.unwrap_or_else(|| match (code.as_deref(), word_of_kind.as_deref(), status) {
         (Some("rate_limit_exceeded"), _, _) | (_, Some("rate_limit_error" | "rate_limit_exceeded"), _) => {
             ErrorKind::RateLimited
         }
         (_, Some("invalid_request_error"), None) => ErrorKind::BadRequest,
         (_, _, Some(status)) => kind_of(status),
         _ => ErrorKind::Upstream,
-    };
+    });
+    let sentence = if kind == ErrorKind::RateLimited { message.as_str() } else { "" };
     Refusal {
         kind,
-        message: message.unwrap_or_else(|| "the provider broke off with an error that cannot be read".to_owned()),
-        retry_after: None,
+        retry_after: retry_hint(&HeaderMap::new(), sentence),
+        message,
         status: None,
         code: code.or(word_of_kind),
         param: word(wire.param),

@@ -71,8 +71,10 @@ pub(super) fn decode(head: &Head, body: &[u8]) -> Refusal {
     let amazons = amazons.and_then(|word| word.split(':').next()).map(str::to_owned);
     let code = wire.kind.or(wire.status).or(amazons);
     let message = wire.message.unwrap_or_else(|| message_for(head.status));
+    // The bill is farebox's own affair, though the type blames the request.
+    let unpaid = message.starts_with("Your credit balance is too low").then_some(ErrorKind::Upstream);
     Refusal {
-        kind: code.as_deref().and_then(kind_of_word).unwrap_or_else(|| kind_of(head.status)),
+        kind: unpaid.or_else(|| kind_of_word(code.as_deref()?)).unwrap_or_else(|| kind_of(head.status)),
         message: about_credentials(head.status, message),
         retry_after: retry_after(&head.headers),
         status: Some(head.status.as_u16()),

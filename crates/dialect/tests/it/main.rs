@@ -13,6 +13,7 @@ mod decode;
 mod embeddings;
 mod emulate;
 mod encode;
+mod errors;
 mod gemini;
 mod golden;
 mod laws;
