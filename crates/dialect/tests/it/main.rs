@@ -14,6 +14,7 @@ mod embeddings;
 mod emulate;
 mod encode;
 mod errors;
+mod exchange;
 mod gemini;
 mod golden;
 mod laws;

@@ -1,0 +1,165 @@
+//! A request put to a provider and its answer: what goes through byte for byte, and what is translated.
+
+use bytes::Bytes;
+use farebox_dialect::{
+    Answer, Asked, Defaults, DialectName, Ending, Exchange, Head, Quirk, Stamp, StreamLimits, Target, provider_dialect,
+};
+use farebox_proto::v1::llm_chunk::Piece;
+use farebox_types::ErrorKind;
+use serde_json::{Value, json};
+
+use crate::tape::tape;
+
+fn ask(caller: DialectName, body: &str, stream: bool) -> Asked {
+    Asked::raw(caller, Bytes::copy_from_slice(body.as_bytes()), stream).unwrap()
+}
+
+fn stamp() -> Stamp {
+    Stamp { id: "farebox-1".into(), created: 1_760_000_000, model: Some("alias".into()) }
+}
+
+fn begin<'a>(asked: &'a Asked, to: DialectName, target: &Target) -> (Exchange<'a>, http::Request<Bytes>, Vec<String>) {
+    let provider = provider_dialect(to).unwrap();
+    let (exchange, request, warnings) = Exchange::begin(asked, provider, target.clone(), Defaults::default()).unwrap();
+    (exchange, request, warnings.into_iter().map(|warning| warning.0).collect())
+}
+
+/// The bytes that a provider of the caller's own dialect gets.
+fn through(dialect: DialectName, body: &str, stream: bool) -> String {
+    let asked = ask(dialect, body, stream);
+    let (_, request, warnings) = begin(&asked, dialect, &Target::new("up-1"));
+    assert_eq!(warnings, [""; 0], "{dialect}");
+    String::from_utf8(request.into_body().to_vec()).unwrap()
+}
+
+/// Odd bytes that mean nothing to farebox: doubled and escaped keys, a spelling of a number, a huge integer, white space.
+const ODD: &str = "\"x\" :\t1.10 , \"x\":2, \"caf\\u00e9\":\"\\ud83d\\ude00 \\/\",\n \"big\":123456789012345678901234567890,\"e\":1E+2";
+
+#[test]
+fn a_body_of_the_providers_own_dialect_keeps_its_bytes() {
+    use DialectName as D;
+    for (dialect, content) in [
+        (D::OpenAiChat, r#""messages": [ {"role":"user","content":"h\u0069"} ]"#),
+        (D::OpenAiResponses, r#""input" : "h\u0069""#),
+        (D::OpenAiCompletions, r#""prompt" : "h\u0069""#),
+        (D::OpenAiEmbeddings, r#""input" : ["h\u0069"]"#),
+        (D::AnthropicMessages, r#""max_tokens":9,"messages": [ {"role":"user","content":"h\u0069"} ]"#),
+        (D::CohereRerank, r#""query":"q", "documents" : ["h\u0069"]"#),
+    ] {
+        let given = format!("  {{ {ODD}, \"model\" : \"alias\",{content},\"y\":null }}\n");
+        let expected = given.replace("\"alias\"", "\"up-1\"");
+        assert_eq!(through(dialect, &given, false), expected, "{dialect}");
+        // farebox's own member goes with its comma, and nothing else moves.
+        let with_own = given.replace(",\"y\":null", ", \"farebox\": {\"task_id\":\"t\"},\"y\":null");
+        assert_eq!(through(dialect, &with_own, false), expected, "{dialect}");
+    }
+}
+
+#[test]
+fn a_stream_is_asked_for_in_the_dialects_own_words() {
+    use DialectName as D;
+    let chat = r#"{"model":"a","messages":[{"role":"user","content":"hi"}],"stream" : true}"#;
+    let asked_for =
+        chat.replace("\"a\"", "\"up-1\"").replace("true}", r#"true,"stream_options":{"include_usage":true}}"#);
+    assert_eq!(through(D::OpenAiChat, chat, true), asked_for);
+    // A job is not streamed, whatever its body says.
+    let whole = chat.replace("\"a\"", "\"up-1\"").replace("true}", "false}");
+    assert_eq!(through(D::OpenAiChat, chat, false), whole);
+    let claude = r#"{"model":"a","max_tokens":5,"messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+    assert_eq!(through(D::AnthropicMessages, claude, true), claude.replace("\"a\"", "\"up-1\""));
+    let responses = r#"{"model":"a","input":"hi","stream":true}"#;
+    assert_eq!(through(D::OpenAiResponses, responses, true), responses.replace("\"a\"", "\"up-1\""));
+}
+
+fn small(dialect: DialectName) -> &'static str {
+    match dialect {
+        DialectName::OpenAiResponses => r#"{"model":"alias","input":"hi"}"#,
+        DialectName::OpenAiCompletions => r#"{"model":"alias","prompt":"hi"}"#,
+        _ => r#"{"model":"alias","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#,
+    }
+}
+
+#[test]
+fn an_answer_of_the_callers_own_dialect_keeps_its_bytes() {
+    for name in
+        ["openai-chat/tools", "anthropic-messages/thinking-tools", "openai-responses/text", "openai-completions/text"]
+    {
+        let tape = tape(name);
+        let asked = ask(tape.dialect, small(tape.dialect), false);
+        let (exchange, ..) = begin(&asked, tape.dialect, &Target::new("up-1"));
+        let (answer, facts) = exchange.whole(&tape.head, Bytes::from(tape.body.clone()), &stamp()).unwrap();
+        assert_eq!(answer, Answer::Raw(Bytes::from(tape.body)), "{name}");
+        assert!(facts.usage.is_reported() && facts.written.is_empty(), "{name}");
+    }
+}
+
+/// All pieces of a stream fed in bits of this size.
+fn relayed(exchange: &Exchange<'_>, body: &[u8], size: usize) -> (Vec<Bytes>, Answer) {
+    let mut relay = exchange.stream(&StreamLimits::default(), &stamp()).unwrap();
+    let mut pieces = Vec::new();
+    body.chunks(size).for_each(|bytes| relay.feed(bytes, &mut pieces).unwrap());
+    assert_eq!(relay.finish(&mut pieces).unwrap(), Ending::Complete);
+    let raw = |piece| if let Piece::Raw(bytes) = piece { bytes } else { panic!("{piece:?}") };
+    (pieces.into_iter().map(raw).collect(), relay.into_answer())
+}
+
+#[test]
+fn a_streams_frames_go_through_as_they_are() {
+    for name in ["anthropic-messages/thinking-tools-s", "openai-responses/text-s", "openai-completions/text-s"] {
+        let tape = tape(name);
+        let asked = ask(tape.dialect, small(tape.dialect), true);
+        let (exchange, ..) = begin(&asked, tape.dialect, &Target::new("up-1"));
+        let text = String::from_utf8(tape.body.clone()).unwrap();
+        // Neither the mark of the end nor usage that the caller did not ask for.
+        let shown = |data: &&str| *data != "[DONE]" && !data.contains("\"choices\":[]");
+        let sent: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(shown).collect();
+        for size in [1, 7, tape.body.len()] {
+            let (pieces, _) = relayed(&exchange, &tape.body, size);
+            assert_eq!(pieces, sent, "{name} in pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn json_is_emulated_where_a_model_has_no_mode_for_it_and_the_caller_is_told() {
+    let body = json!({
+        "model": "alias", "max_tokens": 100, "messages": [{"role": "user", "content": "a pier, as JSON"}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "pier", "schema": {
+            "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"],
+        }}},
+    });
+    let asked = ask(DialectName::OpenAiChat, &body.to_string(), false);
+    let target = Target { quirks: vec![Quirk::JsonByTool], ..Target::new("claude-old") };
+    let (exchange, request, warnings) = begin(&asked, DialectName::AnthropicMessages, &target);
+    assert!(warnings.iter().any(|said| said.contains("emulated")), "{warnings:?}");
+    let sent: Value = serde_json::from_slice(request.body()).unwrap();
+    let tool = sent["tools"][0]["name"].as_str().unwrap();
+    assert_eq!(sent["tool_choice"], json!({"type": "tool", "name": tool}));
+    let answered = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-old", "stop_reason": "tool_use",
+        "content": [{"type": "tool_use", "id": "toolu_1", "name": tool, "input": {"name": "North"}}],
+        "usage": {"input_tokens": 20, "output_tokens": 9},
+    });
+    let (answer, facts) = exchange.whole(&Head::default(), answered.to_string().into(), &stamp()).unwrap();
+    let Answer::Raw(bytes) = answer else { panic!("{answer:?}") };
+    let said: Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(said["choices"][0]["message"]["content"], "{\"name\":\"North\"}");
+    assert_eq!(said["choices"][0]["finish_reason"], "stop");
+    assert_eq!(said["choices"][0]["message"].get("tool_calls"), None);
+    assert_eq!((facts.usage.input, facts.usage.output), (Some(20), Some(9)));
+}
+
+#[test]
+fn what_a_provider_cannot_do_is_said_and_nothing_is_sent() {
+    let refused = |caller, body: &str, to| {
+        let asked = ask(caller, body, false);
+        let begun = Exchange::begin(&asked, provider_dialect(to).unwrap(), Target::new("m"), Defaults::default());
+        begun.map(|_| ()).unwrap_err()
+    };
+    use DialectName as D;
+    let embed = r#"{"model":"m","input":"hi"}"#;
+    assert_eq!(refused(D::OpenAiEmbeddings, embed, D::AnthropicMessages).kind, ErrorKind::Unsupported);
+    let count = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    assert_eq!(refused(D::AnthropicCountTokens, count, D::OpenAiChat).kind, ErrorKind::Unsupported);
+    assert!(Asked::raw(D::Gemini, Bytes::from_static(b"{}"), false).is_err());
+}
