@@ -63,11 +63,12 @@ pub(crate) struct Decoder<W> {
     framing: Box<dyn Framing>,
     wire: W,
     state: State,
+    understood: usize,
 }
 
 impl<W: Wire> Decoder<W> {
     pub(crate) fn new(framing: Box<dyn Framing>, wire: W) -> Decoder<W> {
-        Decoder { framing, wire, state: State::Open }
+        Decoder { framing, wire, state: State::Open, understood: 0 }
     }
 
     fn terminal(wire: &mut W, out: &mut Vec<Event>) -> State {
@@ -106,11 +107,16 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
                 }
                 Verdict::Terminal => self.state = Self::terminal(&mut self.wire, out),
             }
+            self.understood += usize::from(!matches!(self.state, State::Failed(_)));
         }
         match &self.state {
             State::Failed(error) => Err(error.clone()),
             _ => Ok(()),
         }
+    }
+
+    fn understood(&self) -> usize {
+        self.understood
     }
 
     fn is_done(&self) -> bool {
@@ -122,6 +128,7 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
             let last = self.framing.finish().filter(|last| self.wire.is_terminal(*last));
             // The terminal event may carry more than the end: usage, or why it ended.
             let terminal = last.is_some_and(|last| matches!(self.wire.interpret(last, out), Verdict::Terminal));
+            self.understood += usize::from(terminal);
             if terminal || self.wire.ends_here() {
                 self.state = Self::terminal(&mut self.wire, out);
             }

@@ -357,6 +357,9 @@ impl Provider {
 pub trait StreamDecoder: Send {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError>;
 
+    /// How many frames had a meaning so far, the terminal one included: what follows it, or is corrupt, is nobody's.
+    fn understood(&self) -> usize;
+
     /// Whether the provider's terminal event (or its error) has been seen: nothing of worth can follow.
     fn is_done(&self) -> bool;
 

@@ -30,9 +30,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// All tokens that went in.
+    /// All tokens that went in. A provider may report any number: sums stop at the largest.
     pub fn total_input(&self) -> u64 {
-        [
+        sum([
             self.input,
             self.cache_read,
             self.cache_write_5m,
@@ -40,23 +40,24 @@ impl Usage {
             self.audio_input,
             self.image_input,
             self.cache_read_audio,
-        ]
-        .into_iter()
-        .flatten()
-        .sum()
+        ])
     }
 
     /// All tokens that came out.
     pub fn total_output(&self) -> u64 {
-        [self.output, self.reasoning, self.audio_output, self.image_output].into_iter().flatten().sum()
+        sum([self.output, self.reasoning, self.audio_output, self.image_output])
     }
 
     pub fn total(&self) -> u64 {
-        self.total_input() + self.total_output()
+        self.total_input().saturating_add(self.total_output())
     }
 
     /// Whether the provider reported anything at all.
     pub fn is_reported(&self) -> bool {
         *self != Usage::default()
     }
+}
+
+fn sum<const N: usize>(buckets: [Option<u64>; N]) -> u64 {
+    buckets.into_iter().flatten().fold(0, u64::saturating_add)
 }

@@ -52,12 +52,11 @@ fn read(error: &str) -> Wire {
     serde_json::from_str(error).unwrap_or_default()
 }
 
-/// The error of a body, which Vertex may put into a list.
+/// The error of a body, which Vertex may put into a list. A list within it is none: whoever sends the body would decide
+/// how deep we go.
 fn of_body(body: &[u8]) -> Wire {
-    if body.trim_ascii_start().starts_with(b"[") {
-        let list: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-        return list.first().map(|first| of_body(first.get().as_bytes())).unwrap_or_default();
-    }
+    let list: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let body = list.first().map_or(body, |first| first.get().as_bytes());
     match serde_json::from_slice::<Envelope<'_>>(body) {
         Ok(envelope) => read(envelope.error.get()),
         Err(_) => serde_json::from_slice(body).unwrap_or_default(),

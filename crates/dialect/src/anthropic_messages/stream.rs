@@ -208,6 +208,7 @@ impl Events {
                 return self.extend(index, event.delta.ok_or_else(missing)?, out);
             }
             "content_block_stop" => self.end(event.index.ok_or_else(missing)?, out)?,
+            "message_delta" if !self.started => return Err("a message ends before it begins".to_owned()),
             "message_delta" => {
                 self.usage(event.usage, out);
                 let Some(raw) = event.delta else {

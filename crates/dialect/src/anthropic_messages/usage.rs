@@ -125,11 +125,11 @@ struct Searches {
 /// where nothing was reported.
 pub(super) fn render(usage: &Usage, service_tier: Option<&str>) -> Written {
     let [five, hour] = [usage.cache_write_5m, usage.cache_write_1h].map(Option::unwrap_or_default);
-    let read = usage.cache_read.unwrap_or(0) + usage.cache_read_audio.unwrap_or(0);
+    let sum = |a: Option<u64>, b: Option<u64>| a.unwrap_or(0).saturating_add(b.unwrap_or(0));
     Written {
-        input_tokens: usage.total_input() - read - five - hour,
-        cache_creation_input_tokens: five + hour,
-        cache_read_input_tokens: read,
+        input_tokens: sum(usage.input, Some(sum(usage.audio_input, usage.image_input))),
+        cache_creation_input_tokens: five.saturating_add(hour),
+        cache_read_input_tokens: sum(usage.cache_read, usage.cache_read_audio),
         cache_creation: usage
             .cache_write_1h
             .map(|hour| Lifetimes { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour }),
@@ -191,6 +191,17 @@ mod tests {
             let usage = normalise(&wire(json));
             assert_eq!((usage.input, usage.output, usage.reasoning), (Some(input), Some(output), reasoning));
         }
+    }
+
+    #[test]
+    fn absurd_figures_do_not_wrap() {
+        let most = u64::MAX;
+        let usage = normalise(&wire(&format!(
+            r#"{{"input_tokens":{most},"cache_read_input_tokens":5,"cache_creation_input_tokens":{most},"output_tokens":{most}}}"#
+        )));
+        assert_eq!((usage.total_input(), usage.total_output(), usage.total()), (most, most, most));
+        let written = render(&usage, None);
+        assert_eq!((written.input_tokens, written.cache_creation_input_tokens), (most, most));
     }
 
     #[test]

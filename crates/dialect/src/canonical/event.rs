@@ -1,12 +1,12 @@
 //! The grammar of a streamed answer.
 //!
 //! ```text
-//! stream  = Started (part | Usage | ServiceTier | ReportedCost | Unknown)* Finish+   Ending::Complete
-//!         | …the same, cut anywhere… Error                                          Ending::Refused
+//! stream  = Unknown* Started (part | Usage | ServiceTier | ReportedCost | Unknown)* Finish+  Ending::Complete
+//!         | …the same, cut anywhere… Error                                                   Ending::Refused
 //! part    = PartStart{id} Delta{id}* PartEnd{id}
 //! ```
-//! `Started` comes once and first. A part's id is used once per stream; parts of one stream may overlap (several
-//! choices, parallel tool calls). All parts of a choice have ended before its `Finish`. Usage replaces earlier usage.
+//! `Started` comes once, before anything that has a meaning. A part's id is used once per stream; parts of one stream
+//! may overlap (several choices, parallel tool calls). All parts of a choice have ended before its `Finish`. Usage replaces earlier usage.
 
 use farebox_types::{ErrorKind, Fault, Money, Usage};
 

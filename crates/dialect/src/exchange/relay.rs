@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use farebox_proto::v1::llm_chunk::Piece;
-use serde::de::IgnoredAny;
 
 use super::{Answer, Facts};
 use crate::{
@@ -41,6 +40,8 @@ enum Form {
     Pass {
         dialect: &'static dyn ProviderDialect,
         frames: Box<dyn Framing>,
+        /// Frames cut out so far: no more than the decoder has understood.
+        cut: usize,
         include_usage: bool,
     },
     Render(Box<dyn StreamEncoder>),
@@ -56,9 +57,12 @@ impl<'a> Relay<'a> {
         emulation: Option<&Emulation>,
     ) -> Relay<'a> {
         let form = match side.caller {
-            Some(_) if side.passes => {
-                Form::Pass { dialect, frames: dialect.framing(target, limits), include_usage: side.call.include_usage }
-            }
+            Some(_) if side.passes => Form::Pass {
+                dialect,
+                frames: dialect.framing(target, limits),
+                cut: 0,
+                include_usage: side.call.include_usage,
+            },
             Some(caller) => Form::Render(caller.renderer(side.call, &side.stamp)),
             None => Form::Typed(typed::Deltas::new()),
         };
@@ -71,7 +75,7 @@ impl<'a> Relay<'a> {
     pub fn feed(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<(), DecodeError> {
         self.events.clear();
         let fed = self.decoder.feed(bytes, &mut self.events);
-        self.hand_on(bytes, fed.is_err(), pieces);
+        self.hand_on(bytes, pieces);
         fed
     }
 
@@ -84,11 +88,19 @@ impl<'a> Relay<'a> {
     pub fn finish(&mut self, pieces: &mut Vec<Piece>) -> Result<Ending, Truncated> {
         self.events.clear();
         let ending = self.decoder.finish(&mut self.events);
-        self.hand_on(&[], ending.is_err(), pieces);
-        if let (Form::Render(encoder), Ok(Ending::Complete)) = (&mut self.form, &ending) {
-            let mut last = Vec::new();
-            encoder.finish(&mut last);
-            pieces.extend(last.into_iter().map(Piece::Raw));
+        self.hand_on(&[], pieces);
+        match &mut self.form {
+            Form::Render(encoder) if ending == Ok(Ending::Complete) => {
+                let mut last = Vec::new();
+                encoder.finish(&mut last);
+                pieces.extend(last.into_iter().map(Piece::Raw));
+            }
+            // The terminal event came whole, but for its closing mark.
+            Form::Pass { dialect, frames, cut, include_usage } if *cut < self.decoder.understood() => {
+                let last = frames.finish().filter(|last| dialect.passes(*last, *include_usage));
+                pieces.extend(last.map(|last| Piece::Raw(Bytes::copy_from_slice(last.data))));
+            }
+            _ => {}
         }
         ending
     }
@@ -114,8 +126,8 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Hands on what has just been understood. `broken`: not all of it was.
-    fn hand_on(&mut self, bytes: &[u8], broken: bool, pieces: &mut Vec<Piece>) {
+    /// Hands on what has just been understood.
+    fn hand_on(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) {
         if let Some(filter) = &mut self.filter {
             let mut filtered = Vec::with_capacity(self.events.len());
             self.events.drain(..).for_each(|event| filter.push(event, &mut filtered));
@@ -123,13 +135,13 @@ impl<'a> Relay<'a> {
         }
         self.events.iter().for_each(|event| self.collector.push(event));
         match &mut self.form {
-            Form::Pass { dialect, frames, include_usage } => {
+            Form::Pass { dialect, frames, cut, include_usage } => {
                 frames.push(bytes);
                 // A frame that cannot be cut out is the decoder's to report.
-                while let Ok(Some(frame)) = frames.next_frame() {
-                    if broken && serde_json::from_slice::<IgnoredAny>(frame.data).is_err() {
-                        break;
-                    }
+                while *cut < self.decoder.understood()
+                    && let Ok(Some(frame)) = frames.next_frame()
+                {
+                    *cut += 1;
                     if dialect.passes(frame, *include_usage) {
                         pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
                     }

@@ -198,7 +198,7 @@ pub(super) fn render(usage: &Usage) -> Option<Wire> {
         cached_tokens: usage.cache_read,
         cache_write_tokens: match (usage.cache_write_5m, usage.cache_write_1h) {
             (None, None) => None,
-            (five, hour) => Some(five.unwrap_or(0) + hour.unwrap_or(0)),
+            (five, hour) => Some(five.unwrap_or(0).saturating_add(hour.unwrap_or(0))),
         },
         audio_tokens: usage.audio_input,
         image_tokens: usage.image_input,
@@ -241,6 +241,14 @@ mod tests {
         let usage = of(r#"{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}"#);
         assert_eq!(usage, Usage { input: Some(7), output: Some(0), ..Usage::default() });
         assert_eq!(of(r#"{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":0}}"#).cache_read, Some(0));
+    }
+
+    #[test]
+    fn absurd_figures_do_not_wrap() {
+        let usage = Usage { cache_write_5m: Some(u64::MAX), cache_write_1h: Some(9), ..Usage::default() };
+        let wire = render(&usage).unwrap();
+        let written = wire.prompt_tokens_details.unwrap().cache_write_tokens;
+        assert_eq!((wire.prompt_tokens, written), (Some(u64::MAX), Some(u64::MAX)));
     }
 
     #[test]

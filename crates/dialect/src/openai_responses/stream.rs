@@ -41,10 +41,31 @@ struct Item {
 struct Slot {
     content: u64,
     id: PartId,
+    says: Says,
     said: bool,
     cited: usize,
     /// Which of the two forms of reasoning is told on, and the number of its paragraph.
     thought: Option<(bool, u64)>,
+}
+
+/// What the pieces of a part are. A server that sends others into it has mixed up its numbers.
+#[derive(Clone, Copy, PartialEq)]
+enum Says {
+    Words,
+    Thoughts,
+    Arguments,
+    Nothing,
+}
+
+impl Says {
+    fn of(content: &Content) -> Says {
+        match content {
+            Content::Reasoning(_) => Says::Thoughts,
+            Content::ToolCall(_) => Says::Arguments,
+            Content::Other { .. } => Says::Nothing,
+            _ => Says::Words,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -100,14 +121,25 @@ impl Events {
         let id = PartId(self.parts);
         self.parts += 1;
         self.calls_tools |= matches!(kind, PartKind::ToolCall { .. });
+        let says = match kind {
+            PartKind::Text | PartKind::Refusal => Says::Words,
+            PartKind::Reasoning => Says::Thoughts,
+            PartKind::ToolCall { .. } => Says::Arguments,
+            PartKind::Media(_) | PartKind::Other { .. } => Says::Nothing,
+        };
         out.push(Event::PartStart { id, choice: 0, kind });
         let slots = &mut self.items[at].slots;
-        slots.push(Slot { content, id, said: false, cited: 0, thought: None });
+        slots.push(Slot { content, id, says, said: false, cited: 0, thought: None });
         Ok(slots.len() - 1)
     }
 
-    fn slot(&self, at: usize, content: u64) -> Option<usize> {
-        self.items[at].slots.iter().position(|slot| slot.content == content)
+    fn slot(&self, at: usize, content: u64, says: Says) -> Result<Option<usize>, String> {
+        let item = &self.items[at];
+        let found = item.slots.iter().position(|slot| slot.content == content);
+        match found {
+            Some(slot) if item.slots[slot].says != says => Err(format!("item {} is two things at once", item.index)),
+            found => Ok(found),
+        }
     }
 
     /// An item begins. What is made in one piece (searches and the like) is told on once it is whole.
@@ -151,7 +183,7 @@ impl Events {
         }
         let at = self.item(event.output_index.unwrap_or_default())?;
         let content = event.content_index.unwrap_or_default();
-        let slot = match self.slot(at, content) {
+        let slot = match self.slot(at, content, Says::Words)? {
             Some(slot) => slot,
             None => self.open(at, content, kind, out)?,
         };
@@ -168,7 +200,7 @@ impl Events {
     fn argue(&mut self, event: &StreamEvent<'_>, out: &mut Vec<Event>) -> Step {
         let (index, text) = (event.output_index.unwrap_or_default(), words(event.delta)?);
         let at = self.item(index)?;
-        let Some(slot) = self.items[at].slots.first_mut() else {
+        let Some(slot) = self.items[at].slots.first_mut().filter(|slot| slot.says == Says::Arguments) else {
             return Err(format!("the arguments of item {index} come without its beginning"));
         };
         if !text.is_empty() {
@@ -182,7 +214,7 @@ impl Events {
     fn think(&mut self, event: &StreamEvent<'_>, summary: bool, out: &mut Vec<Event>) -> Step {
         let text = words(event.delta)?;
         let at = self.item(event.output_index.unwrap_or_default())?;
-        let slot = match self.slot(at, 0) {
+        let slot = match self.slot(at, 0, Says::Thoughts)? {
             Some(slot) => slot,
             None => self.reason(at, None, out)?,
         };
@@ -206,7 +238,8 @@ impl Events {
     fn cite(&mut self, event: &StreamEvent<'_>, out: &mut Vec<Event>) -> Step {
         let at = self.item(event.output_index.unwrap_or_default())?;
         // An annotation before its text comes again with the whole item.
-        if let (Some(raw), Some(slot)) = (event.annotation, self.slot(at, event.content_index.unwrap_or_default())) {
+        let slot = self.slot(at, event.content_index.unwrap_or_default(), Says::Words)?;
+        if let (Some(raw), Some(slot)) = (event.annotation, slot) {
             let slot = &mut self.items[at].slots[slot];
             slot.cited += 1;
             out.push(Event::Delta { id: slot.id, delta: Delta::Citation(Box::new(response::citation(raw))) });
@@ -220,7 +253,7 @@ impl Events {
         let at = self.item(index)?;
         self.items[at].id = item_id(raw);
         for (content, piece) in (0..).zip(pieces) {
-            let slot = match self.slot(at, content) {
+            let slot = match self.slot(at, content, Says::of(&piece.part.content))? {
                 Some(slot) => slot,
                 None if response::is_empty(&piece) => continue,
                 None => self.announce(at, content, &piece, out)?,

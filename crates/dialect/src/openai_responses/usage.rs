@@ -96,11 +96,12 @@ struct RenderedOutput {
 
 /// Back to totals. `None` when nothing was reported.
 pub(super) fn render(usage: &Usage) -> Option<Rendered> {
+    let sum = |a: Option<u64>, b: Option<u64>| a.unwrap_or(0).saturating_add(b.unwrap_or(0));
     usage.is_reported().then(|| Rendered {
         input_tokens: usage.total_input(),
         input_tokens_details: RenderedInput {
-            cached_tokens: usage.cache_read.unwrap_or(0) + usage.cache_read_audio.unwrap_or(0),
-            cache_write_tokens: usage.cache_write_5m.unwrap_or(0) + usage.cache_write_1h.unwrap_or(0),
+            cached_tokens: sum(usage.cache_read, usage.cache_read_audio),
+            cache_write_tokens: sum(usage.cache_write_5m, usage.cache_write_1h),
         },
         output_tokens: usage.total_output(),
         output_tokens_details: RenderedOutput { reasoning_tokens: usage.reasoning.unwrap_or(0) },
@@ -132,6 +133,13 @@ mod tests {
         let usage = of(r#"{"input_tokens":5,"output_tokens":3,"total_tokens":8,
             "input_tokens_details":{"cached_tokens":9},"output_tokens_details":{"reasoning_tokens":9}}"#);
         assert_eq!((usage.total_input(), usage.total_output()), (5, 3));
+    }
+
+    #[test]
+    fn absurd_figures_do_not_wrap() {
+        let usage = Usage { cache_read: Some(u64::MAX), cache_read_audio: Some(9), ..Usage::default() };
+        let written = render(&usage).unwrap();
+        assert_eq!((written.total_tokens, written.input_tokens_details.cached_tokens), (u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -1,10 +1,6 @@
 //! What holds for every stream, whoever sent it and however it was cut.
 
-use std::collections::HashMap;
-
-use farebox_dialect::{
-    Collector, DecodeError, Delta, DialectName, Ending, Event, PartId, PartKind, StreamLimits, Target, Truncated,
-};
+use farebox_dialect::{Collector, DecodeError, DialectName, Ending, Event, StreamLimits, Target, Truncated};
 use proptest::prelude::*;
 
 use crate::tape::{Tape, streams, tape};
@@ -85,45 +81,8 @@ fn events_come_in_order() {
 
 /// The grammar of `canonical::event`.
 pub(crate) fn assert_grammar(name: &str, events: &[Event], complete: bool) {
-    assert!(matches!(events[0], Event::Started { .. }), "{}", name);
-    let mut open: HashMap<PartId, (u32, PartKind)> = HashMap::new();
-    let (mut next, mut finished) = (0, Vec::new());
-    for (at, event) in events.iter().enumerate() {
-        match event {
-            Event::Started { .. } => assert_eq!(at, 0, "{}", name),
-            Event::PartStart { id, choice, kind } => {
-                assert_eq!(id.0, next, "{}: ids count up", name);
-                next += 1;
-                assert!(!finished.contains(choice), "{}: a part after its finish", name);
-                assert!(open.insert(*id, (*choice, kind.clone())).is_none());
-            }
-            Event::Delta { id, delta } => {
-                let (_, kind) = open.get(id).unwrap_or_else(|| panic!("{}: {id:?} is not open", name));
-                assert!(fits(kind, delta), "{}: {delta:?} in {kind:?}", name);
-            }
-            Event::PartEnd { id } => assert!(open.remove(id).is_some(), "{}", name),
-            Event::Finish { choice, .. } => {
-                assert!(!open.values().any(|(c, _)| c == choice), "{}: an open part at its finish", name);
-                assert!(!finished.contains(choice));
-                finished.push(*choice);
-            }
-            Event::Error(_) => assert_eq!(at, events.len() - 1, "{}", name),
-            Event::Usage(_) | Event::ServiceTier(_) | Event::ReportedCost(_) | Event::Unknown(_) => {}
-        }
-    }
-    if complete {
-        assert!(open.is_empty() && !finished.is_empty(), "{}", name);
-    }
-}
-
-fn fits(kind: &PartKind, delta: &Delta) -> bool {
-    matches!(
-        (kind, delta),
-        (PartKind::Text | PartKind::Refusal, Delta::Text(_) | Delta::Logprobs(_) | Delta::Citation(_))
-            | (PartKind::Reasoning, Delta::Reasoning(_) | Delta::Encrypted(_) | Delta::Origin { .. })
-            | (PartKind::ToolCall { .. } | PartKind::Other { .. }, Delta::Args(_))
-            | (_, Delta::Signature(_))
-    )
+    assert!(matches!(events[0], Event::Started { .. }), "{name}");
+    assert_eq!(farebox_fuzz::grammar(events, complete), Ok(()), "{name}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod errors;
 mod exchange;
 mod gemini;
 mod golden;
+mod hostile;
 mod laws;
 mod matrix;
 mod ollama;
