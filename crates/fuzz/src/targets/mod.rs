@@ -16,9 +16,11 @@ use crate::{
 pub struct Target {
     pub name: String,
     pub(crate) seeds: Vec<Seed>,
-    /// `Err`: the law that this input breaks, a colon, and how.
-    pub(crate) check: Box<dyn Fn(&[u8]) -> Result<(), String>>,
+    pub(crate) check: Check,
 }
+
+/// `Err`: the law that this input breaks, a colon, and how.
+pub(crate) type Check = Box<dyn Fn(&[u8]) -> Result<(), String>>;
 
 /// An input to begin with.
 pub(crate) struct Seed {
