@@ -27,6 +27,9 @@
 //! | `ollama-chat` | | yes |
 //! | `titan-embeddings` | | yes |
 //!
+//! `tests/it/snapshots` shows every kind of call in every dialect (`calls`), and answers of every dialect as every
+//! caller reads them (`answers`).
+//!
 //! Callers without a dialect speak the typed messages of the contract: [`typed`].
 //!
 //! [`Usage`]: farebox_types::Usage

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::types::lenient;
+use crate::openai_responses::usage::share;
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Wire {
@@ -178,15 +179,6 @@ fn dollars(text: &str) -> Option<Money> {
     let picos: i128 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
     let up = all.as_bytes().get(places).is_some_and(|digit| *digit >= b'5');
     Some(Money::from_picos(picos + i128::from(up)))
-}
-
-/// Moves a detail out of what is left of its total. A detail never takes more than is left, so that the buckets
-/// always add up to the provider's total.
-fn share(left: &mut Option<u64>, detail: Option<u64>) -> Option<u64> {
-    let Some(left) = left else { return detail };
-    let taken = detail?.min(*left);
-    *left -= taken;
-    Some(taken)
 }
 
 /// Back to totals. `None` when nothing was reported.

@@ -66,7 +66,7 @@ pub(crate) fn normalise(wire: &Wire) -> Usage {
 }
 
 /// Moves a detail out of what is left of its total, never more than that: the buckets add up to the provider's total.
-fn share(left: &mut Option<u64>, detail: Option<u64>) -> Option<u64> {
+pub(crate) fn share(left: &mut Option<u64>, detail: Option<u64>) -> Option<u64> {
     let Some(left) = left else { return detail };
     let taken = detail?.min(*left);
     *left -= taken;
