@@ -12,7 +12,7 @@ use super::{
     types::NAME,
 };
 use crate::{
-    canonical::{Call, Extra, ResponseFormat, Tool, ToolChoice},
+    canonical::{Call, Extra, ResponseFormat, Schema, Tool, ToolChoice},
     dialect::{Encoded, Hosting, Quirk, Target},
     error::EncodeError,
     json::RawJson,
@@ -221,21 +221,6 @@ enum WireTool<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(untagged)]
-enum Schema<'a> {
-    Given(&'a RawJson),
-    /// A function without parameters: the API wants a schema all the same.
-    Empty {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        properties: Nothing,
-    },
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
-#[derive(Serialize)]
 struct WireChoice<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -275,10 +260,7 @@ fn tool<'a>(tool: &'a Tool, target: &Target, own: bool) -> WireTool<'a> {
     WireTool::Function {
         name: &tool.name,
         description: tool.description.as_deref(),
-        input_schema: tool
-            .parameters
-            .as_ref()
-            .map_or(Schema::Empty { kind: "object", properties: Nothing {} }, Schema::Given),
+        input_schema: tool.schema(),
         // Models without structured output have no strict tools either; a tool without arguments has nothing to check.
         strict: tool.strict.filter(|strict| *strict && tool.parameters.is_some() && !target.has(Quirk::JsonByTool)),
         cache_control: tool.cache.map(Cache::from),

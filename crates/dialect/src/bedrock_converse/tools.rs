@@ -8,7 +8,7 @@ use super::{
     types::{Family, NAME},
 };
 use crate::{
-    canonical::{Call, Content, Tool, ToolChoice},
+    canonical::{Call, Content, Schema, Tool, ToolChoice},
     dialect::{DialectName, Quirk, Target},
     error::EncodeError,
     json::RawJson,
@@ -47,21 +47,6 @@ struct ToolSpec<'a> {
 struct InputSchema<'a> {
     json: Schema<'a>,
 }
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Schema<'a> {
-    Given(&'a RawJson),
-    /// A function without parameters: the API wants a schema all the same.
-    Empty {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        properties: Nothing,
-    },
-}
-
-#[derive(Serialize)]
-struct Nothing {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,15 +111,13 @@ pub(super) fn encode<'a>(
 fn spec(tool: &Tool) -> ToolSpec<'_> {
     ToolSpec {
         description: tool.description.as_deref().filter(|text| !text.is_empty()),
-        input_schema: InputSchema { json: tool.parameters.as_ref().map_or(EMPTY, Schema::Given) },
+        input_schema: InputSchema { json: tool.schema() },
         ..bare(&tool.name)
     }
 }
 
-const EMPTY: Schema<'static> = Schema::Empty { kind: "object", properties: Nothing {} };
-
 fn bare(name: &str) -> ToolSpec<'_> {
-    ToolSpec { name, description: None, input_schema: InputSchema { json: EMPTY }, strict: None }
+    ToolSpec { name, description: None, input_schema: InputSchema { json: Schema::EMPTY }, strict: None }
 }
 
 fn named_in_history(call: &Call) -> Vec<&str> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use indexmap::IndexMap;
+use serde::Serialize;
 
 use crate::{dialect::DialectName, error::EncodeError, json::RawJson};
 
@@ -254,6 +255,31 @@ pub struct Tool {
     pub strict: Option<bool>,
     pub cache: Option<CacheMark>,
     pub extra: Extra,
+}
+
+impl Tool {
+    /// The schema of the arguments for dialects that want one of a tool without arguments, too.
+    pub(crate) fn schema(&self) -> Schema<'_> {
+        self.parameters.as_ref().map_or(Schema::EMPTY, Schema::Given)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Schema<'a> {
+    Given(&'a RawJson),
+    Empty {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        properties: Nothing,
+    },
+}
+
+#[derive(Serialize)]
+pub(crate) struct Nothing {}
+
+impl Schema<'_> {
+    pub(crate) const EMPTY: Schema<'static> = Schema::Empty { kind: "object", properties: Nothing {} };
 }
 
 /// A tool that only its own dialect understands, whole.

@@ -9,6 +9,7 @@ mod rerank;
 pub(crate) mod sealed;
 mod written;
 
+pub(crate) use call::Schema;
 pub use call::{
     CacheMark, Call, Citation, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
     ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,

@@ -8,7 +8,7 @@ use super::{
     types::NAME,
 };
 use crate::{
-    canonical::{Call, Effort, Extra, ReasoningRequest, ResponseFormat, Tool, ToolChoice},
+    canonical::{Call, Effort, Extra, ReasoningRequest, ResponseFormat, Schema, Tool, ToolChoice},
     dialect::{Encoded, Target},
     error::EncodeError,
     json::RawJson,
@@ -111,21 +111,6 @@ struct WireFunction<'a> {
     parameters: Schema<'a>,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Schema<'a> {
-    Given(&'a RawJson),
-    /// A function without parameters: the API wants a schema all the same.
-    Empty {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        properties: Nothing,
-    },
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
 pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
     let mut notes = Notes::new(NAME, target);
     if call.n.is_some_and(|n| n > 1) {
@@ -186,12 +171,8 @@ fn tools<'a>(call: &'a Call, notes: &mut Notes) -> Result<Vec<WireTool<'a>>, Enc
 }
 
 fn tool(tool: &Tool) -> WireTool<'_> {
-    let empty = Schema::Empty { kind: "object", properties: Nothing {} };
-    let function = WireFunction {
-        name: &tool.name,
-        description: tool.description.as_deref(),
-        parameters: tool.parameters.as_ref().map_or(empty, Schema::Given),
-    };
+    let function =
+        WireFunction { name: &tool.name, description: tool.description.as_deref(), parameters: tool.schema() };
     WireTool { kind: "function", function }
 }
 

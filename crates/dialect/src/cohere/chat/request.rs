@@ -8,7 +8,7 @@ use super::{
     messages::{self, WireMessage},
 };
 use crate::{
-    canonical::{Call, Effort, Extra, ReasoningRequest, ResponseFormat, Tool, ToolChoice},
+    canonical::{Call, Effort, Extra, ReasoningRequest, ResponseFormat, Schema, Tool, ToolChoice},
     dialect::{Encoded, Target},
     error::EncodeError,
     json::RawJson,
@@ -131,31 +131,13 @@ struct WireFunction<'a> {
     parameters: Schema<'a>,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Schema<'a> {
-    Given(&'a RawJson),
-    /// A function without parameters: the API wants a schema all the same.
-    Empty {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        properties: Nothing,
-    },
-}
-
-#[derive(Serialize)]
-struct Nothing {}
-
 fn wire_tool(tool: &Tool) -> WireTool<'_> {
     WireTool {
         kind: "function",
         function: WireFunction {
             name: &tool.name,
             description: tool.description.as_deref(),
-            parameters: tool
-                .parameters
-                .as_ref()
-                .map_or(Schema::Empty { kind: "object", properties: Nothing {} }, Schema::Given),
+            parameters: tool.schema(),
         },
     }
 }
