@@ -9,6 +9,9 @@
 //! usage: one token per four bytes (rounded up) of the raw `messages`, `system` and `tools` of the request, and of the
 //! answer's text; the request's output limit is kept.
 //!
+//! Whatever else speaks HTTP is played by routes: given bytes, in pieces and with faults, for any request below a path;
+//! the requests are kept.
+//!
 //! Does not: check requests as a real provider would beyond the basics, count real tokens, speak HTTP/2 or TLS.
 //!
 //! Over HTTP: `POST /v1/chat/completions`, `POST /v1/messages`, `POST /v1/messages/count_tokens`, `GET /v1/models`,
@@ -21,9 +24,11 @@ mod ledger;
 mod openai;
 mod reply;
 mod request;
+mod route;
 mod script;
 mod server;
 
 pub use ledger::{Dialect, Entry, Ledger, State, Totals};
+pub use route::Seen;
 pub use script::{Answer, Fault, Finish, Recorded, Refusal, Reply, Script, ToolCall, Usage};
 pub use server::{Emulator, EmulatorError, Options};

@@ -82,7 +82,7 @@ pub(crate) fn answer(
     if request.streams() {
         let (mut pieces, terminal) = write_stream(&resolved);
         let end = break_pieces(script.fault, &mut pieces, terminal, corrupt, error);
-        return played(pieces, end, script.pace, usage, entry, None).with_head(200, dialect, &id, true);
+        return played(pieces, end, script.pace, usage, Some(entry), None).with_head(200, dialect, &id, true);
     }
     let body = write_whole(&resolved);
     entry.bill(&usage, usage.output);
@@ -94,7 +94,7 @@ pub(crate) fn answer(
     let mut pieces = vec![Piece::billed(body, usage.output)];
     let end = break_pieces(script.fault, &mut pieces, 1, corrupt, error);
     let length = if matches!(end, End::Clean(_)) { None } else { length };
-    played(pieces, end, script.pace, usage, entry, length).with_head(200, dialect, &id, false)
+    played(pieces, end, script.pace, usage, Some(entry), length).with_head(200, dialect, &id, false)
 }
 
 fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply, seq: u64) -> Resolved {
@@ -125,8 +125,10 @@ fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply
     }
 }
 
-pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: OpenEntry) -> Response<ReplyBody> {
-    entry.status(recorded.status);
+pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: Option<OpenEntry>) -> Response<ReplyBody> {
+    if let Some(entry) = &mut entry {
+        entry.status(recorded.status);
+    }
     let is_error = recorded.status >= 400;
     let total = recorded.body.len().max(1) as u64;
     let size = recorded.body.len().div_ceil(script.chunks.unwrap_or(1).max(1)).max(1);
@@ -161,13 +163,13 @@ fn played(
     end: End,
     pace: Duration,
     usage: Usage,
-    entry: OpenEntry,
+    entry: Option<OpenEntry>,
     length: Option<u64>,
 ) -> ReplyBody {
     let pieces = pieces.into_iter();
     ReplyBody::Played(Box::new(Played {
         pieces,
-        entry: Some(entry),
+        entry,
         usage,
         pace,
         end,

@@ -26,6 +26,7 @@ use crate::{
     openai,
     reply::{answer, echo, replay},
     request::Request,
+    route::{Routes, Seen},
 };
 
 const CALL_ID: &str = "x-client-request-id";
@@ -86,6 +87,9 @@ struct Shared {
     scripted: AtomicBool,
     /// By model.
     requests: Mutex<HashMap<String, Bytes>>,
+    routes: Mutex<Routes>,
+    /// Spares the lock where nobody ever set a route.
+    routed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +110,8 @@ impl Emulator {
             scripts: Mutex::default(),
             scripted: AtomicBool::new(false),
             requests: Mutex::default(),
+            routes: Mutex::default(),
+            routed: AtomicBool::new(false),
         });
         let mut server = JoinSet::new();
         server.spawn(accept(listener, Arc::clone(&shared)));
@@ -138,6 +144,18 @@ impl Emulator {
     /// The last request for this model, byte for byte; none unless [`Options::keep_requests`].
     pub fn last_request(&self, model: &str) -> Option<Bytes> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+    }
+
+    /// The next request to this path, or to one below it, is answered with the script's recorded bytes, after those
+    /// pushed before, whatever it asks. It is in no ledger; requests beyond the pushed scripts get a 404.
+    pub fn route(&self, prefix: &str, script: Script) {
+        self.shared.with_routes(|routes| routes.push(prefix, script));
+        self.shared.routed.store(true, Ordering::Release);
+    }
+
+    /// The requests that came to a route since the last call, oldest first.
+    pub fn take_seen(&self, prefix: &str) -> Vec<Seen> {
+        self.shared.with_routes(|routes| routes.take_seen(prefix))
     }
 
     /// Back to the default answer.
@@ -177,6 +195,9 @@ type Answered = Result<Response<ReplyBody>, Infallible>;
 async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Answered {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
+    if shared.routed.load(Ordering::Acquire) && shared.with_routes(|routes| routes.leads(path)) {
+        return Ok(shared.routed(head, body).await);
+    }
     let dialect = match (&head.method, path.strip_prefix("/v1").unwrap_or(path)) {
         (&Method::POST, "/chat/completions") => Dialect::OpenAi,
         (&Method::POST, "/messages" | "/messages/count_tokens") => Dialect::Anthropic,
@@ -212,6 +233,35 @@ impl Shared {
         let out = change(&mut self.scripts.lock().unwrap_or_else(PoisonError::into_inner));
         self.scripted.store(true, Ordering::Release);
         out
+    }
+
+    fn with_routes<T>(&self, then: impl FnOnce(&mut Routes) -> T) -> T {
+        then(&mut self.routes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn routed(&self, head: http::request::Parts, body: Incoming) -> Response<ReplyBody> {
+        let refused = |status: u16, message: String| {
+            response(status, Dialect::OpenAi, "req_emu", openai::refusal(&refuse(status, message)))
+        };
+        let body = match Limited::new(body, self.options.request_bytes).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(e) => return refused(413, format!("cannot read the request: {e}")),
+        };
+        let (path, query) = (head.uri.path().to_owned(), head.uri.query().map(str::to_owned));
+        let seen = Seen { method: head.method, path, query, headers: head.headers, body };
+        let Some(script) = self.with_routes(|routes| routes.take(seen)) else {
+            return refused(404, "nothing is left to play here".to_owned());
+        };
+        if !script.delay.is_zero() {
+            tokio::time::sleep(script.delay).await;
+        }
+        if script.fault == Fault::HangBeforeHead {
+            std::future::pending::<()>().await;
+        }
+        match &script.answer {
+            Answer::Recorded(recorded) => replay(&script, recorded, None),
+            _ => refused(500, "a route plays recorded bytes only".to_owned()),
+        }
     }
 
     fn script_for(&self, model: &str) -> Script {
@@ -284,7 +334,7 @@ impl Shared {
         }
         match script.answer {
             Answer::Refuse(refusal) => refused(dialect, entry, &refusal),
-            Answer::Recorded(ref recorded) => replay(&script, recorded, entry),
+            Answer::Recorded(ref recorded) => replay(&script, recorded, Some(entry)),
             Answer::Echo => {
                 let reply = Reply { text: echo(&request), ..Reply::default() };
                 answer(dialect, &request, model, &script, reply, entry)
