@@ -1,6 +1,6 @@
 //! One provider as the config sets it up.
 
-use farebox_dialect::{DialectName, Hosting, Operation, Target};
+use farebox_dialect::{DialectName, Hosting, Operation, Target, segment};
 use farebox_types::{ErrorKind, Secret};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri,
@@ -76,7 +76,9 @@ impl ProviderError {
 pub enum ApplyError {
     #[error("the provider's key holds characters that no header can carry: check where it comes from")]
     Key,
-    #[error("the encoded path does not fit the provider's base URL")]
+    #[error(
+        "the model's name makes a path that does not stay below the provider's base URL: check the config's `target`"
+    )]
     Path,
 }
 
@@ -187,7 +189,7 @@ impl Provider {
         let hosted =
             matches!(dialect, DialectName::AnthropicMessages | DialectName::Gemini | DialectName::GeminiEmbeddings);
         Target {
-            path: path.map(|path| path.replace("{model}", &percent_encoded(model))),
+            path: path.map(|path| path.replace("{model}", &segment(model))),
             hosting: if hosted { self.row.hosting } else { Hosting::Own },
             quirks,
             ..Target::new(model)
@@ -209,6 +211,9 @@ impl Provider {
     pub fn apply<B>(&self, key: Option<&SecretString>, request: Request<B>) -> Result<Request<B>, ApplyError> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        if climbs(parts.uri.path()) {
+            return Err(ApplyError::Path);
+        }
         let below = self.base.path().trim_end_matches('/');
         // Many write the version into the base although the dialect's path has it.
         let below = match path.starts_with("/v1/") {
@@ -234,19 +239,9 @@ impl Provider {
     }
 }
 
-/// One segment of a path.
-fn percent_encoded(segment: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(segment.len());
-    for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
+/// A model's name may be such a segment: it would lead out of the base.
+fn climbs(path: &str) -> bool {
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn identity(row: &Row, options: &ProviderOptions) -> Result<Identity, ProviderError> {
@@ -485,6 +480,26 @@ mod tests {
         let classic =
             "https://team.openai.azure.com/openai/deployments/gpt%204%2Fprod/chat/completions?api-version=2024-10-21";
         assert_eq!(sent(Some("2024-10-21")), classic);
+    }
+
+    #[test]
+    fn no_model_leads_out_of_the_base() {
+        let options = ProviderOptions { api_base: Some("http://h/a/b".into()), ..with_key() };
+        let provider = Provider::new("openai", &options, &Egress::default()).unwrap();
+        let applied = |path: &str| {
+            let request = Request::builder().uri(path).body(()).unwrap();
+            provider.apply(None, request).map(|request| request.uri().to_string())
+        };
+        assert_eq!(applied("/models/..x:y?alt=..").unwrap(), "http://h/a/b/models/..x:y?alt=..");
+        for path in ["/models/../../keys", "/..", "/./x", "/deployments/../chat"] {
+            assert_eq!(applied(path), Err(ApplyError::Path), "{path}");
+        }
+        let target = provider.target(DialectName::OpenAiChat, "../x?y#z");
+        assert_eq!(target.path, None);
+        let azure = ProviderOptions { api_version: Some("2024-10-21".into()), ..options };
+        let azure = Provider::new("azure", &azure, &Egress::default()).unwrap();
+        let path = azure.target(DialectName::OpenAiChat, "../x?y#z").path.unwrap();
+        assert_eq!(path, "/openai/deployments/..%2Fx%3Fy%23z/chat/completions?api-version=2024-10-21");
     }
 
     #[test]

@@ -7,13 +7,15 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::{
     bedrock_converse::{model_path, without_region},
-    canonical::Call,
-    dialect::{Defaults, Hosting, Passing, Quirk, Target},
+    canonical::{Call, Content, Part},
+    dialect::{Defaults, DialectName, Hosting, OnUnsupported, Passing, Quirk, Target},
     error::EncodeError,
+    notes::Notes,
+    path::segment,
     rewrite::Edit,
 };
 
-use super::thinking;
+use super::{messages, thinking, types::NAME};
 
 const MESSAGES: &str = "/v1/messages";
 const VERSION: &str = "2023-06-01";
@@ -74,7 +76,7 @@ pub(super) fn path(target: &Target, stream: bool) -> String {
 
 /// Below the project and the location, where models are filed under their publisher.
 fn vertex_path(model: &str, method: &str) -> String {
-    format!("/publishers/anthropic/models/{model}:{method}")
+    format!("/publishers/anthropic/models/{}:{method}", segment(model))
 }
 
 pub(super) fn counting_path(target: &Target) -> String {
@@ -95,7 +97,7 @@ pub(super) fn post(target: &Target, path: &str, body: Bytes) -> Result<http::Req
 }
 
 /// Model name or what stands in its place, the output limit that the API requires, the config's temperature where the
-/// caller gave none and the model takes one, the stream flag.
+/// caller gave none and the model takes one, the stream flag; the conversation only where it bears another's proofs.
 pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     let Passing { call, asked_stream, defaults, target } = passing;
     let mut edits = Vec::new();
@@ -122,7 +124,21 @@ pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
         (_, false) if *asked_stream => edits.push(Edit::set("stream", "false")),
         _ => {}
     }
+    edits.extend(own_proofs(call, target));
     edits
+}
+
+/// The conversation without what another provider has sealed: this one would refuse it.
+fn own_proofs(call: &Call, target: &Target) -> Option<Edit<'static>> {
+    call.messages.iter().flat_map(|message| &message.parts).find(|part| is_foreign(part))?;
+    let lenient = Target { unsupported: OnUnsupported::Drop, ..target.clone() };
+    let (_, turns) = messages::encode(call, &mut Notes::new(NAME, &lenient)).ok()?;
+    Some(Edit::set("messages", serde_json::to_string(&turns).ok()?))
+}
+
+fn is_foreign(part: &Part) -> bool {
+    let foreign = |origin: Option<DialectName>| origin.is_some_and(|origin| origin != NAME);
+    part.signature.is_some() || matches!(&part.content, Content::Reasoning(reasoning) if foreign(reasoning.origin))
 }
 
 fn temperature(call: &Call, target: &Target, defaults: Defaults, thinks: bool) -> Option<Edit<'static>> {

@@ -18,6 +18,7 @@ use crate::{
     error::EncodeError,
     json::{Object, RawJson},
     notes::{Notes, unsupported},
+    path::segment,
 };
 
 const ADDITIONAL: &str = "additionalModelRequestFields";
@@ -25,16 +26,7 @@ const ADDITIONAL: &str = "additionalModelRequestFields";
 /// The path of one of the model's endpoints. The model's name is one segment of it, whatever stands in it: ids hold
 /// colons, ARNs hold slashes. Signatures are made over the path as it stands here.
 pub(crate) fn model_path(model: &str, endpoint: &str) -> String {
-    let mut path = String::from("/model/");
-    for byte in model.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path.push('/');
-    path.push_str(endpoint);
-    path
+    format!("/model/{}/{endpoint}", segment(model))
 }
 
 pub(super) fn around(target: &Target, stream: bool, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {

@@ -6,6 +6,7 @@ use http::{Method, header::CONTENT_TYPE};
 use crate::{
     dialect::{Hosting, Target},
     error::EncodeError,
+    path::segment,
 };
 
 pub(super) const WHOLE: &str = "generateContent";
@@ -25,7 +26,10 @@ pub(crate) fn resource(target: &Target) -> String {
 
 /// A call of one of the model's methods. A path of the target's own stands for the model, not for the method.
 pub(crate) fn post(target: &Target, method: &str, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
-    let path = target.path.clone().unwrap_or_else(|| format!("/{}", resource(target)));
+    let path = target.path.clone().unwrap_or_else(|| {
+        let segments: Vec<String> = resource(target).split('/').map(segment).collect();
+        format!("/{}", segments.join("/"))
+    });
     http::Request::builder()
         .method(Method::POST)
         .uri(format!("{path}:{method}"))
@@ -65,6 +69,23 @@ mod tests {
             ("tunedModels/birds-1", None),
         ] {
             assert_eq!(Generation::of(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let path = |hosting, model: &str| {
+            let target = Target { hosting, ..Target::new(model) };
+            post(&target, WHOLE, Bytes::new()).unwrap().uri().to_string()
+        };
+        for (hosting, model, expected) in [
+            (Hosting::Own, "gemini-2.5-pro", "/models/gemini-2.5-pro:generateContent"),
+            (Hosting::Own, "tunedModels/a?b#c", "/tunedModels/a%3Fb%23c:generateContent"),
+            (Hosting::Vertex, "gemini-2.5-pro", "/publishers/google/models/gemini-2.5-pro:generateContent"),
+            (Hosting::Vertex, "publishers/meta/models/llama", "/publishers/meta/models/llama:generateContent"),
+            (Hosting::Vertex, "endpoints/7", "/endpoints/7:generateContent"),
+        ] {
+            assert_eq!(path(hosting, model), expected);
         }
     }
 

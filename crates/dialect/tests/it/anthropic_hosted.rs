@@ -85,6 +85,33 @@ fn hosted_requests() {
 }
 
 #[test]
+fn what_another_provider_sealed_does_not_go_through() {
+    let edited = |content: serde_json::Value| {
+        let body = json!({"model": "writer", "max_tokens": 9, "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": content},
+        ]});
+        let (call, target) = (parse(&body), hosted(Hosting::Own));
+        let passing = Passing { call: &call, asked_stream: false, defaults: Defaults::default(), target: &target };
+        let edits = crate::provider(NAME).edits(&passing);
+        json_of(&rewrite(&serde_json::to_vec(&body).unwrap(), &edits).unwrap())["messages"][1].clone()
+    };
+    let own = json!([
+        {"type": "thinking", "thinking": "hm", "signature": "b3du"},
+        {"type": "redacted_thinking", "data": "b3du"},
+        {"type": "text", "text": "hello", "x": 1},
+    ]);
+    assert_eq!(edited(own.clone())["content"], own, "its own goes through as it is");
+    let call = json!({"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}});
+    for seal in
+        ["farebox:gemini:call:t1:c2ln", "farebox:bedrock-converse:c2ln", "farebox:openai-responses:item:rs_1:c2ln"]
+    {
+        let message = edited(json!([{"type": "redacted_thinking", "data": seal}, call]));
+        assert_eq!(message, json!({"role": "assistant", "content": [call]}), "{seal}");
+    }
+}
+
+#[test]
 fn what_bedrock_frames_is_the_same_stream() {
     let target = hosted(Hosting::Bedrock);
     let run = |mut pieces: std::slice::Chunks<'_, u8>| {
