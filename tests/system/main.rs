@@ -6,6 +6,7 @@ mod bus;
 mod bytes;
 mod chaos;
 mod cluster;
+mod dialects;
 mod fault_budget;
 mod fault_roles;
 mod fault_workers;
