@@ -237,7 +237,16 @@ pub(super) fn item<'a>(
         }
         _ => return None,
     };
-    Some(Item { id: item_id(prefix, stamp, number), kind })
+    let id = own_id(part).map_or_else(|| item_id(prefix, stamp, number), str::to_owned);
+    Some(Item { id, kind })
+}
+
+/// What this API's provider has sealed is bound to the id that it gave: it refuses it under another one.
+fn own_id(part: &Part) -> Option<&str> {
+    match &part.content {
+        Content::Reasoning(reasoning) if reasoning.origin == Some(NAME) => reasoning.id.as_deref(),
+        _ => None,
+    }
 }
 
 pub(super) fn item_id(prefix: &str, stamp: &Stamp, number: usize) -> String {

@@ -344,6 +344,15 @@ fn whole_answers_of_another_dialect() {
     insta::assert_json_snapshot!("responses_whole", whole);
 }
 
+/// The provider refuses what it has sealed under another id than its own.
+#[test]
+fn own_reasoning_keeps_its_id() {
+    let done = decode("openai-responses/tools");
+    let whole: Value = serde_json::from_slice(&crate::caller(NAME).render(&Call::default(), &done, &stamp())).unwrap();
+    let item = &whole["output"][0];
+    assert_eq!((&item["id"], &item["encrypted_content"]), (&json!("rs_t1"), &json!("gAAAAtape==")));
+}
+
 /// A caller sends back what it was given; each proof returns to the dialect that can read it.
 #[test]
 fn seals_come_back_to_their_origin() {
