@@ -4,6 +4,7 @@
 //! A provider of the config belongs to one test: its name is the alias of its one model, and the path at the emulator.
 
 mod talk;
+mod tasks;
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use crate::stage::{SOON, Stage, picos};
 
 /// Dollars for a million tokens. Each bucket has a price of its own, so that a token in the wrong one shows in the cost.
 const PRICES: &str = "input: \"1\", cache_read: \"0.1\", cache_write_5m: \"1.3\", cache_write_1h: \"2.1\", output: \"5\", \
-                      reasoning: \"7\"";
+                      reasoning: \"7\", per_search: \"0.002\"";
 
 /// Name, kind, model, and what else the provider needs.
 type Entry = (&'static str, &'static str, &'static str, &'static str);
@@ -30,7 +31,7 @@ const AWS: &str = "region: eu-west-1, aws: { access_key_id: os.environ/SYSTEM_AW
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const CLAUDE_THERE: &str = "eu.anthropic.claude-sonnet-4-20250514-v1:0";
 
-const ENTRIES: [Entry; 10] = [
+const ENTRIES: [Entry; 26] = [
     ("chat-anthropic", "anthropic", "claude-tape-1", KEY),
     ("chat-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("chat-bedrock", "bedrock", CLAUDE_THERE, AWS),
@@ -41,6 +42,22 @@ const ENTRIES: [Entry; 10] = [
     ("messages-claude", "bedrock", CLAUDE_THERE, AWS),
     ("responses-anthropic", "anthropic", "claude-tape-1", KEY),
     ("responses-openai", "openai", "gpt-tape-5", KEY),
+    ("embed-openai", "openai", "embed-tape", KEY),
+    ("embed-gemini", "gemini", "embed-tape", KEY),
+    ("embed-cohere", "cohere", "embed-tape", KEY),
+    ("embed-titan", "bedrock", "amazon.titan-embed-text-v2:0", AWS),
+    ("rank-cohere", "cohere", "rerank-tape", KEY),
+    ("complete-openai", "openai", "babbage-002", KEY),
+    ("count-anthropic", "anthropic", "claude-count-1", KEY),
+    ("count-openai", "openai", "gpt-tape-1", KEY),
+    ("schema-anthropic", "anthropic", "claude-tape-1", KEY),
+    ("schema-gemini", "gemini", "gemini-3-flash-tape", KEY),
+    ("schema-cohere", "cohere", "command-tape", KEY),
+    ("schema-bedrock", "bedrock", NOVA, AWS),
+    ("lenient", "anthropic", "claude-tape-1", KEY),
+    ("strict", "anthropic", "claude-tape-1", KEY),
+    ("silent-openai", "openai", "gpt-tape-1", KEY),
+    ("hung-openai", "openai", "gpt-tape-1", KEY),
 ];
 
 const CONFIG: &str = r#"
@@ -68,7 +85,11 @@ async fn stage_of(entries: &[Entry], more: impl FnOnce(ProcessBuilder) -> Proces
         .replace(
             "MODELS",
             &lines(&|(name, _, model, _)| {
-                format!("  {name}: {{ deployments: [{{ target: \"{name}/{model}\" }}], retries: 0 }}")
+                let drop_params = *name != "strict";
+                format!(
+                    "  {name}: {{ deployments: [{{ target: \"{name}/{model}\" }}], retries: 0, params: {{ drop_params: \
+                     {drop_params} }} }}"
+                )
             }),
         )
         .replace(
@@ -107,6 +128,12 @@ fn answer(body: &Value) -> Script {
     Script::recorded(Recorded { status: 200, headers, body: body.to_string().into(), usage: Usage::default() })
 }
 
+/// A stream that a test writes itself.
+fn stream(body: String) -> Script {
+    let headers = vec![("content-type".to_owned(), "text/event-stream".to_owned())];
+    Script::recorded(Recorded { status: 200, headers, body: body.into(), usage: Usage::default() })
+}
+
 fn path(name: &str) -> String {
     format!("/{name}")
 }
@@ -136,8 +163,20 @@ fn shown(seen: &Seen) -> Value {
         "request": format!("{} {}", seen.method, seen.path),
         "query": seen.query,
         "headers": headers,
-        "body": serde_json::from_slice::<Value>(&seen.body).expect("JSON"),
+        "body": serde_json::from_str::<Value>(&without_ids(&String::from_utf8_lossy(&seen.body))).expect("JSON"),
     })
+}
+
+/// Ids that farebox gave to parts of an answer bear its request id.
+fn without_ids(text: &str) -> String {
+    const MARK: &str = "farebox-";
+    let mut pieces = text.split(MARK);
+    let mut out = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        out += MARK;
+        out += piece.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+    }
+    out
 }
 
 /// Sends a body in a dialect, by the way that every caller takes.
