@@ -240,7 +240,7 @@ fn without_a_reply_subject_the_answer_comes_by_its_id() {
 }
 
 fn typed(model: &str) -> v1::LlmRequest {
-    let text = |text: &str| v1::Part { kind: Some(v1::part::Kind::Text(text.to_owned())) };
+    let text = |text: &str| v1::Part { kind: Some(v1::part::Kind::Text(text.to_owned())), ..Default::default() };
     v1::LlmRequest {
         model: model.to_owned(),
         body: Some(v1::llm_request::Body::Conversation(v1::Conversation {

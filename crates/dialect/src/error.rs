@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use farebox_types::{ErrorKind, Fault};
+use farebox_types::{ErrorKind, Fault, Usage};
 
 use crate::{canonical::Refusal, dialect::DialectName};
 
@@ -86,13 +86,27 @@ pub enum DecodeError {
     /// An error in the place of an answer, under a status of success.
     #[error("{0}")]
     Refused(Box<Refusal>),
+    /// The same, where the answer says what it used until then: that is billed.
+    #[error("{refusal}")]
+    BrokenOff { refusal: Box<Refusal>, usage: Usage },
+}
+
+impl DecodeError {
+    /// An error in the place of an answer, with the usage that the answer reports, if any.
+    pub(crate) fn refused(refusal: Refusal, usage: Option<Usage>) -> DecodeError {
+        let refusal = Box::new(refusal);
+        match usage.filter(Usage::is_reported) {
+            Some(usage) => DecodeError::BrokenOff { refusal, usage },
+            None => DecodeError::Refused(refusal),
+        }
+    }
 }
 
 impl DecodeError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             DecodeError::Corrupt { .. } | DecodeError::Oversize(_) => ErrorKind::Upstream,
-            DecodeError::Refused(refusal) => refusal.kind,
+            DecodeError::Refused(refusal) | DecodeError::BrokenOff { refusal, .. } => refusal.kind,
         }
     }
 }
@@ -100,7 +114,7 @@ impl DecodeError {
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Fault {
         match error {
-            DecodeError::Refused(refusal) => Fault::from(*refusal),
+            DecodeError::Refused(refusal) | DecodeError::BrokenOff { refusal, .. } => Fault::from(*refusal),
             other => Fault::new(other.kind(), other.to_string()),
         }
     }

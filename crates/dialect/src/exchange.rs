@@ -21,11 +21,13 @@ use self::{asked::Task, relay::Side};
 use crate::{
     canonical::{Call, Completion, EmbedCall, FinishReason, RerankCall},
     dialect::{
-        CallerDialect, CountCaller, CountDialect, Defaults, EmbedCaller, EmbedDialect, Encoded, Head, Passing,
-        Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
+        CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,
+        Passing, Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
     },
     emulate::{Emulation, emulation},
-    error::DecodeError,
+    error::{DecodeError, EncodeError},
+    notes::Notes,
+    outline::object_of,
     rewrite::{Edit, rewrite},
     typed,
 };
@@ -224,10 +226,12 @@ fn generate<'a>(
     let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
     let mut encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
-        let body = asked.edited(dialect.edits(&passing))?;
+        let edits = dialect.edits(&passing);
+        let warnings = left_out(asked, &edits, dialect.name(), target)?;
+        let body = asked.edited(edits)?;
         let mut request = dialect.request(target, call.stream, body)?;
         request.headers_mut().extend(dialect.headers(&passing));
-        sent(request)
+        Encoded { request, warnings }
     } else {
         asked.readable()?;
         call.sampling.temperature = call.sampling.temperature.or(defaults.temperature);
@@ -241,11 +245,37 @@ fn generate<'a>(
     Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation }, encoded))
 }
 
+/// Members that edits take out because they are said in another way, or are farebox's own business.
+const MOVED: [&str; 6] =
+    ["model", "stream", "stream_options", "max_completion_tokens", "reasoning", "reasoning_effort"];
+
+/// What a body that goes through loses, as its caller is told; refused where the target says so.
+fn left_out(
+    asked: &Asked,
+    edits: &[Edit<'static>],
+    dialect: DialectName,
+    target: &Target,
+) -> Result<Vec<Warning>, EncodeError> {
+    let mut notes = Notes::new(dialect, target);
+    let removed = edits.iter().filter_map(|edit| if let Edit::Remove { key } = edit { Some(*key) } else { None });
+    for key in removed.filter(|key| !MOVED.contains(key)) {
+        if asked.has(key) {
+            notes.refused_by_target(&format!("`{key}`"), &target.model)?;
+        }
+    }
+    Ok(notes.into_warnings())
+}
+
 fn sent(request: http::Request<Bytes>) -> Encoded {
     Encoded { request, warnings: Vec::new() }
 }
 
 impl Asked {
+    /// Whether the caller's body has this member.
+    fn has(&self, name: &str) -> bool {
+        object_of(std::str::from_utf8(&self.bytes).unwrap_or_default()).is_ok_and(|mut top| top.take(name).is_some())
+    }
+
     /// The caller's bytes with these edits, and without farebox's own member.
     fn edited(&self, edits: Vec<Edit<'static>>) -> Result<Bytes, Fault> {
         let mut all = vec![Edit::remove("farebox")];

@@ -27,6 +27,15 @@ impl Notes {
         Ok(())
     }
 
+    /// Something is left out, because the model does not take it, though its dialect has a place for it.
+    pub(crate) fn refused_by_target(&mut self, what: &str, model: &str) -> Result<(), EncodeError> {
+        if self.policy == OnUnsupported::Refuse {
+            return Err(self.unsupported(format!("{what} of {model}")));
+        }
+        self.say(format!("{what} was left out: {model} does not take it"));
+        Ok(())
+    }
+
     /// Something was changed without loss of meaning that matters enough to refuse.
     pub(crate) fn say(&mut self, sentence: impl Into<String>) {
         let warning = Warning(sentence.into());

@@ -121,7 +121,11 @@ fn message(given: &v1::Message, at: Path<'_>) -> Result<Message> {
 }
 
 fn parts(given: &[v1::Part], at: Path<'_>) -> Result<Vec<Part>> {
-    given.iter().enumerate().map(|(index, given)| Ok(Part::from(content(given, at.item(index))?))).collect()
+    let part = |(index, given): (usize, &v1::Part)| {
+        let signature = Some(given.signature.clone()).filter(|signature| !signature.is_empty());
+        Ok(Part { signature, ..Part::from(content(given, at.item(index))?) })
+    };
+    given.iter().enumerate().map(part).collect()
 }
 
 fn content(given: &v1::Part, at: Path<'_>) -> Result<Content> {
@@ -263,7 +267,7 @@ fn typed_part(part: &Part) -> Option<v1::Part> {
             return None;
         }
     };
-    Some(v1::Part { kind: Some(kind) })
+    Some(v1::Part { kind: Some(kind), signature: part.signature.clone().unwrap_or_default() })
 }
 
 fn finish_reason(reason: &FinishReason) -> v1::FinishReason {
@@ -288,7 +292,6 @@ pub struct Deltas {
 #[derive(Debug)]
 struct Open {
     id: PartId,
-    reasons: bool,
     /// Whose reasoning it is.
     origin: Option<DialectName>,
 }
@@ -307,8 +310,6 @@ impl Deltas {
                 let origin = self.open[at].origin;
                 let (text, signature) = match delta {
                     Delta::Text(text) | Delta::Args(text) | Delta::Reasoning(text) => (text.clone(), String::new()),
-                    // A signature beside other content than reasoning has no field in the contract.
-                    Delta::Signature(_) if !self.open[at].reasons => return None,
                     Delta::Signature(signature) => (String::new(), sealed::by(origin, signature)),
                     Delta::Origin { dialect, .. } => {
                         self.open[at].origin = Some(*dialect);
@@ -345,7 +346,7 @@ impl Deltas {
             PartKind::ToolCall { id, name } => (Kind::ToolCall, id.as_str(), name.as_str()),
             PartKind::Media(_) | PartKind::Other { .. } => return None,
         };
-        self.open.push(Open { id, reasons: kind == Kind::Reasoning, origin: None });
+        self.open.push(Open { id, origin: None });
         Some(v1::delta::PartStart {
             index: id.0,
             kind: kind.into(),

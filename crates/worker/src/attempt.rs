@@ -6,8 +6,8 @@ use std::{future::Future, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use farebox_dialect::{
-    Answer, Asked, Defaults, DialectName, Exchange, Facts, FinishReason, OnUnsupported, Operation, Stamp, Target,
-    provider_dialect,
+    Answer, Asked, DecodeError, Defaults, DialectName, Exchange, Facts, FinishReason, OnUnsupported, Operation, Stamp,
+    Target, provider_dialect,
 };
 use farebox_pricing::RateCard;
 use farebox_proto::v1;
@@ -375,8 +375,10 @@ impl Opening<'_> {
         match self.exchange.whole(&head, body, &self.job.stamp) {
             Ok((answer, facts)) => self.complete(answer, facts, course).await,
             Err(error) => {
-                if matches!(error, farebox_dialect::DecodeError::Refused(_)) {
-                    course.used = Used::Nothing;
+                match &error {
+                    DecodeError::Refused(_) => course.used = Used::Nothing,
+                    DecodeError::BrokenOff { usage, .. } => course.used = Used::Reported(*usage),
+                    DecodeError::Corrupt { .. } | DecodeError::Oversize(_) => {}
                 }
                 course.result = Err(Fault::from(error).into());
             }

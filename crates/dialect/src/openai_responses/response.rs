@@ -250,7 +250,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(corrupt)?;
     if answer.failed() {
         let refusal = error::in_place(answer.error.map_or("{}", RawValue::get));
-        return Err(DecodeError::Refused(Box::new(refusal)));
+        return Err(DecodeError::refused(refusal, answer.usage(0)));
     }
     let output = answer.output.as_deref().ok_or_else(|| corrupt("it has no `output`"))?;
     let (mut parts, mut probabilities, mut searches) = (Vec::new(), Vec::new(), 0);

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use farebox_dialect::{
-    Answer, Asked, Defaults, DialectName, Ending, Exchange, Head, Quirk, Stamp, StreamLimits, Target, provider_dialect,
+    Answer, Asked, DecodeError, Defaults, DialectName, Ending, Exchange, Head, OnUnsupported, Quirk, Stamp,
+    StreamLimits, Target, provider_dialect,
 };
 use farebox_proto::v1::llm_chunk::Piece;
 use farebox_types::ErrorKind;
@@ -147,6 +148,33 @@ fn json_is_emulated_where_a_model_has_no_mode_for_it_and_the_caller_is_told() {
     assert_eq!(said["choices"][0]["finish_reason"], "stop");
     assert_eq!(said["choices"][0]["message"].get("tool_calls"), None);
     assert_eq!((facts.usage.input, facts.usage.output), (Some(20), Some(9)));
+}
+
+#[test]
+fn what_a_model_does_not_take_is_left_out_and_said_or_refused() {
+    let body = r#"{"model":"alias","messages":[{"role":"user","content":"hi"}],"temperature":0.5,"seed":1}"#;
+    let asked = ask(DialectName::OpenAiChat, body, false);
+    let mut target = Target { quirks: vec![Quirk::NoSampling], ..Target::new("o9") };
+    let (_, request, warnings) = begin(&asked, DialectName::OpenAiChat, &target);
+    assert_eq!(warnings, ["`temperature` was left out: o9 does not take it"]);
+    assert_eq!(request.body(), &body.replace("alias", "o9").replace(",\"temperature\":0.5", ""));
+    target.unsupported = OnUnsupported::Refuse;
+    let provider = provider_dialect(DialectName::OpenAiChat).unwrap();
+    let refused = Exchange::begin(&asked, provider, target, Defaults::default()).map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    assert!(refused.message.contains("`temperature`"), "{}", refused.message);
+}
+
+#[test]
+fn an_answer_that_broke_off_is_billed_by_what_it_says() {
+    let tape = tape("openai-responses/failed");
+    let asked = ask(tape.dialect, small(tape.dialect), false);
+    let (exchange, ..) = begin(&asked, tape.dialect, &Target::new("up-1"));
+    let mut body: Value = serde_json::from_slice(&tape.body).unwrap();
+    body["usage"] = json!({"input_tokens": 7, "output_tokens": 3, "total_tokens": 10});
+    let error = exchange.whole(&tape.head, body.to_string().into(), &stamp()).unwrap_err();
+    let DecodeError::BrokenOff { usage, .. } = error else { panic!("{error:?}") };
+    assert_eq!((usage.input, usage.output), (Some(7), Some(3)));
 }
 
 #[test]

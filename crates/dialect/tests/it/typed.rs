@@ -11,7 +11,7 @@ use crate::{
 };
 
 fn part(kind: Kind) -> v1::Part {
-    v1::Part { kind: Some(kind) }
+    v1::Part { kind: Some(kind), ..Default::default() }
 }
 
 fn message(role: v1::Role, parts: Vec<Kind>) -> v1::Message {
@@ -89,7 +89,7 @@ fn what_is_missing_is_named() {
         (with(vec![]), "messages"),
         (with(vec![message(v1::Role::Unspecified, vec![])]), "messages[0].role"),
         (
-            with(vec![v1::Message { role: v1::Role::User.into(), parts: vec![v1::Part { kind: None }] }]),
+            with(vec![v1::Message { role: v1::Role::User.into(), parts: vec![v1::Part::default()] }]),
             "messages[0].parts[0]",
         ),
         (user(Kind::Image(v1::Media::default())), "messages[0].parts[0]"),
@@ -151,8 +151,8 @@ fn deltas_add_up() {
             .parts
             .iter()
             .map(|part| match part.kind.clone().unwrap() {
-                Kind::Text(text) | Kind::Refusal(text) => (text, String::new()),
-                Kind::ToolCall(call) => (call.arguments_json, String::new()),
+                Kind::Text(text) | Kind::Refusal(text) => (text, part.signature.clone()),
+                Kind::ToolCall(call) => (call.arguments_json, part.signature.clone()),
                 Kind::Reasoning(reasoning) => (reasoning.text, reasoning.signature),
                 other => panic!("{other:?}"),
             })

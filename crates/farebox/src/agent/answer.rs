@@ -208,7 +208,7 @@ mod tests {
     use delta::{Event, PartDelta, PartEnd, PartStart, part_start::Kind};
 
     fn part(kind: part::Kind) -> v1::Part {
-        v1::Part { kind: Some(kind) }
+        v1::Part { kind: Some(kind), ..Default::default() }
     }
 
     fn whole() -> v1::Completion {

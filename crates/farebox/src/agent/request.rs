@@ -146,7 +146,7 @@ impl RequestArgs {
     fn conversation(&self, prompt: &str) -> v1::Conversation {
         let message = |role: v1::Role, text: &str| v1::Message {
             role: role.into(),
-            parts: vec![v1::Part { kind: Some(part::Kind::Text(text.to_owned())) }],
+            parts: vec![v1::Part { kind: Some(part::Kind::Text(text.to_owned())), ..Default::default() }],
         };
         let system = self.system.iter().map(|text| message(v1::Role::System, text));
         v1::Conversation {

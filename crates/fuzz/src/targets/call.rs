@@ -160,7 +160,7 @@ fn members(body: &[u8]) -> Result<Vec<(String, String)>, String> {
 /// Encoded conversations to begin with.
 pub(super) fn conversations() -> Vec<Vec<u8>> {
     use v1::{media::Source, part::Kind};
-    let part = |kind: Kind| v1::Part { kind: Some(kind) };
+    let part = |kind: Kind| v1::Part { kind: Some(kind), ..Default::default() };
     let message = |role: v1::Role, parts: Vec<Kind>| v1::Message {
         role: role.into(),
         parts: parts.into_iter().map(part).collect(),

@@ -94,6 +94,9 @@ pub(super) fn decode(exchange: &Exchange, subject: &Subject) -> Result<Got, Stri
     match decoded {
         Ok(meaning) => Ok(Got::new(Meaning { ended: true, ..meaning })),
         Err(DecodeError::Refused(refusal)) => Ok(Got::refused(&refusal, Meaning::default())),
+        Err(DecodeError::BrokenOff { refusal, usage }) => {
+            Ok(Got::refused(&refusal, Meaning { tokens: tokens(&usage), ..Meaning::default() }))
+        }
         Err(error) => Err(format!("it is not decoded: {error}")),
     }
 }

@@ -79,7 +79,8 @@ pub(super) fn decode(body: &[u8]) -> Result<Completion, DecodeError> {
         return Err(refused(error::broken_off("ERROR", Some(said), body)));
     }
     let finish = answer.finish_reason.map(finish_reason).transpose();
-    let finish = finish.map_err(|word| refused(error::broken_off(&word, None, body)))?;
+    let used = answer.usage.as_ref().map(|metered| metered.usage());
+    let finish = finish.map_err(|word| DecodeError::refused(error::broken_off(&word, None, body), used))?;
     Ok(Completion {
         id: answer.id.unwrap_or_default(),
         // The API does not say which model answered.
