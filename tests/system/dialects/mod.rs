@@ -3,6 +3,7 @@
 //!
 //! A provider of the config belongs to one test: its name is the alias of its one model, and the path at the emulator.
 
+mod identities;
 mod talk;
 mod tasks;
 
@@ -31,7 +32,7 @@ const AWS: &str = "region: eu-west-1, aws: { access_key_id: os.environ/SYSTEM_AW
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const CLAUDE_THERE: &str = "eu.anthropic.claude-sonnet-4-20250514-v1:0";
 
-const ENTRIES: [Entry; 26] = [
+const ENTRIES: [Entry; 34] = [
     ("chat-anthropic", "anthropic", "claude-tape-1", KEY),
     ("chat-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("chat-bedrock", "bedrock", CLAUDE_THERE, AWS),
@@ -58,7 +59,25 @@ const ENTRIES: [Entry; 26] = [
     ("strict", "anthropic", "claude-tape-1", KEY),
     ("silent-openai", "openai", "gpt-tape-1", KEY),
     ("hung-openai", "openai", "gpt-tape-1", KEY),
+    ("signed", "bedrock", NOVA, AWS),
+    ("profile", "bedrock", NOVA, "region: us-east-1, aws: { profile: farebox-test }"),
+    ("azure-classic", "azure", "gpt-dep", "api_version: \"2024-10-21\", api_key: os.environ/SYSTEM_TEST_KEY"),
+    ("headed", "openai", "gpt-tape-1", "headers: { x-tenant: blue }, api_key: os.environ/SYSTEM_TEST_KEY"),
+    ("proxied", "openai", "gpt-tape-1", "proxy: \"EMULATOR\", api_key: os.environ/SYSTEM_TEST_KEY"),
+    ("slow-first", "openai", "gpt-tape-1", KEY),
+    ("slow-idle", "openai", "gpt-tape-1", KEY),
+    ("slow-total", "openai", "gpt-tape-1", KEY),
 ];
+
+/// The one timeout that a provider's model is short of.
+fn timeout_of(name: &str) -> &'static str {
+    match name {
+        "slow-first" => "timeout: { first_token: 150ms }",
+        "slow-idle" => "timeout: { idle: 150ms }",
+        "slow-total" => "timeout: { total: 300ms }",
+        _ => "timeout: {}",
+    }
+}
 
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
@@ -79,16 +98,18 @@ async fn stage_of(entries: &[Entry], more: impl FnOnce(ProcessBuilder) -> Proces
         .replace(
             "PROVIDERS",
             &lines(&|(name, kind, _, more)| {
-                format!("  {name}: {{ kind: {kind}, api_base: \"EMULATOR/{name}\", prices: {name}, {more} }}")
+                // A name that leads nowhere: only the proxy can take requests to it.
+                let host = if *name == "proxied" { "http://llm.invalid" } else { "EMULATOR" };
+                format!("  {name}: {{ kind: {kind}, api_base: \"{host}/{name}\", prices: {name}, {more} }}")
             }),
         )
         .replace(
             "MODELS",
             &lines(&|(name, _, model, _)| {
-                let drop_params = *name != "strict";
+                let (drop_params, timeout) = (*name != "strict", timeout_of(name));
                 format!(
                     "  {name}: {{ deployments: [{{ target: \"{name}/{model}\" }}], retries: 0, params: {{ drop_params: \
-                     {drop_params} }} }}"
+                     {drop_params} }}, {timeout} }}"
                 )
             }),
         )
@@ -102,7 +123,12 @@ async fn stage_of(entries: &[Entry], more: impl FnOnce(ProcessBuilder) -> Proces
         more(
             up.env("SYSTEM_AWS_ID", "AKIDSYSTEMTEST")
                 .env("SYSTEM_AWS_SECRET", "system+test/secret")
-                .env("SYSTEM_AWS_TOKEN", "system//token=="),
+                .env("SYSTEM_AWS_TOKEN", "system//token==")
+                .env(
+                    "AWS_SHARED_CREDENTIALS_FILE",
+                    concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/system/dialects/aws-credentials"),
+                )
+                .env("AWS_CONFIG_FILE", "/dev/null"),
         )
     })
     .await
