@@ -38,6 +38,10 @@ bench *ARGS:
     cargo build --release -p farebox -p farebox-bench
     target/release/farebox-bench {{ ARGS }}
 
+# What the dialects cost by themselves
+bench-dialects:
+    cargo run --release -p farebox-bench -- dialects
+
 # Mutated tapes against every decoder, parser and editor, for SECONDS in sum; the seed is the time of day unless given
 fuzz SECONDS="600" SEED=`date +%s`:
     FUZZ_SECONDS={{ SECONDS }} FUZZ_SEED={{ SEED }} cargo test --release -p farebox-fuzz -- --nocapture

@@ -19,6 +19,8 @@ pub(crate) enum Command {
     /// The provider emulator, in a process of its own.
     #[command(hide = true)]
     Emulator(EmulatorArgs),
+    /// What the dialects cost by themselves: a frame of a stream, and the translation of a request.
+    Dialects,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod bodies;
 mod books;
 mod cli;
 mod config;
+mod dialects;
 mod direct;
 mod emulator;
 mod http;
@@ -38,7 +39,9 @@ const LEAVE: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match &cli.command {
-        Some(Command::Emulator(_)) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        Some(Command::Emulator(_) | Command::Dialects) => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()
+        }
         None => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build(),
     };
     let runtime = match runtime {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &cli.command {
             Some(Command::Emulator(args)) => emulator::serve(args).await.map(|()| true),
+            Some(Command::Dialects) => dialects::tables().and_then(|text| Ok(table::print(&text)?)).map(|()| true),
             None => run::run(&cli.run).await,
         }
     });
