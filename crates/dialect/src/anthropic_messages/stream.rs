@@ -38,6 +38,8 @@ struct Open {
 enum OpenBlock {
     Part {
         id: PartId,
+        /// The deltas that fit it, besides signatures.
+        deltas: &'static [&'static str],
         signature: String,
         /// A tool call's input as the block announced it; it counts only if no piece of input follows.
         input: Option<String>,
@@ -117,10 +119,15 @@ impl Events {
                 return Ok(());
             }
         };
+        let deltas: &[&str] = match kind {
+            PartKind::Reasoning => &["thinking_delta"],
+            PartKind::ToolCall { .. } => &["input_json_delta"],
+            _ => &["text_delta", "citations_delta"],
+        };
         let id = self.next_id();
         out.push(Event::PartStart { id, choice: 0, kind });
         out.extend(first.into_iter().map(|delta| Event::Delta { id, delta }));
-        let block = OpenBlock::Part { id, signature: block.signature.unwrap_or_default(), input };
+        let block = OpenBlock::Part { id, deltas, signature: block.signature.unwrap_or_default(), input };
         self.open.push(Open { index, block });
         Ok(())
     }
@@ -133,8 +140,8 @@ impl Events {
         let unreadable = |error: serde_json::Error| format!("a delta cannot be read: {error}");
         let delta: WireDelta<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
         let kind = delta.kind.unwrap_or_default();
-        let (id, signature, input) = match &mut open.block {
-            OpenBlock::Part { id, signature, input } => (*id, signature, input),
+        let (id, deltas, signature, input) = match &mut open.block {
+            OpenBlock::Part { id, deltas, signature, input } => (*id, *deltas, signature, input),
             OpenBlock::Held { members, input, .. } => {
                 match delta.partial_json.filter(|_| kind == "input_json_delta") {
                     Some(piece) => input.push_str(&piece),
@@ -157,6 +164,9 @@ impl Events {
             }
             _ => return Ok(Some(kind)),
         };
+        if piece.is_some() && !deltas.contains(&kind.as_str()) {
+            return Err(format!("block {index} is not of the kind of its `{kind}`"));
+        }
         if matches!(piece, Some(Delta::Args(_))) {
             *input = None;
         }
@@ -175,7 +185,7 @@ impl Events {
 
     fn close(&mut self, block: OpenBlock, out: &mut Vec<Event>) {
         match block {
-            OpenBlock::Part { id, signature, input } => {
+            OpenBlock::Part { id, signature, input, .. } => {
                 if !signature.is_empty() {
                     out.push(Event::Delta { id, delta: Delta::Signature(signature) });
                 }

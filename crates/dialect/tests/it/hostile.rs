@@ -38,6 +38,26 @@ fn pieces_of_another_kind_of_part_are_corrupt() {
 }
 
 #[test]
+fn a_delta_of_another_kind_than_its_block_is_corrupt() {
+    let start = r#"{"type":"message_start","message":{"id":"msg_1","model":"m","usage":{"input_tokens":1}}}"#;
+    let block = |kind: &str| format!(r#"{{"type":"content_block_start","index":0,"content_block":{kind}}}"#);
+    let delta = |given: &str| format!(r#"{{"type":"content_block_delta","index":0,"delta":{given}}}"#);
+    let text = block(r#"{"type":"text","text":""}"#);
+    let call = block(r#"{"type":"tool_use","id":"t","name":"f","input":{}}"#);
+    for (block, given, fits) in [
+        (&text, r#"{"type":"text_delta","text":"a"}"#, true),
+        (&text, r#"{"type":"input_json_delta","partial_json":"{}"}"#, false),
+        (&text, r#"{"type":"thinking_delta","thinking":"a"}"#, false),
+        (&call, r#"{"type":"input_json_delta","partial_json":"{}"}"#, true),
+        (&call, r#"{"type":"text_delta","text":"a"}"#, false),
+    ] {
+        let stream = format!("data: {start}\n\ndata: {block}\n\ndata: {}\n\n", delta(given));
+        let (_, fed, _) = run(DialectName::AnthropicMessages, [stream.as_bytes()]);
+        assert_eq!(fed.is_ok(), fits, "{given}: {fed:?}");
+    }
+}
+
+#[test]
 fn a_message_that_ends_before_it_begins_is_corrupt() {
     let frame = b"data: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":9}}\n\n";
     let (events, fed, _) = run(DialectName::AnthropicMessages, [&frame[..]]);
