@@ -69,14 +69,11 @@ pub(super) fn plan<'a>(call: &'a Call, target: &Target, limit: u64) -> Thinking<
     budgeted(call, asked, nothing)
 }
 
+/// The limit stays as it is, even where the budget does not fit into it: what a call can cost was reserved by it.
 fn own_words<'a>(asked: &'a ReasoningRequest, mode: Option<Mode>, nothing: Thinking<'a>) -> Thinking<'a> {
-    let room = match (mode, asked.budget_tokens) {
-        (Some(_), Some(budget)) => budget,
-        _ => 0,
-    };
     let effort = asked.effort.as_ref().map(Effort::as_str);
     let effort = effort.or_else(|| matches!(mode, Some(Mode::Adaptive { .. })).then(|| effort_of(asked)).flatten());
-    Thinking { mode, effort, ..with_room(asked, room, nothing) }
+    Thinking { mode, effort, ..nothing }
 }
 
 /// The model decides, by effort. It wants no proof of earlier reasoning.
@@ -116,13 +113,6 @@ fn budgeted<'a>(call: &Call, asked: &'a ReasoningRequest, nothing: Thinking<'a>)
         return without("the output limit leaves no room for it");
     }
     Thinking { mode: enabled(wanted.min(limit - 1)), ..nothing }
-}
-
-/// A budget must be smaller than the output limit; where nobody named a limit, it comes on top.
-fn with_room<'a>(asked: &ReasoningRequest, room: u64, nothing: Thinking<'a>) -> Thinking<'a> {
-    let grows = asked.budget_tokens.is_some_and(|budget| budget >= nothing.max_tokens);
-    let max_tokens = if grows { nothing.max_tokens.saturating_add(room) } else { nothing.max_tokens };
-    Thinking { max_tokens, ..nothing }
 }
 
 /// The API's word; `None`: the model's own default.

@@ -170,3 +170,22 @@ fn hosts_say_no_in_their_own_words() {
         assert_eq!((refusal.kind, refusal.code.as_deref(), refusal.message.as_str()), (kind, Some(code), message));
     }
 }
+
+#[test]
+fn a_budget_for_thinking_never_lifts_the_output_limit() {
+    let provider = crate::provider(NAME);
+    let target = hosted(Hosting::Own);
+    let body = json!({
+        "model": "m", "messages": [{"role": "user", "content": "hi"}],
+        "thinking": {"type": "enabled", "budget_tokens": 60_000},
+    });
+    let mut call = parse(&body);
+    // Where the caller names no limit, the plan's is what was reserved.
+    let defaults = Defaults { max_output_tokens: Some(1000), temperature: None };
+    let passing = Passing { call: &call, asked_stream: false, defaults, target: &target };
+    let sent = rewrite(body.to_string().as_bytes(), &provider.edits(&passing)).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&sent).unwrap()["max_tokens"], 1000);
+    call.max_output_tokens = Some(1000);
+    let encoded = provider.encode(&call, &target).unwrap().request;
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(encoded.body()).unwrap()["max_tokens"], 1000);
+}
