@@ -173,10 +173,11 @@ impl<'a> Exchange<'a> {
         match &self.way {
             Way::Generate { dialect, caller, call, passes, emulation } => {
                 let mut done = dialect.decode(head, &body)?;
+                let mut facts = Facts::of(&done);
                 if let Some(emulation) = emulation {
                     emulation.restore(&mut done);
+                    facts.finish = done.finish().cloned();
                 }
-                let facts = Facts::of(&done);
                 let answer = match caller {
                     Some(_) if *passes => Answer::Raw(body),
                     Some(caller) => Answer::Raw(caller.render(call, &done, stamp)),

@@ -21,6 +21,8 @@ pub struct Relay<'a> {
     form: Form,
     /// Makes an emulated JSON mode look like a native one.
     filter: Option<Filter>,
+    /// All that the provider wrote, where the filter holds some of it back: it is billed.
+    unfiltered: Option<Collector>,
     side: Side<'a>,
 }
 
@@ -67,8 +69,8 @@ impl<'a> Relay<'a> {
             None => Form::Typed(typed::Deltas::new()),
         };
         let decoder = dialect.decoder(target, limits);
-        let filter = emulation.map(Emulation::filter);
-        Relay { decoder, collector: Collector::new(), events: Vec::new(), form, filter, side }
+        let (filter, unfiltered) = emulation.map(|emulation| (emulation.filter(), Collector::new())).unzip();
+        Relay { decoder, collector: Collector::new(), events: Vec::new(), form, filter, unfiltered, side }
     }
 
     /// The pieces that `bytes` complete. On an error, those before it.
@@ -107,13 +109,18 @@ impl<'a> Relay<'a> {
 
     /// What is known so far.
     pub fn facts(&self) -> Facts {
-        Facts::of(self.collector.completion())
+        let facts = Facts::of(self.collector.completion());
+        let written = if facts.usage.output.is_none() { self.written() } else { String::new() };
+        Facts { written, ..facts }
     }
 
     /// What is known of a stream that broke off: any usage it has reported is provisional.
     pub fn unfinished_facts(&self) -> Facts {
-        let done = self.collector.completion();
-        Facts { written: done.written(), ..Facts::of(done) }
+        Facts { written: self.written(), ..Facts::of(self.collector.completion()) }
+    }
+
+    fn written(&self) -> String {
+        self.unfiltered.as_ref().unwrap_or(&self.collector).completion().written()
     }
 
     /// The whole answer, once the stream is complete.
@@ -128,7 +135,8 @@ impl<'a> Relay<'a> {
 
     /// Hands on what has just been understood.
     fn hand_on(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) {
-        if let Some(filter) = &mut self.filter {
+        if let (Some(filter), Some(unfiltered)) = (&mut self.filter, &mut self.unfiltered) {
+            self.events.iter().for_each(|event| unfiltered.push(event));
             let mut filtered = Vec::with_capacity(self.events.len());
             self.events.drain(..).for_each(|event| filter.push(event, &mut filtered));
             self.events = filtered;

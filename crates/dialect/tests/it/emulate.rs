@@ -1,9 +1,10 @@
 //! JSON modes that are emulated by a tool.
 
 use farebox_dialect::{
-    Call, Collector, Completion, Content, Delta, DialectName, Event, FinishReason, Part, PartId, PartKind, Quirk,
-    RawJson, Role, Target, ToolChoice,
+    Asked, Call, Collector, Completion, Content, Defaults, Delta, DialectName, Event, Exchange, FinishReason, Part,
+    PartId, PartKind, Quirk, RawJson, Role, Stamp, StreamLimits, Target, ToolChoice,
     emulate::{Emulation, emulation},
+    provider_dialect,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -224,4 +225,28 @@ fn the_answer_is_handed_on_as_it_comes() {
             Event::Delta { id: PartId(0), delta: Delta::Text("{\"n\"".into()) },
         ]
     );
+}
+
+#[test]
+fn what_is_held_back_is_billed_all_the_same() {
+    let body = json!({
+        "model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}], "tools": [tool()],
+        "response_format": {"type": "json_object"}
+    });
+    let asked = Asked::raw(DialectName::OpenAiChat, body.to_string().into(), true).unwrap();
+    let provider = provider_dialect(DialectName::AnthropicMessages).unwrap();
+    let begun = Exchange::begin(&asked, provider, target(Quirk::JsonByTool), Defaults::default());
+    let (exchange, ..) = begun.unwrap();
+    let mut relay = exchange
+        .stream(&StreamLimits { max_frame_bytes: 1 << 20 }, &Stamp { id: "id".into(), created: 0, model: None })
+        .unwrap();
+    let mut pieces = Vec::new();
+    for event in [
+        json!({"type": "message_start", "message": {"id": "msg", "model": "m", "usage": {"input_tokens": 3}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Ferries sail"}}),
+    ] {
+        relay.feed(format!("data: {event}\n\n").as_bytes(), &mut pieces).unwrap();
+    }
+    assert_eq!(relay.unfinished_facts().written.trim_end(), "Ferries sail");
 }
