@@ -25,6 +25,8 @@ pub(crate) enum Host {
     Fine,
     /// An address that may not.
     Private(String),
+    /// An IPv4 address that is not written as four numbers.
+    Disguised,
 }
 
 impl Egress {
@@ -41,8 +43,20 @@ impl Egress {
             Ok(address) if !plain(address).is_loopback() && !self.permits(address) => {
                 Host::Private(plain(address).to_string())
             }
+            Err(_) if is_number(host) => Host::Disguised,
             _ => Host::Fine,
         }
+    }
+}
+
+/// Whether a client that reads hosts as URLs do takes this one for an IPv4 address, such as `0x7f.1`, `2130706433` or
+/// `127.0.0.1.`: <https://url.spec.whatwg.org/#ends-in-a-number-checker>. It would connect without looking a name up.
+fn is_number(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    match hexadecimal {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()),
     }
 }
 
@@ -144,6 +158,17 @@ mod tests {
         assert_eq!(judged("http://10.1.0.9/v1"), Host::Fine);
         assert_eq!(judged("http://llm.internal/v1"), Host::Fine);
         assert_eq!(judged("http://169.254.169.254/"), Host::Private("169.254.169.254".into()));
+        for disguised in [
+            "http://2852039166/",
+            "http://0xa9fea9fe/",
+            "http://0x7f.1/v1",
+            "http://0251.0376.0251.0376/",
+            "http://169.254.169.254./",
+            "http://10.1/",
+        ] {
+            assert_eq!(judged(disguised), Host::Disguised, "{disguised}");
+        }
+        assert_eq!(judged("http://llm1.internal./v1"), Host::Fine);
         assert_eq!(judged("http://[::ffff:192.168.0.1]/"), Host::Private("192.168.0.1".into()));
     }
 }

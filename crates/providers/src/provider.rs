@@ -124,10 +124,12 @@ impl Provider {
             row(kind).ok_or_else(|| ProviderError::UnknownKind { kind: kind.to_owned(), known: known_kinds() })?;
         check_options(&row, options)?;
         let base = base(&row, options)?;
-        if options.api_base.is_some()
-            && let Host::Private(host) = egress.judge(&base)
-        {
-            return Err(ProviderError::Private { host });
+        if let Some(given) = &options.api_base {
+            match egress.judge(&base) {
+                Host::Private(host) => return Err(ProviderError::Private { host }),
+                Host::Disguised => return Err(ProviderError::BadBase { given: given.clone() }),
+                Host::Fine => {}
+            }
         }
         Ok(Provider {
             name: name.to_owned(),
