@@ -6,7 +6,7 @@ use std::{borrow::Cow, ops::Range};
 
 use farebox_types::Fault;
 use serde::de::DeserializeSeed;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use self::scan::{Messages, Scan};
 use crate::{
@@ -29,6 +29,10 @@ pub struct Outline {
     /// Messages, items, texts or documents that a model is to read.
     pub messages: usize,
     pub has_tools: bool,
+    /// How many of the tools are the provider's own designs that the caller runs: each brings its own preamble.
+    pub designed_tools: usize,
+    /// Bytes of what is read again with each text or document: the query of a ranking.
+    pub repeated: usize,
     /// The first field that makes the provider fetch something: `messages[2].content[0].image_url.url`.
     pub remote_media: Option<String>,
     /// How many images, documents and recordings the messages carry.
@@ -51,8 +55,8 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let text = text_of(body)?;
     let mut top: Object<'_> = object_of(text)?;
     let root = Path::Root;
-    unambiguous(&top)?;
     let facts = Members::of(dialect);
+    unambiguous(&top, &facts)?;
     let mut max_output_tokens: Option<u64> = None;
     for name in facts.limits {
         if let Some(limit) = top.optional::<u64>(name, root, "a whole number of tokens")? {
@@ -79,12 +83,14 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     };
     let scan = content(&mut top, dialect, facts.content)?;
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
+    let has_tools = tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]");
+    let tools = tools.map(|raw| tools_of(dialect, raw.get())).unwrap_or_default();
     let unbounded = facts
         .unbounded
         .iter()
         .find(|name| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]")))
         .map(|name| (*name).to_owned())
-        .or_else(|| tools.and_then(|raw| provider_tool(dialect, raw.get())))
+        .or(tools.providers)
         .or(scan.stored);
     let whole = "a whole number";
     let (n, best_of) = (top.optional::<u64>("n", root, whole)?, top.optional::<u64>("best_of", root, whole)?);
@@ -95,7 +101,9 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         max_output_tokens,
         n: n.max(best_of),
         messages: scan.messages,
-        has_tools: tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]"),
+        has_tools,
+        designed_tools: tools.designed,
+        repeated: top.take("query").map_or(0, |query| query.get().len()),
         remote_media: scan.remote,
         inline_media: scan.media,
         inline_documents: scan.documents,
@@ -124,6 +132,11 @@ fn content(top: &mut Object<'_>, dialect: DialectName, name: &str) -> Result<Sca
         DialectName::OpenAiCompletions | DialectName::OpenAiEmbeddings | DialectName::CohereRerank
     ) {
         let items: Vec<&RawValue> = read(raw, root.member(name), many)?;
+        // A picture among texts has a cost that no byte of it shows.
+        scan.stored = items.iter().position(|item| is_media(dialect, item)).map(|index| {
+            let list = root.member(name);
+            list.item(index).to_string()
+        });
         // A list of token ids is one text.
         let tokens = items.first().is_some_and(|first| first.get().starts_with(|c: char| c.is_ascii_digit()));
         scan.messages = if tokens { 1 } else { items.len() };
@@ -137,6 +150,14 @@ fn content(top: &mut Object<'_>, dialect: DialectName, name: &str) -> Result<Sca
         return Err(BadRequest::field(root.member(name), format!("is empty: it must be {what}")));
     }
     Ok(scan)
+}
+
+/// Documents to rank may have members of their own; texts to embed are none.
+fn is_media(dialect: DialectName, item: &RawValue) -> bool {
+    let members: Option<Object<'_>> = serde_json::from_str(item.get()).ok();
+    members.is_some_and(|members| {
+        dialect != DialectName::CohereRerank || members.keys().any(|key| matches!(key, "image" | "image_url" | "video"))
+    })
 }
 
 /// Which members of a dialect say what routing needs.
@@ -156,20 +177,34 @@ impl Members {
             DialectName::OpenAiResponses => Members {
                 content: "input",
                 limits: &["max_output_tokens"],
-                unbounded: &["previous_response_id", "conversation", "prompt", "background"],
+                unbounded: &["previous_response_id", "conversation", "prompt", "background", "search_parameters"],
             },
-            DialectName::OpenAiCompletions => {
-                Members { content: "prompt", limits: &["max_tokens"], unbounded: &["models", "route"] }
-            }
+            DialectName::OpenAiCompletions => Members {
+                content: "prompt",
+                limits: &["max_tokens"],
+                unbounded: &["models", "route", "preset", "plugins", "web_search_options"],
+            },
             DialectName::OpenAiEmbeddings => Members { content: "input", limits: &[], unbounded: &[] },
             DialectName::CohereRerank => Members { content: "documents", limits: &[], unbounded: &[] },
-            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => {
-                Members { content: "messages", limits: &["max_tokens"], unbounded: &["mcp_servers", "container"] }
-            }
+            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => Members {
+                content: "messages",
+                limits: &["max_tokens"],
+                // A place and a speed have a price of their own, which no table here knows.
+                unbounded: &["mcp_servers", "container", "inference_geo", "speed"],
+            },
             _ => Members {
                 content: "messages",
                 limits: &["max_completion_tokens", "max_tokens"],
-                unbounded: &["web_search_options", "models", "route", "plugins", "prediction"],
+                unbounded: &[
+                    "web_search_options",
+                    "search_parameters",
+                    "enable_search",
+                    "models",
+                    "route",
+                    "preset",
+                    "plugins",
+                    "prediction",
+                ],
             },
         }
     }
@@ -189,8 +224,10 @@ const DECIDING: [(&str, bool); 8] = [
 
 /// Parsers differ in which of two members counts, and some do not look at case: what decides about money must be said
 /// once, in its own spelling. (A doubled `model` is no doubt: all of them are replaced.)
-fn unambiguous(top: &Object<'_>) -> Result<(), BadRequest> {
-    for (name, once) in DECIDING {
+fn unambiguous(top: &Object<'_>, facts: &Members) -> Result<(), BadRequest> {
+    let query = (facts.content == "documents").then_some("query");
+    let read = [facts.content, "tools", "functions"].into_iter().chain(query).chain(facts.unbounded.iter().copied());
+    for (name, once) in DECIDING.into_iter().chain(read.map(|name| (name, true))) {
         let mut exact = 0;
         for key in top.keys() {
             if key == name {
@@ -242,21 +279,39 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
     })
 }
 
-/// The first tool that the provider would run itself, at a price of its own. What is no list of tools is left to the
-/// provider to refuse.
-fn provider_tool(dialect: DialectName, tools: &str) -> Option<String> {
-    let tools: Vec<Value> = serde_json::from_str(tools).ok()?;
-    let callers_own = |kind: &str| match dialect {
-        DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => {
-            // Of Anthropic's own tools, these are run by the caller.
-            kind == "custom"
-                || ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own))
+/// What stands in a list of tools.
+#[derive(Default)]
+struct Tools {
+    /// The first one that the provider would run itself, at a price of its own.
+    providers: Option<String>,
+    designed: usize,
+}
+
+/// What is no list of tools is left to the provider to refuse. A kind that is said twice, or in letters of another size,
+/// is no kind of the caller's.
+fn tools_of(dialect: DialectName, tools: &str) -> Tools {
+    let mut found = Tools::default();
+    let list: Vec<&RawValue> = serde_json::from_str(tools).unwrap_or_default();
+    for (index, raw) in list.into_iter().enumerate() {
+        let Ok(mut tool) = serde_json::from_str::<Object<'_>>(raw.get()) else { continue };
+        let at = Path::Root.member("tools");
+        let kinds = tool.keys().filter(|key| folded(key) == "type").count();
+        let named = tool.keys().any(|key| matches!(key, "function" | "name"));
+        let kind = tool.take("type").map(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).unwrap_or_default());
+        match kind {
+            None if kinds <= 1 && named && !tool.keys().any(|key| folded(key) == "type") => {}
+            Some(kind) if kinds == 1 && matches!(&*kind, "function" | "custom") => {}
+            Some(kind) if kinds == 1 && designed(dialect, &kind) => found.designed += 1,
+            _ => {
+                found.providers.get_or_insert_with(|| at.item(index).member("type").to_string());
+            }
         }
-        _ => matches!(kind, "function" | "custom"),
-    };
-    let index = tools.iter().position(|tool| match tool.get("type") {
-        None | Some(Value::Null) => false,
-        Some(kind) => !kind.as_str().is_some_and(callers_own),
-    })?;
-    Some(Path::Root.member("tools").item(index).member("type").to_string())
+    }
+    found
+}
+
+/// Of Anthropic's own tools, these are run by the caller.
+fn designed(dialect: DialectName, kind: &str) -> bool {
+    matches!(dialect, DialectName::AnthropicMessages | DialectName::AnthropicCountTokens)
+        && ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own))
 }

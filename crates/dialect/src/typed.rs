@@ -64,6 +64,8 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         n: None,
         messages: conversation.messages.len(),
         has_tools: !conversation.tools.is_empty(),
+        designed_tools: 0,
+        repeated: 0,
         remote_media: remote_media(conversation),
         inline_media: conversation.messages.iter().map(|m| inline_media(&m.parts)).sum(),
         inline_documents: conversation.messages.iter().map(|m| documents(&m.parts)).sum(),

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use farebox_dialect::{DialectName, Operation};
+use farebox_dialect::{DialectName, Operation, Outline};
 use farebox_pricing::{PriceBook, Priced, bound};
 use farebox_proto::v1;
 use farebox_providers::{Ask, Catalog, Deployment};
@@ -183,17 +183,25 @@ impl Router {
         let outline = &request.outline;
         let bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
         let per_message = 16 * u64::try_from(outline.messages).unwrap_or(u64::MAX);
-        let tools = if outline.has_tools { self.options.tool_overhead_tokens } else { 0 };
         let count = |things: usize| u64::try_from(things).unwrap_or(u64::MAX);
+        let preambles = count(outline.designed_tools).saturating_add(u64::from(outline.has_tools));
+        let tools = preambles.saturating_mul(self.options.tool_overhead_tokens);
         let documents = count(outline.inline_documents).saturating_mul(self.options.document_tokens_max);
         let pictures = count(outline.inline_media.saturating_sub(outline.inline_documents));
         let media = pictures.saturating_mul(self.options.media_tokens_max).saturating_add(documents);
-        let input = bytes.saturating_add(per_message).saturating_add(tools).saturating_add(media);
-        // The window is for one text: of texts to embed and documents to rank, each has its own.
-        let window = priced.entry.context_window.filter(|_| request.operation() == Operation::Generate);
+        let repeated = repeated(request);
+        let input = [per_message, tools, media, repeated].into_iter().fold(bytes, u64::saturating_add);
+        // The window is for one text: of texts to embed and documents to rank, each has its own. Where there is a price for
+        // what lies beyond it, it is not the end.
+        let window = priced.entry.context_window.filter(|window| {
+            request.operation() == Operation::Generate && priced.card.tiers().iter().all(|tier| tier.above < *window)
+        });
         let input = window.map_or(input, |window| input.min(window));
-        let output = output.saturating_mul(outline.n.unwrap_or(1).max(1));
-        bound(&priced.card, input, output, searches(request, bytes), tier.as_slice())
+        // Of several prompts in one body, each has answers of its own.
+        let prompts =
+            if request.dialect == v1::Dialect::OpenaiCompletions { count(outline.messages).max(1) } else { 1 };
+        let output = output.saturating_mul(outline.n.unwrap_or(1).max(1)).saturating_mul(prompts);
+        bound(&priced.card, input, output, searches(request, bytes.saturating_add(repeated)), tier.as_slice())
     }
 }
 
@@ -207,6 +215,12 @@ fn tier<'a>(priced: &Priced, request: &'a Request) -> Result<Option<&'a str>, Fa
             Err(Fault::new(ErrorKind::Unsupported, message))
         }
     }
+}
+
+/// The most tokens of what is read again with each document.
+fn repeated(request: &Request) -> u64 {
+    let Outline { repeated, messages, .. } = &request.outline;
+    u64::try_from(repeated.saturating_mul(*messages)).unwrap_or(u64::MAX)
 }
 
 /// The most searches that a request can cost. A ranking is billed by units of a hundred documents, and a document counts
@@ -288,6 +302,62 @@ mod tests {
         let refused = of(json!("flex")).err().unwrap();
         assert_eq!(refused.kind, ErrorKind::Unsupported);
         assert!(refused.message.contains("`flex`"), "{}", refused.message);
+    }
+
+    #[test]
+    fn what_is_done_more_than_once_is_reserved_as_often() {
+        let config = json!({
+            "providers": {"openai": {"api_key": "os.environ/KEY"}, "cohere": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "openai/gpt-3.5-turbo-instruct", "r": "cohere/rerank-x"},
+        });
+        let prices = json!([
+            {"provider": "openai", "models": ["gpt-3.5-turbo-instruct"], "input": "0", "output": "1000"},
+            {"provider": "cohere", "models": ["rerank-x"], "input": "0", "output": "0", "per_search": "1"},
+        ]);
+        let of = |dialect, body: Value| bound(&plan(&config, prices.clone(), Some(dialect), &body).unwrap());
+        let completions = |prompt: Value| json!({"model": "m", "prompt": prompt, "max_tokens": 1000, "n": 2});
+        assert_eq!(of("openai-completions", completions(json!("a"))), Money::usd(2));
+        assert_eq!(of("openai-completions", completions(json!([1, 2, 3]))), Money::usd(2));
+        assert_eq!(of("openai-completions", completions(json!(["a", "b", "c"]))), Money::usd(6));
+        assert_eq!(of("openai-completions", completions(json!([[1], [2]]))), Money::usd(4));
+        // The query counts in the length of each document.
+        let query = "q".repeat(1000);
+        let ranked = of("cohere-rerank", json!({"model": "r", "query": query, "documents": vec!["d"; 100]}));
+        assert!(ranked >= Money::usd(3), "{ranked}");
+    }
+
+    #[test]
+    fn a_window_with_a_price_beyond_it_is_not_the_end() {
+        let config = json!({
+            "providers": {"anthropic": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "anthropic/claude-x"},
+        });
+        let of = |tiers: Value| {
+            let prices = json!([{
+                "provider": "anthropic", "models": ["claude-x"], "input": "1000", "output": "0", "context_window": 100,
+                "tiers": tiers,
+            }]);
+            let body = chat(json!({"messages": [{"role": "user", "content": "a".repeat(2000)}]}));
+            bound(&plan(&config, prices, Some("anthropic-messages"), &body).unwrap())
+        };
+        assert_eq!(of(json!([])), "0.1".parse().unwrap());
+        assert!(of(json!([{"above": 100, "input": "2000", "output": "0"}])) >= Money::usd(4));
+    }
+
+    #[test]
+    fn each_designed_tool_brings_its_preamble() {
+        let config = json!({
+            "providers": {"anthropic": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "anthropic/claude-x"},
+        });
+        let prices = json!([{"provider": "anthropic", "models": ["claude-x"], "input": "1000", "output": "0"}]);
+        let tools = json!([
+            {"type": "bash_20250124", "name": "bash"},
+            {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+            {"type": "computer_20250124", "name": "computer", "display_width_px": 1, "display_height_px": 1},
+        ]);
+        let plan = plan(&config, prices, Some("anthropic-messages"), &chat(json!({"tools": tools}))).unwrap();
+        assert!(bound(&plan) >= Money::usd(4), "{}", bound(&plan));
     }
 
     #[test]

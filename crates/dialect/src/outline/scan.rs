@@ -78,14 +78,24 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
         f.write_str("a message object")
     }
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let (mut reasoning, mut carried) = (false, false);
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
             if matches!(&*key, "content" | "output") {
-                map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address: false })?;
+                map.next_value_seed(Content {
+                    scan: self.scan,
+                    at: self.at.member(&key),
+                    is_address: false,
+                    counted: false,
+                })?;
             } else if key == "type" {
-                let kind = map.next_value::<Option<Cow<'de, str>>>()?;
-                if kind.is_some_and(|kind| kind == "item_reference") && self.scan.stored.is_none() {
+                let kind = map.next_value::<Option<Cow<'de, str>>>()?.unwrap_or_default();
+                reasoning |= kind == "reasoning";
+                self.scan.media += usize::from(kind == "image_generation_call");
+                if kind == "item_reference" && self.scan.stored.is_none() {
                     self.scan.stored = Some(self.at.to_string());
                 }
+            } else if key == "encrypted_content" {
+                carried = map.next_value::<Option<IgnoredAny>>()?.is_some();
             } else if key == "audio" {
                 // An earlier answer's recording, by its id.
                 self.scan.media += usize::from(map.next_value::<Option<IgnoredAny>>()?.is_some());
@@ -93,6 +103,10 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
                 map.next_value::<IgnoredAny>()?;
             }
         }
+        // Reasoning that is only named is read from the provider's store, and is as long as it is.
+        let stored = usize::from(reasoning && !carried);
+        self.scan.media += stored;
+        self.scan.documents += stored;
         Ok(())
     }
 }
@@ -103,6 +117,8 @@ struct Content<'s, 'p> {
     scan: &'s mut Scan,
     at: Path<'p>,
     is_address: bool,
+    /// It has been counted as a document by the name of its member.
+    counted: bool,
 }
 
 impl<'de> DeserializeSeed<'de> for Content<'_, '_> {
@@ -138,6 +154,8 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
         let carries = text.len() >= 5 && text.as_bytes()[..5].eq_ignore_ascii_case(b"data:");
         let bare = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
             && !text.starts_with('/');
+        let picture = !carries || text.len() >= 11 && text.as_bytes()[5..11].eq_ignore_ascii_case(b"image/");
+        self.scan.documents += usize::from(self.is_address && !self.counted && !picture);
         if self.is_address && self.scan.remote.is_none() && !carries && !bare {
             self.scan.remote = Some(self.at.to_string());
         }
@@ -146,7 +164,8 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0;
         let (scan, at) = (self.scan, self.at);
-        while seq.next_element_seed(Content { scan, at: at.item(index), is_address: false })?.is_some() {
+        while seq.next_element_seed(Content { scan, at: at.item(index), is_address: false, counted: false })?.is_some()
+        {
             index += 1;
         }
         Ok(())
@@ -157,7 +176,7 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            if matches!(&*key, "image_url" | "file" | "input_audio" | "source") {
+            if matches!(&*key, "image_url" | "video_url" | "file" | "input_audio" | "source") {
                 self.scan.media += 1;
             }
             let flat = self.scan.flat_files && matches!(&*key, "file_data" | "file_url");
@@ -170,8 +189,20 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
                 }
                 continue;
             }
+            if key == "media_type" {
+                // What is neither a picture nor a text is read page by page.
+                let kind = map.next_value::<Option<Cow<'de, str>>>()?.unwrap_or_default();
+                let pages = !kind.is_empty() && !kind.starts_with("image/") && !kind.starts_with("text/");
+                self.scan.documents += usize::from(pages);
+                continue;
+            }
             let is_address = matches!(&*key, "url" | "image_url" | "file_url" | "video_url" | "file_data");
-            map.next_value_seed(Content { scan: self.scan, at: self.at.member(&key), is_address })?;
+            map.next_value_seed(Content {
+                scan: self.scan,
+                at: self.at.member(&key),
+                is_address,
+                counted: key == "file_data",
+            })?;
         }
         Ok(())
     }

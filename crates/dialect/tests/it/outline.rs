@@ -17,7 +17,7 @@ fn fault(body: &str) -> String {
 fn reads_what_routing_needs() {
     let body = " {\"model\":\"old\",\"messages\":[{\"role\":\"system\",\"content\":\"a\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"see https://x.invalid/a.png\"}]}],\
                 \"max_tokens\":500,\"max_completion_tokens\":300,\"n\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},\
-                \"tools\":[{}],\"service_tier\":\"flex\",\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
+                \"tools\":[{\"function\":{}}],\"service_tier\":\"flex\",\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
     let outline = read(body);
     let span = outline.farebox.clone().unwrap();
     assert_eq!(&body[span], "{ \"task\" : \"code\" }");
@@ -29,6 +29,8 @@ fn reads_what_routing_needs() {
         n: Some(2),
         messages: 2,
         has_tools: true,
+        designed_tools: 0,
+        repeated: 0,
         remote_media: None,
         inline_media: 0,
         inline_documents: 0,
@@ -207,7 +209,7 @@ fn every_dialect_of_callers_has_its_own_members() {
     let items = responses(
         r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"a"},
             {"type":"input_image","image_url":"https://x.invalid/a.png"},{"type":"input_file","file_data":"data:a,b"}]},
-            {"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"data:a"}]}]}"#,
+            {"type":"function_call_output","call_id":"c","output":[{"type":"input_image","image_url":"data:image/png,a"}]}]}"#,
     );
     assert_eq!((items.messages, items.inline_media, items.inline_documents), (2, 3, 1));
     assert_eq!(items.remote_media.as_deref(), Some("input[0].content[1].image_url"));
@@ -240,4 +242,69 @@ fn every_dialect_of_callers_has_its_own_members() {
     assert_eq!(claude("web_search_20250305").as_deref(), Some("tools[0].type"));
     let mcp = r#"{"messages":[{"role":"user","content":"a"}],"mcp_servers":[{"url":"https://x.invalid"}]}"#;
     assert_eq!(read(DialectName::AnthropicMessages, mcp).unbounded.as_deref(), Some("mcp_servers"));
+}
+
+#[test]
+fn what_is_read_page_by_page_is_a_document() {
+    let of = |dialect, message: &str| {
+        let body = format!(r#"{{"messages":[{message}],"input":[{message}]}}"#);
+        let outline = outline(dialect, body.as_bytes()).unwrap();
+        (outline.inline_media, outline.inline_documents)
+    };
+    let (chat, anthropic) = (DialectName::OpenAiChat, DialectName::AnthropicMessages);
+    let part = |part: &str| format!(r#"{{"role":"user","content":[{part}]}}"#);
+    for (dialect, message, found) in [
+        (anthropic, part(r#"{"type":"document","source":{"media_type":"application/pdf","data":"JVBE"}}"#), (1, 1)),
+        (anthropic, part(r#"{"type":"document","source":{"media_type":"text/plain","data":"a"}}"#), (1, 0)),
+        (anthropic, part(r#"{"type":"image","source":{"media_type":"image/png","data":"iVBO"}}"#), (1, 0)),
+        (chat, part(r#"{"type":"image_url","image_url":{"url":"DATA:application/pdf;base64,JVBE"}}"#), (1, 1)),
+        (chat, part(r#"{"type":"video_url","video_url":{"url":"data:video/mp4;base64,AAAA"}}"#), (1, 1)),
+        (chat, part(r#"{"type":"image_url","image_url":{"url":"data:IMAGE/png;base64,iVBO"}}"#), (1, 0)),
+        (chat, part(r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,JVBE"}}"#), (1, 1)),
+        (
+            DialectName::OpenAiResponses,
+            part(r#"{"type":"input_file","file_data":"data:application/pdf;base64,A"}"#),
+            (1, 1),
+        ),
+        // Reasoning that is only named comes from the provider's store.
+        (DialectName::OpenAiResponses, r#"{"type":"reasoning","id":"rs_1","summary":[]}"#.to_owned(), (1, 1)),
+        (DialectName::OpenAiResponses, r#"{"type":"reasoning","encrypted_content":"x"}"#.to_owned(), (0, 0)),
+    ] {
+        assert_eq!(of(dialect, &message), found, "{message}");
+    }
+}
+
+#[test]
+fn a_cost_of_its_own_is_named_in_every_dialect() {
+    let of = |dialect, extra: &str| {
+        let content = r#""messages":[{"content":"a"}],"input":"a","prompt":"a","documents":["a"]"#;
+        outline(dialect, format!("{{{content},{extra}}}").as_bytes()).unwrap().unbounded
+    };
+    for (dialect, extra, field) in [
+        (DialectName::AnthropicMessages, r#""inference_geo":"us""#, "inference_geo"),
+        (DialectName::AnthropicMessages, r#""speed":"fast""#, "speed"),
+        (DialectName::OpenAiChat, r#""search_parameters":{"mode":"on"}"#, "search_parameters"),
+        (DialectName::OpenAiChat, r#""enable_search":true"#, "enable_search"),
+        (DialectName::OpenAiCompletions, r#""plugins":[{"id":"web"}]"#, "plugins"),
+        (DialectName::OpenAiChat, r#""tools":[{"google_search":{}}]"#, "tools[0].type"),
+        (DialectName::OpenAiChat, r#""tools":[{"type":"web_search","type":"function"}]"#, "tools[0].type"),
+        (DialectName::OpenAiChat, r#""tools":[{"Type":"web_search","function":{}}]"#, "tools[0].type"),
+    ] {
+        assert_eq!(of(dialect, extra).as_deref(), Some(field), "{extra}");
+    }
+    assert_eq!(of(DialectName::OpenAiChat, r#""enable_search":false,"tools":[{"function":{"name":"f"}}]"#), None);
+    let pictures = outline(DialectName::OpenAiEmbeddings, br#"{"input":["a",{"image":"x"}]}"#).unwrap();
+    assert_eq!(pictures.unbounded.as_deref(), Some("input[1]"));
+}
+
+#[test]
+fn what_bounds_a_cost_is_said_once() {
+    for body in [
+        r#"{"prompt":["a","b"],"prompt":"a"}"#,
+        r#"{"prompt":"a","Prompt":["a","b"]}"#,
+        r#"{"prompt":"a","Plugins":[{"id":"web"}]}"#,
+        r#"{"prompt":"a","plugins":[{"id":"web"}],"plugins":null}"#,
+    ] {
+        assert!(outline(DialectName::OpenAiCompletions, body.as_bytes()).is_err(), "{body}");
+    }
 }
