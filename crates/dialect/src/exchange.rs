@@ -27,7 +27,7 @@ use crate::{
     emulate::{Emulation, emulation},
     error::{DecodeError, EncodeError},
     notes::Notes,
-    outline::object_of,
+    outline::{object_of, text_of},
     rewrite::{Edit, rewrite},
     typed,
 };
@@ -274,7 +274,7 @@ fn sent(request: http::Request<Bytes>) -> Encoded {
 impl Asked {
     /// Whether the caller's body has this member.
     fn has(&self, name: &str) -> bool {
-        object_of(std::str::from_utf8(&self.bytes).unwrap_or_default()).is_ok_and(|mut top| top.take(name).is_some())
+        text_of(&self.bytes).and_then(object_of).is_ok_and(|mut top| top.take(name).is_some())
     }
 
     /// The caller's bytes with these edits, and without farebox's own member.

@@ -94,13 +94,14 @@ where
     Ok(tracing_subscriber::registry().with(lines.with_filter(filter.and(filter_fn(shows_no_payload)))))
 }
 
-/// Dependencies whose `trace` shows what goes over the wire: prompts, answers, headers.
+/// Dependencies whose `trace` shows what goes over the wire: prompts, answers, headers. So do all of Amazon's: one prints
+/// the body that it signs.
 const TALKATIVE: [&str; 6] = ["async_nats", "h2", "hyper", "hyper_util", "reqwest", "rustls"];
 
 /// Whatever filter is asked for: prompts and keys stand in no log.
 fn shows_no_payload(line: &Metadata<'_>) -> bool {
     let part = line.target().split("::").next().unwrap_or_default();
-    *line.level() < Level::TRACE || !TALKATIVE.contains(&part)
+    *line.level() < Level::TRACE || !(TALKATIVE.contains(&part) || part.starts_with("aws_"))
 }
 
 #[cfg(test)]
@@ -153,6 +154,7 @@ mod tests {
         let subscriber = subscriber(&options, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::trace!(target: "async_nats::connection", payload = "a prompt");
+            tracing::trace!(target: "aws_sigv4::http_request::sign", request = "a prompt");
             tracing::debug!(target: "async_nats::connection", "connected");
             tracing::trace!(target: "farebox_worker", "a step");
         });
