@@ -39,6 +39,8 @@ pub struct Outline {
     pub inline_media: usize,
     /// How many of them are documents.
     pub inline_documents: usize,
+    /// Earlier reasoning that is named and not carried: the provider that has kept it reads it again.
+    pub named_reasoning: usize,
     /// The first field whose cost nothing in the body bounds: a file that the provider keeps, a tool that it runs.
     pub unbounded: Option<String>,
     pub service_tier: Option<String>,
@@ -107,6 +109,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         remote_media: scan.remote,
         inline_media: scan.media,
         inline_documents: scan.documents,
+        named_reasoning: scan.named_reasoning,
         unbounded,
         service_tier: top.optional::<String>("service_tier", root, "a string")?,
         farebox,
@@ -182,7 +185,8 @@ impl Members {
             DialectName::OpenAiCompletions => Members {
                 content: "prompt",
                 limits: &["max_tokens"],
-                unbounded: &["models", "route", "preset", "plugins", "web_search_options"],
+                // Some servers heed the other API's limit here too, and some do not.
+                unbounded: &["models", "route", "preset", "plugins", "web_search_options", "max_completion_tokens"],
             },
             DialectName::OpenAiEmbeddings => Members { content: "input", limits: &[], unbounded: &[] },
             DialectName::CohereRerank => Members { content: "documents", limits: &[], unbounded: &[] },

@@ -66,6 +66,7 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         has_tools: !conversation.tools.is_empty(),
         designed_tools: 0,
         repeated: 0,
+        named_reasoning: 0,
         remote_media: remote_media(conversation),
         inline_media: conversation.messages.iter().map(|m| inline_media(&m.parts)).sum(),
         inline_documents: conversation.messages.iter().map(|m| documents(&m.parts)).sum(),

@@ -86,7 +86,7 @@ impl Router {
         let dialect = self.dialect(&deployment, request)?;
         let limit = self.output_limit(&deployment, dialect, &priced, request);
         let tier = tier(&priced, request)?;
-        let bound = self.bound(&priced, request, limit.tokens, tier);
+        let bound = self.bound(&priced, dialect, request, limit.tokens, tier);
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
         Ok(v1::Deployment {
@@ -179,14 +179,23 @@ impl Router {
 
     /// The most that one attempt can cost. A token is at least one byte of the body; what a provider adds to messages
     /// and tools is smaller than what JSON adds, apart from the tools' own preamble.
-    fn bound(&self, priced: &Priced, request: &Request, output: u64, tier: Option<&str>) -> farebox_types::Money {
+    fn bound(
+        &self,
+        priced: &Priced,
+        dialect: DialectName,
+        request: &Request,
+        output: u64,
+        tier: Option<&str>,
+    ) -> farebox_types::Money {
         let outline = &request.outline;
         let bytes = u64::try_from(request.body.len()).unwrap_or(u64::MAX);
         let per_message = 16 * u64::try_from(outline.messages).unwrap_or(u64::MAX);
         let count = |things: usize| u64::try_from(things).unwrap_or(u64::MAX);
         let preambles = count(outline.designed_tools).saturating_add(u64::from(outline.has_tools));
         let tools = preambles.saturating_mul(self.options.tool_overhead_tokens);
-        let documents = count(outline.inline_documents).saturating_mul(self.options.document_tokens_max);
+        // What is kept under a name is as long as it is; a provider of another dialect does not get to see the name.
+        let kept = if dialect == DialectName::OpenAiResponses { outline.named_reasoning } else { 0 };
+        let documents = count(outline.inline_documents + kept).saturating_mul(self.options.document_tokens_max);
         let pictures = count(outline.inline_media.saturating_sub(outline.inline_documents));
         let media = pictures.saturating_mul(self.options.media_tokens_max).saturating_add(documents);
         let repeated = repeated(request);

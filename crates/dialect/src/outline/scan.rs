@@ -18,6 +18,7 @@ pub(super) struct Scan {
     pub(super) stored: Option<String>,
     pub(super) media: usize,
     pub(super) documents: usize,
+    pub(super) named_reasoning: usize,
     /// A file stands in its part without a member around it (responses).
     flat_files: bool,
 }
@@ -104,9 +105,7 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
             }
         }
         // Reasoning that is only named is read from the provider's store, and is as long as it is.
-        let stored = usize::from(reasoning && !carried);
-        self.scan.media += stored;
-        self.scan.documents += stored;
+        self.scan.named_reasoning += usize::from(reasoning && !carried);
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ fn reads_what_routing_needs() {
         has_tools: true,
         designed_tools: 0,
         repeated: 0,
+        named_reasoning: 0,
         remote_media: None,
         inline_media: 0,
         inline_documents: 0,
@@ -266,12 +267,11 @@ fn what_is_read_page_by_page_is_a_document() {
             part(r#"{"type":"input_file","file_data":"data:application/pdf;base64,A"}"#),
             (1, 1),
         ),
-        // Reasoning that is only named comes from the provider's store.
-        (DialectName::OpenAiResponses, r#"{"type":"reasoning","id":"rs_1","summary":[]}"#.to_owned(), (1, 1)),
-        (DialectName::OpenAiResponses, r#"{"type":"reasoning","encrypted_content":"x"}"#.to_owned(), (0, 0)),
     ] {
         assert_eq!(of(dialect, &message), found, "{message}");
     }
+    let items = br#"{"input":[{"type":"reasoning","id":"rs_1"},{"type":"reasoning","encrypted_content":"x"}]}"#;
+    assert_eq!(outline(DialectName::OpenAiResponses, items).unwrap().named_reasoning, 1);
 }
 
 #[test]
