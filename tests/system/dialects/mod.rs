@@ -32,7 +32,7 @@ const AWS: &str = "region: eu-west-1, aws: { access_key_id: os.environ/SYSTEM_AW
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const CLAUDE_THERE: &str = "eu.anthropic.claude-sonnet-4-20250514-v1:0";
 
-const ENTRIES: [Entry; 34] = [
+const ENTRIES: [Entry; 35] = [
     ("chat-anthropic", "anthropic", "claude-tape-1", KEY),
     ("chat-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("chat-bedrock", "bedrock", CLAUDE_THERE, AWS),
@@ -59,6 +59,7 @@ const ENTRIES: [Entry; 34] = [
     ("strict", "anthropic", "claude-tape-1", KEY),
     ("silent-openai", "openai", "gpt-tape-1", KEY),
     ("hung-openai", "openai", "gpt-tape-1", KEY),
+    ("typed-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("signed", "bedrock", NOVA, AWS),
     ("profile", "bedrock", NOVA, "region: us-east-1, aws: { profile: farebox-test }"),
     ("azure-classic", "azure", "gpt-dep", "api_version: \"2024-10-21\", api_key: os.environ/SYSTEM_TEST_KEY"),

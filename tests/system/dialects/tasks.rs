@@ -1,5 +1,6 @@
 //! What is asked beside conversations: vectors, rankings, completed text, counts, JSON by a schema.
 
+use farebox_proto::v1;
 use serde_json::{Value, json};
 
 use super::{answer, ask, check_row, open, path, received, row_of, shared, tape, warnings};
@@ -212,6 +213,36 @@ fn an_unknown_parameter_is_said_or_refused() {
         assert!(stage.emulator.take_seen(&path("strict")).is_empty(), "it was sent");
         let row = row_of(stage, &refused).await;
         assert_eq!((picos(&row["cost_usd"]), &row["estimated"]), (0, &json!(false)), "{row}");
+    });
+}
+
+#[test]
+fn a_typed_conversation_by_gemini() {
+    play(async {
+        let stage = shared().await;
+        let text = |text: &str| v1::Part { kind: Some(v1::part::Kind::Text(text.to_owned())), ..Default::default() };
+        let request = v1::LlmRequest {
+            model: "typed-gemini".into(),
+            body: Some(v1::llm_request::Body::Conversation(v1::Conversation {
+                messages: vec![v1::Message { role: v1::Role::User.into(), parts: vec![text("Who floats?")] }],
+                max_output_tokens: Some(50),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        stage.emulator.route(&path("typed-gemini"), tape("gemini/text"));
+        let answer = stage.client.call(request).await.expect("an answer");
+        let sent = received(stage, "typed-gemini");
+        assert_eq!(sent.path, "/typed-gemini/models/gemini-3-flash-tape:generateContent");
+        let turns = json!([{ "role": "user", "parts": [{ "text": "Who floats?" }] }]);
+        assert_eq!(body_of(&sent)["contents"], turns);
+        assert!(format!("{answer:?}").contains("Otters "), "{answer:?}");
+        let row = stage.rows(&answer.request_id, 1).await.remove(0);
+        // 9 × 1 + 4 × 5 = 29
+        assert_eq!(
+            (&row["input_tokens"], &row["output_tokens"], picos(&row["cost_usd"])),
+            (&json!(9), &json!(4), 29_000_000)
+        );
     });
 }
 
