@@ -40,8 +40,11 @@ pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
         edits.push(Edit::set("max_output_tokens", limit.to_string()));
     }
-    if let Some(temperature) = defaults.temperature {
-        edits.push(Edit::default("temperature", temperature.to_string()));
+    match defaults.temperature {
+        // Reasoning models take none, from nobody.
+        _ if target.has(Quirk::NoSampling) => edits.extend(["temperature", "top_p"].map(Edit::remove)),
+        Some(temperature) => edits.push(Edit::default("temperature", temperature.to_string())),
+        None => {}
     }
     if call.stream {
         edits.push(Edit::set("stream", "true"));

@@ -158,6 +158,11 @@ fn what_a_model_does_not_take_is_left_out_and_said_or_refused() {
     let (_, request, warnings) = begin(&asked, DialectName::OpenAiChat, &target);
     assert_eq!(warnings, ["`temperature` was left out: o9 does not take it"]);
     assert_eq!(request.body(), &body.replace("alias", "o9").replace(",\"temperature\":0.5", ""));
+    let responses = r#"{"model":"alias","input":"hi","temperature":0.5}"#;
+    let asked_otherwise = ask(DialectName::OpenAiResponses, responses, false);
+    let (_, request, warnings) = begin(&asked_otherwise, DialectName::OpenAiResponses, &target);
+    assert_eq!(warnings, ["`temperature` was left out: o9 does not take it"]);
+    assert_eq!(request.body(), r#"{"model":"o9","input":"hi"}"#);
     target.unsupported = OnUnsupported::Refuse;
     let provider = provider_dialect(DialectName::OpenAiChat).unwrap();
     let refused = Exchange::begin(&asked, provider, target, Defaults::default()).map(|_| ()).unwrap_err();
