@@ -88,7 +88,7 @@ pub enum DecodeError {
     Refused(Box<Refusal>),
     /// The same, where the answer says what it used until then: that is billed.
     #[error("{refusal}")]
-    BrokenOff { refusal: Box<Refusal>, usage: Usage },
+    BrokenOff { refusal: Box<Refusal>, usage: Box<Usage> },
 }
 
 impl DecodeError {
@@ -96,7 +96,7 @@ impl DecodeError {
     pub(crate) fn refused(refusal: Refusal, usage: Option<Usage>) -> DecodeError {
         let refusal = Box::new(refusal);
         match usage.filter(Usage::is_reported) {
-            Some(usage) => DecodeError::BrokenOff { refusal, usage },
+            Some(usage) => DecodeError::BrokenOff { refusal, usage: Box::new(usage) },
             None => DecodeError::Refused(refusal),
         }
     }

@@ -44,6 +44,8 @@ pub struct Options {
     /// The most input tokens that one document in the body may cost beyond its bytes: providers read its pages as text
     /// and as images, and it is compressed.
     pub document_tokens_max: u64,
+    /// Searches that are reserved for an answer of a model that searches the web of its own accord.
+    pub searches_max: u64,
     /// The most answers (`n`) that one request may ask for.
     pub choices_max: u64,
     /// Jobs that one intake runs at the same time.
@@ -82,6 +84,7 @@ impl Default for Options {
             tool_overhead_tokens: 1_024,
             media_tokens_max: 8_192,
             document_tokens_max: 524_288,
+            searches_max: 32,
             choices_max: 128,
             jobs_in_flight: 64,
             job_ack_wait: Span::from_secs(30),

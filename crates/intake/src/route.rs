@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use farebox_dialect::{DialectName, Operation, Outline};
-use farebox_pricing::{PriceBook, Priced, bound};
+use farebox_pricing::{Capability, PriceBook, Priced, bound};
 use farebox_proto::v1;
 use farebox_providers::{Ask, Catalog, Deployment};
 use farebox_types::{ErrorKind, Fault, Span, Timestamp};
@@ -37,6 +37,15 @@ struct OutputLimit {
     tokens: u64,
     /// What the request is to say where its caller said nothing; 0: nothing.
     sent: u64,
+}
+
+/// The most that one answer can be.
+#[derive(Clone, Copy)]
+struct Most {
+    /// In tokens.
+    output: u64,
+    /// Searches of the model's own accord.
+    searches: u64,
 }
 
 impl Router {
@@ -86,7 +95,8 @@ impl Router {
         let dialect = self.dialect(&deployment, request)?;
         let limit = self.output_limit(&deployment, dialect, &priced, request);
         let tier = tier(&priced, request)?;
-        let bound = self.bound(&priced, dialect, request, limit.tokens, tier);
+        let searches = if deployment.searches { self.options.searches_max } else { 0 };
+        let bound = self.bound(&priced, dialect, request, Most { output: limit.tokens, searches }, tier);
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
         Ok(v1::Deployment {
@@ -109,6 +119,7 @@ impl Router {
             rate_tiers: (&priced.card).into(),
             refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: deployment.reports_cost,
+            may_reason: priced.entry.capabilities.contains(&Capability::Reasoning),
         })
     }
 
@@ -184,7 +195,7 @@ impl Router {
         priced: &Priced,
         dialect: DialectName,
         request: &Request,
-        output: u64,
+        most: Most,
         tier: Option<&str>,
     ) -> farebox_types::Money {
         let outline = &request.outline;
@@ -209,8 +220,12 @@ impl Router {
         // Of several prompts in one body, each has answers of its own.
         let prompts =
             if request.dialect == v1::Dialect::OpenaiCompletions { count(outline.messages).max(1) } else { 1 };
-        let output = output.saturating_mul(outline.n.unwrap_or(1).max(1)).saturating_mul(prompts);
-        bound(&priced.card, input, output, searches(request, bytes.saturating_add(repeated)), tier.as_slice())
+        let answers = outline.n.unwrap_or(1).max(1).saturating_mul(prompts);
+        let searches = match request.operation() {
+            Operation::Rerank => ranked(request, bytes.saturating_add(repeated)),
+            _ => most.searches.saturating_mul(answers),
+        };
+        bound(&priced.card, input, most.output.saturating_mul(answers), searches, tier.as_slice())
     }
 }
 
@@ -232,14 +247,11 @@ fn repeated(request: &Request) -> u64 {
     u64::try_from(repeated.saturating_mul(*messages)).unwrap_or(u64::MAX)
 }
 
-/// The most searches that a request can cost. A ranking is billed by units of a hundred documents, and a document counts
-/// once more for each 500 tokens; other searches are not admitted.
-fn searches(request: &Request, bytes: u64) -> u64 {
+/// The most search units that a ranking can cost: units of a hundred documents, and a document counts once more for each 500
+/// tokens.
+fn ranked(request: &Request, bytes: u64) -> u64 {
     let documents = u64::try_from(request.outline.messages).unwrap_or(u64::MAX);
-    match request.operation() {
-        Operation::Rerank => documents.saturating_add(bytes / 500).div_ceil(100),
-        _ => 0,
-    }
+    documents.saturating_add(bytes / 500).div_ceil(100)
 }
 
 #[cfg(test)]
@@ -387,6 +399,34 @@ mod tests {
         let priced = of(json!({"target": "azure/prod-1", "priced_as": "openai/gpt-x"})).unwrap();
         assert_eq!((bound(&priced), priced.deployments[0].model.as_str()), (Money::usd(1), "prod-1"));
         assert_eq!(bound(&of(json!({"target": "ollama/llama3"})).unwrap()), Money::ZERO);
+    }
+
+    #[test]
+    fn a_model_that_searches_of_its_own_accord_has_its_searches_reserved() {
+        let config = json!({
+            "providers": {"perplexity": {"api_key": "os.environ/KEY"}, "openai": {"api_key": "os.environ/KEY"}},
+            "models": {"m": "perplexity/sonar", "o": "openai/sonar"},
+        });
+        let prices = json!([
+            {"provider": "perplexity", "models": ["sonar"], "input": "0", "output": "0", "per_search": "1"},
+            {"provider": "openai", "models": ["sonar"], "input": "0", "output": "0", "per_search": "1"},
+        ]);
+        let of = |model: &str| plan(&config, prices.clone(), None, &chat(json!({"model": model}))).unwrap();
+        assert_eq!(bound(&of("m")), Money::usd(32));
+        assert_eq!(bound(&of("o")), Money::ZERO);
+    }
+
+    #[test]
+    fn a_model_that_can_reason_is_marked_as_one() {
+        let config = json!({"providers": {"openai": {"api_key": "os.environ/KEY"}}, "models": {"m": "openai/a", "o": "openai/b"}});
+        let prices = json!([
+            {"provider": "openai", "models": ["a"], "input": "1", "output": "1", "capabilities": ["reasoning"]},
+            {"provider": "openai", "models": ["b"], "input": "1", "output": "1"},
+        ]);
+        let marked = |model: &str| {
+            plan(&config, prices.clone(), None, &chat(json!({"model": model}))).unwrap().deployments[0].may_reason
+        };
+        assert!(marked("m") && !marked("o"));
     }
 
     #[test]

@@ -75,6 +75,8 @@ pub struct Deployment {
     pub region: Option<String>,
     /// Without a price it costs nothing.
     pub free: bool,
+    /// The model searches the web of its own accord, and bills it.
+    pub searches: bool,
     pub default_max_tokens: Option<u64>,
     pub default_temperature: Option<f64>,
     /// A parameter that the provider does not know makes it refuse the call, in place of leaving it out.
@@ -218,6 +220,7 @@ impl Catalog {
                 priced_as: taken.priced_as.as_ref().unwrap_or(&taken.target).model.clone(),
                 region: provider.region().map(str::to_owned),
                 free: provider.is_free(),
+                searches: provider.searches(&taken.target.model),
                 default_max_tokens: model.params.max_tokens,
                 default_temperature: model.params.temperature,
                 refuse_unknown_params: model.params.drop_params == Some(false),

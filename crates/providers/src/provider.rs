@@ -153,6 +153,11 @@ impl Provider {
         self.row.reports_cost
     }
 
+    /// Whether the model searches the web of its own accord, and bills it.
+    pub fn searches(&self, model: &str) -> bool {
+        self.row.searches.iter().any(|pattern| matches(pattern, model))
+    }
+
     /// A model without a price costs nothing: it runs on a machine of one's own.
     pub fn is_free(&self) -> bool {
         self.row.free

@@ -72,6 +72,9 @@ pub(crate) struct Row {
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) prices: Option<String>,
+    /// Models that search the web of their own accord, and bill it.
+    #[serde(default)]
+    pub(crate) searches: Vec<String>,
     /// What the provider says that a call cost is its cost.
     #[serde(default)]
     pub(crate) reports_cost: bool,

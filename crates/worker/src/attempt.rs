@@ -377,7 +377,7 @@ impl Opening<'_> {
             Err(error) => {
                 match &error {
                     DecodeError::Refused(_) => course.used = Used::Nothing,
-                    DecodeError::BrokenOff { usage, .. } => course.used = Used::Reported(*usage),
+                    DecodeError::BrokenOff { usage, .. } => course.used = Used::Reported(**usage),
                     DecodeError::Corrupt { .. } | DecodeError::Oversize(_) => {}
                 }
                 course.result = Err(Fault::from(error).into());
@@ -441,9 +441,20 @@ impl Opening<'_> {
         if is_whole { Used::Reported(usage) } else { self.counted(facts).await }
     }
 
+    /// Whether output may have been billed that nobody has seen: models that can reason do, Claude where it is asked to.
+    fn may_hide_reasoning(&self) -> bool {
+        let deployment = self.job.deployment;
+        let unasked = deployment.model.contains("claude") && !self.job.asked.asks_reasoning();
+        deployment.may_reason && !unasked
+    }
+
     /// The use of an answer whose provider did not say all of it.
     async fn counted(&self, facts: &Facts) -> Used {
         let (model, asked) = (&self.job.deployment.model, self.job.asked);
+        if self.may_hide_reasoning() {
+            // What was thought does not show in what was written, and is billed all the same.
+            return Used::Unknown;
+        }
         let told = facts.usage.total_input() > 0;
         if !told && asked.has_media() {
             // What a picture costs does not show in the words.

@@ -32,7 +32,7 @@ const AWS: &str = "region: eu-west-1, aws: { access_key_id: os.environ/SYSTEM_AW
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const CLAUDE_THERE: &str = "eu.anthropic.claude-sonnet-4-20250514-v1:0";
 
-const ENTRIES: [Entry; 35] = [
+const ENTRIES: [Entry; 36] = [
     ("chat-anthropic", "anthropic", "claude-tape-1", KEY),
     ("chat-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("chat-bedrock", "bedrock", CLAUDE_THERE, AWS),
@@ -59,6 +59,7 @@ const ENTRIES: [Entry; 35] = [
     ("strict", "anthropic", "claude-tape-1", KEY),
     ("silent-openai", "openai", "gpt-tape-1", KEY),
     ("hung-openai", "openai", "gpt-tape-1", KEY),
+    ("thinks-openai", "openai", "gpt-tape-1", KEY),
     ("typed-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("signed", "bedrock", NOVA, AWS),
     ("profile", "bedrock", NOVA, "region: us-east-1, aws: { profile: farebox-test }"),
@@ -117,7 +118,8 @@ async fn stage_of(entries: &[Entry], more: impl FnOnce(ProcessBuilder) -> Proces
         .replace(
             "ROWS",
             &lines(&|(name, _, model, _)| {
-                format!("  - {{ provider: {name}, models: [\"{model}\"], max_output: 4000, {PRICES} }}")
+                let reasons = if name.starts_with("thinks") { "capabilities: [reasoning], " } else { "" };
+                format!("  - {{ provider: {name}, models: [\"{model}\"], max_output: 4000, {reasons}{PRICES} }}")
             }),
         );
     Stage::with_config(&config, &[], |up| {

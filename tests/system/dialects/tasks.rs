@@ -269,16 +269,23 @@ fn what_no_provider_counted_is_estimated() {
         assert_eq!((chunks.len(), &last["farebox"]["outcome"]), (2, &json!("ok")), "{last}");
         check_estimate(&row_of(stage, &last).await, "ok");
 
-        let hangs = super::stream(words).fault(farebox_emulator::Fault::HangAfter(1)).chunks(1);
-        stage.emulator.route(&path("hung-openai"), hangs);
-        let mut body = asked("hung-openai");
-        let id = crate::stage::fresh_id("hung");
-        body["farebox"] = json!({ "request_id": id });
-        let mut inbox = stage.open(&body.to_string()).await;
-        let first = tokio::time::timeout(crate::stage::SOON, inbox.next()).await.expect("a chunk");
-        assert!(first.is_some());
-        stage.request_json(&format!("llm.cancel.{id}"), "{}").await;
-        check_estimate(&stage.rows(&id, 1).await[0], "cancelled");
+        let cancelled = async |model: &str| {
+            let hangs = super::stream(words.clone()).fault(farebox_emulator::Fault::HangAfter(1)).chunks(1);
+            stage.emulator.route(&path(model), hangs);
+            let mut body = asked(model);
+            let id = crate::stage::fresh_id("hung");
+            body["farebox"] = json!({ "request_id": id });
+            let mut inbox = stage.open(&body.to_string()).await;
+            let first = tokio::time::timeout(crate::stage::SOON, inbox.next()).await.expect("a chunk");
+            assert!(first.is_some());
+            stage.request_json(&format!("llm.cancel.{id}"), "{}").await;
+            stage.rows(&id, 1).await.remove(0)
+        };
+        check_estimate(&cancelled("hung-openai").await, "cancelled");
+        // What a reasoning model thought does not show: all that was reserved is billed.
+        let row = cancelled("thinks-openai").await;
+        assert_eq!((&row["outcome"], &row["estimated"]), (&json!("cancelled"), &json!(true)), "{row}");
+        assert_eq!(picos(&row["cost_usd"]), picos(&row["bound_usd"]), "{row}");
     });
 }
 

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use prost::Message;
 
 use crate::{
-    canonical::{Call, EmbedCall, RerankCall},
+    canonical::{Call, EmbedCall, ReasoningRequest, RerankCall},
     dialect::{Caller, CallerDialect, CountCaller, DialectName, EmbedCaller, Operation, RerankCaller, caller_dialect},
     error::BadRequest,
     outline::outline,
@@ -124,6 +124,14 @@ impl Asked {
             Task::Generate { call, .. } | Task::CountTokens { call, .. } => call.has_media(),
             Task::Embed { call, .. } => call.has_media(),
             Task::Rerank { .. } => false,
+        }
+    }
+
+    /// Whether the caller asks the model to reason.
+    pub fn asks_reasoning(&self) -> bool {
+        match &self.task {
+            Task::Generate { call, .. } => call.reasoning.as_ref().and_then(ReasoningRequest::is_on) == Some(true),
+            _ => false,
         }
     }
 
