@@ -1,5 +1,7 @@
 //! Every config that the docs show is one that farebox takes, and every kind of provider is shown.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{fs, path::Path, process::Command};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
