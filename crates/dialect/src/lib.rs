@@ -47,6 +47,7 @@ mod framing;
 mod gemini;
 mod gemini_embeddings;
 mod json;
+mod name;
 mod notes;
 mod ollama_chat;
 mod openai_chat;
