@@ -4,7 +4,7 @@
 //! |---|---|
 //! | understood | its events |
 //! | of an unknown type | [`Event::Unknown`] with the type; the stream goes on |
-//! | corrupt (no JSON, a field of the wrong type, a part that never began) | [`DecodeError::Corrupt`]; the stream is over |
+//! | corrupt (no JSON, an array for an object, a field of the wrong type, a part that never began) | [`DecodeError::Corrupt`]; the stream is over |
 //! | larger than the limit | [`DecodeError::Oversize`]; the stream is over |
 //! | the provider's error | [`Event::Error`]; the stream is over: [`Ending::Refused`] |
 //! | the provider's terminal event | the stream is over: [`Ending::Complete`] if every choice has said why it finished, else [`Truncated`] |
@@ -16,7 +16,7 @@ use crate::{
     canonical::{Ending, Event, Refusal, Truncated},
     dialect::{DialectName, StreamDecoder},
     error::{DecodeError, FrameError},
-    framing::{Frame, Framing},
+    framing::{Frame, Framing, event_stream},
 };
 
 /// What a dialect makes of one frame.
@@ -76,6 +76,13 @@ impl<W: Wire> Decoder<W> {
     }
 }
 
+/// No dialect's frame is an array, though what serde derives would read one ([`crate::json::Strict`]). Exceptions are
+/// told by their names.
+fn is_array(frame: Frame<'_>) -> bool {
+    let data = frame.data.trim_ascii();
+    data.starts_with(b"[") && data != b"[DONE]" && event_stream::exception(&frame).is_none()
+}
+
 impl<W: Wire> StreamDecoder for Decoder<W> {
     fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError> {
         if matches!(self.state, State::Open) {
@@ -95,7 +102,12 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
                     break;
                 }
             };
-            match self.wire.interpret(frame, out) {
+            let verdict = if is_array(frame) {
+                Verdict::Corrupt("an array stands where an object should".to_owned())
+            } else {
+                self.wire.interpret(frame, out)
+            };
+            match verdict {
                 Verdict::Understood => {}
                 Verdict::Unknown(kind) => out.push(Event::Unknown(kind)),
                 Verdict::Corrupt(problem) => {
@@ -125,7 +137,7 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
 
     fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
         if matches!(self.state, State::Open) {
-            let last = self.framing.finish().filter(|last| self.wire.is_terminal(*last));
+            let last = self.framing.finish().filter(|last| !is_array(*last) && self.wire.is_terminal(*last));
             // The terminal event may carry more than the end: usage, or why it ended.
             let terminal = last.is_some_and(|last| matches!(self.wire.interpret(last, out), Verdict::Terminal));
             self.understood += usize::from(terminal);

@@ -1,6 +1,6 @@
 //! JSON that keeps its bytes, and objects read member by member.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::RawValue;
@@ -66,6 +66,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
         }
         from.deserialize_map(Members)
     }
+}
+
+/// A wire type that is read from an object alone. What serde derives reads an array too, its items as the members in
+/// their order: an end of an answer could be read where none stands.
+pub(crate) struct Strict<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Strict<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Strict<T>, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Members<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_map(Members(PhantomData)).map(Strict)
+    }
+}
+
+/// A member that is an object, or `null`.
+pub(crate) fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Strict<T>>::deserialize(from)?.map(|Strict(members)| members))
+}
+
+/// A member that is a list of objects, or `null`.
+pub(crate) fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+    let list = Option::<Vec<Strict<T>>>::deserialize(from)?;
+    Ok(list.map(|list| list.into_iter().map(|Strict(members)| members).collect()))
 }
 
 /// Where in the caller's body we are: `messages[3].content[0]`.

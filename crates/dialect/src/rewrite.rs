@@ -15,7 +15,7 @@ pub enum Edit<'a> {
     Default { key: &'a str, value: Cow<'a, str> },
     /// Takes the member out, with its comma.
     Remove { key: &'a str },
-    /// Sets a member of a member; an outer one that is missing or `null` becomes an object.
+    /// Sets a member of a member; an outer one that is missing, `null` or overruled by a later one becomes an object.
     SetIn { outer: &'a str, key: &'a str, value: Cow<'a, str> },
 }
 
@@ -69,11 +69,10 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
     let object = scan(body)?;
     let mut out = Vec::with_capacity(body.len() + 64);
     out.extend_from_slice(&body[..object.open]);
-    let mut found = false;
+    let counted = object.members.iter().rposition(|member| member.is(body, edit.key()));
     let mut kept = 0;
-    for member in &object.members {
+    for (at, member) in object.members.iter().enumerate() {
         let hit = member.is(body, edit.key());
-        found |= hit;
         if hit && matches!(edit, Edit::Remove { .. }) {
             continue;
         }
@@ -90,7 +89,11 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
         match edit {
             Edit::Set { value, .. } => out.extend_from_slice(value.as_bytes()),
             Edit::Default { value, .. } => out.extend_from_slice(if old == b"null" { value.as_bytes() } else { old }),
-            Edit::SetIn { outer, key, value } => out.extend_from_slice(&set_inside(old, outer, key, value)?),
+            Edit::SetIn { outer, key, value } => {
+                // A duplicate that does not count may be anything.
+                let old = if old.starts_with(b"{") || counted == Some(at) { old } else { b"null" };
+                out.extend_from_slice(&set_inside(old, outer, key, value)?);
+            }
             Edit::Remove { .. } => {}
         }
         out.extend_from_slice(&body[member.value.1..member.end]);
@@ -102,7 +105,7 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
     {
         out.extend_from_slice(&body[last.value.1..last.end]);
     }
-    if !found {
+    if counted.is_none() {
         insert(&mut out, kept > 0, edit);
     }
     out.extend_from_slice(&body[object.close..]);

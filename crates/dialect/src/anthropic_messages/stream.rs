@@ -14,7 +14,7 @@ use crate::{
     decoder::{Verdict, Wire},
     dialect::DialectName,
     framing::{Frame, event_stream},
-    json::RawJson,
+    json::{RawJson, Strict},
 };
 
 /// More blocks open at once than this are taken as a corrupt stream.
@@ -224,7 +224,7 @@ impl Events {
                 let Some(raw) = event.delta else {
                     return Ok(None);
                 };
-                let delta: WireDelta<'_> =
+                let Strict(delta): Strict<WireDelta<'_>> =
                     serde_json::from_str(raw.get()).map_err(|e| format!("a delta cannot be read: {e}"))?;
                 if let Some(reason) = delta.stop_reason {
                     self.finish = Some((stop_reason(reason), delta.stop_sequence));

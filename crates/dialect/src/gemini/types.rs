@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::dialect::DialectName;
+use crate::{
+    dialect::DialectName,
+    json::{object, objects},
+};
 
 pub(super) const NAME: DialectName = DialectName::Gemini;
 
@@ -13,8 +16,9 @@ pub(super) const NAME: DialectName = DialectName::Gemini;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Chunk<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "objects")]
     pub(super) candidates: Option<Vec<Candidate<'a>>>,
+    #[serde(default, deserialize_with = "object")]
     pub(super) prompt_feedback: Option<Feedback>,
     pub(super) usage_metadata: Option<Usage>,
     pub(super) model_version: Option<String>,

@@ -10,7 +10,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{details::Detail, usage::Wire as Usage};
-use crate::{dialect::DialectName, json::RawJson};
+use crate::{
+    dialect::DialectName,
+    json::{RawJson, objects},
+};
 
 pub(super) const NAME: DialectName = DialectName::OpenAiChat;
 
@@ -22,7 +25,7 @@ pub(super) struct Chunk<'a> {
     pub(super) model: Option<String>,
     #[serde(default)]
     pub(super) created: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "objects")]
     pub(super) choices: Option<Vec<ChunkChoice>>,
     #[serde(default)]
     pub(super) usage: Option<Usage>,

@@ -10,7 +10,7 @@ use crate::{
     canonical::{Choice, Completion, Content, FinishReason, Part},
     dialect::Stamp,
     error::DecodeError,
-    json::RawJson,
+    json::{RawJson, objects},
     openai_error as error,
     openai_responses::usage,
 };
@@ -21,6 +21,7 @@ pub(super) struct Wire<'a> {
     pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) created: Option<i64>,
+    #[serde(default, deserialize_with = "objects")]
     pub(super) choices: Option<Vec<WireChoice>>,
     pub(super) usage: Option<usage::Wire>,
     #[serde(borrow)]

@@ -12,7 +12,7 @@ use crate::{
     decoder::{Verdict, Wire},
     dialect::DialectName,
     framing::Frame,
-    json::RawJson,
+    json::{RawJson, Strict},
     openai_error as error,
 };
 
@@ -412,8 +412,8 @@ impl Wire for Events {
             let flat = std::str::from_utf8(frame.data).unwrap_or("{}");
             return Verdict::Refused(error::in_place(event.error.map_or(flat, RawValue::get)));
         }
-        let answer = match event.response.map(|raw| serde_json::from_str::<Answer<'_>>(raw.get())).transpose() {
-            Ok(answer) => answer,
+        let answer = match event.response.map(|raw| serde_json::from_str::<Strict<Answer<'_>>>(raw.get())).transpose() {
+            Ok(answer) => answer.map(|Strict(answer)| answer),
             Err(error) => return Verdict::Corrupt(format!("the response cannot be read: {error}")),
         };
         let Some(mut answer) = answer else {

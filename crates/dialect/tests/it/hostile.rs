@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use farebox_dialect::{
-    Asked, DecodeError, Defaults, DialectName, Exchange, Head, Provider, Stamp, StreamLimits, Target, Truncated,
+    Asked, DecodeError, Defaults, DialectName, Edit, Exchange, Head, Provider, Stamp, StreamLimits, Target, Truncated,
+    rewrite,
 };
 use farebox_proto::v1::llm_chunk::Piece;
 use http::StatusCode;
@@ -98,4 +99,51 @@ fn an_end_without_its_closing_mark_is_handed_on() {
     relay.feed(tape.body.trim_ascii_end(), &mut pieces).unwrap();
     relay.finish(&mut pieces).unwrap();
     assert_eq!(pieces.last(), Some(&Piece::Raw(Bytes::from_static(b"{\"type\":\"message_stop\"}"))));
+}
+
+#[test]
+fn an_array_in_place_of_an_object_is_corrupt() {
+    use DialectName::{
+        AnthropicMessages, CohereChat, Gemini, OllamaChat, OpenAiChat, OpenAiCompletions, OpenAiResponses,
+    };
+    let start = r#"data: {"type":"message_start","message":{"id":"msg_1","model":"m","usage":{"input_tokens":1}}}"#;
+    let delta = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#;
+    for (dialect, before, frame) in [
+        (AnthropicMessages, format!("{start}\n\n{delta}"), r#"data: ["message_stop"]"#),
+        (AnthropicMessages, start.to_owned(), r#"data: {"type":"message_delta","delta":["text_delta"]}"#),
+        (Gemini, String::new(), r#"data: {"promptFeedback":[""]}"#),
+        (Gemini, String::new(), r#"data: {"candidates":[[0,null,"STOP",null,null,null]]}"#),
+        (OpenAiChat, String::new(), r#"data: {"choices":[[0,null,"stop",null,null]]}"#),
+        (OpenAiCompletions, String::new(), r#"data: {"choices":[[0,"x",null,"stop"]]}"#),
+        (OpenAiResponses, String::new(), r#"data: {"type":"response.completed","response":["resp_1"]}"#),
+        (
+            CohereChat,
+            r#"data: {"type":"message-start","id":"1"}"#.to_owned(),
+            r#"data: {"type":"message-end","delta":["COMPLETE"]}"#,
+        ),
+        (OllamaChat, String::new(), r#"["m",null,true,"stop"]"#),
+    ] {
+        let stream = format!("{before}\n\n{frame}\n\n");
+        let (_, fed, ending) = run(dialect, [stream.trim_start().as_bytes()]);
+        assert!(matches!(fed, Err(DecodeError::Corrupt { .. })), "{dialect}: {frame}: {fed:?}");
+        assert!(ending.is_err(), "{dialect}: {frame}");
+        // Nor is it an end where the bytes stop before its closing mark.
+        let (_, _, ending) = run(dialect, [stream.trim().as_bytes()]);
+        assert!(ending.is_err(), "{dialect}: {frame} without its closing mark");
+    }
+}
+
+#[test]
+fn a_doubled_member_that_does_not_count_can_be_edited() {
+    let edit = [Edit::set_in("stream_options", "include_usage", "true")];
+    for (body, edited) in [
+        (
+            r#"{"stream_options":1,"stream_options":{"a":0}}"#,
+            Some(r#"{"stream_options":{"include_usage":true},"stream_options":{"a":0,"include_usage":true}}"#),
+        ),
+        (r#"{"stream_options":{"a":0},"stream_options":1}"#, None),
+    ] {
+        let got = rewrite(body.as_bytes(), &edit).ok();
+        assert_eq!(got.as_deref(), edited.map(str::as_bytes), "{body}");
+    }
 }

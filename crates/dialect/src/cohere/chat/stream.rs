@@ -14,6 +14,7 @@ use crate::{
     decoder::{Verdict, Wire},
     dialect::DialectName,
     framing::Frame,
+    json::Strict,
 };
 
 /// More tool calls open at once than this are taken as a corrupt stream.
@@ -258,7 +259,7 @@ impl Events {
 
     /// What was used is told first, also of an answer that broke off.
     fn end(&mut self, event: &StreamEvent<'_>, frame: &[u8], out: &mut Vec<Event>) -> Verdict {
-        let end: End = match event.delta.map(|delta| serde_json::from_str(delta.get())) {
+        let Strict(end): Strict<End> = match event.delta.map(|delta| serde_json::from_str(delta.get())) {
             Some(Ok(end)) => end,
             Some(Err(error)) => return Verdict::Corrupt(format!("`message-end` cannot be read: {error}")),
             None => return Verdict::Corrupt("`message-end` lacks its `delta`".to_owned()),
