@@ -1,6 +1,7 @@
 //! Google's Gemini: <https://ai.google.dev/api/generate-content>, and the same calls on Vertex AI:
 //! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>.
 
+mod assembly;
 mod config;
 mod contents;
 pub(crate) mod error;

@@ -48,20 +48,33 @@ pub(super) fn decode_count(body: &[u8]) -> Result<u64, DecodeError> {
 }
 
 /// What one part of the wire is.
-pub(super) enum Piece {
-    Text { text: String, thought: bool },
-    Call { id: Option<String>, name: String, arguments: String },
+pub(super) enum Piece<'a> {
+    Text {
+        text: String,
+        thought: bool,
+    },
+    Call {
+        id: Option<String>,
+        name: String,
+        arguments: String,
+    },
+    /// Part of a call.
+    OfCall(FunctionCall<'a>),
     Media(Content),
-    Other { kind: String, raw: RawJson },
+    Other {
+        kind: String,
+        raw: RawJson,
+    },
 }
 
 /// The part and its signature. A part that only Gemini understands keeps its own within.
-pub(super) fn piece(raw: &RawValue) -> Result<(Piece, Option<String>), String> {
+pub(super) fn piece(raw: &RawValue) -> Result<(Piece<'_>, Option<String>), String> {
     let part: Part<'_> = serde_json::from_str(raw.get()).map_err(|e| format!("a part cannot be read: {e}"))?;
     let signature = part.thought_signature.filter(|s| !s.is_empty());
     let thought = part.thought == Some(true);
     if let Some(call) = part.function_call {
-        return Ok((function_call(call)?, signature));
+        let piece = if call.is_piece() { Piece::OfCall(call) } else { function_call(call)? };
+        return Ok((piece, signature));
     }
     if let Some(text) = part.text {
         return Ok((Piece::Text { text, thought }, signature));
@@ -88,10 +101,7 @@ pub(super) fn piece(raw: &RawValue) -> Result<(Piece, Option<String>), String> {
     })
 }
 
-fn function_call(call: FunctionCall<'_>) -> Result<Piece, String> {
-    if call.partial_args.is_some() || call.will_continue == Some(true) {
-        return Err("a function call comes in pieces, which nobody asked for".to_owned());
-    }
+fn function_call(call: FunctionCall<'_>) -> Result<Piece<'_>, String> {
     let name = call.name.ok_or("a function call has no `name`")?;
     let arguments = call.args.map_or("{}", RawValue::get).to_owned();
     Ok(Piece::Call { id: call.id.filter(|id| !id.is_empty()), name, arguments })

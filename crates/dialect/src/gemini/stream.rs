@@ -3,10 +3,11 @@
 use serde_json::value::RawValue;
 
 use super::{
+    assembly::Assembly,
     error,
     grounding::Sources,
     response::{self, Piece},
-    types::{Candidate as WireCandidate, Chunk, NAME, Usage, Word},
+    types::{Candidate as WireCandidate, Chunk, FunctionCall, NAME, Usage, Word},
     usage,
 };
 use crate::{
@@ -37,6 +38,8 @@ pub(super) struct Events {
 struct Candidate {
     index: u32,
     open: Option<Open>,
+    /// A call that has not come to its end.
+    assembly: Option<Assembly>,
     sources: Sources,
     called: bool,
     finish: Option<Word>,
@@ -81,6 +84,7 @@ impl Events {
 
     /// Closes what is open and says what was held back.
     pub(super) fn close(&mut self, out: &mut Vec<Event>) {
+        (0..self.candidates.len()).for_each(|at| self.end_call(at, out));
         for mut candidate in std::mem::take(&mut self.candidates) {
             candidate.end(out);
             let reason = match candidate.finish {
@@ -146,29 +150,87 @@ impl Events {
                 self.text(at, text, thought, signature, out);
                 return Ok(());
             }
+            Piece::OfCall(call) => return self.piece_of_call(at, &call, signature, out),
             Piece::Call { id, name, arguments } => {
-                let id = id.unwrap_or_else(|| self.call_id());
-                self.calls += 1;
-                self.candidates[at].called = true;
-                (PartKind::ToolCall { id, name }, Some(Delta::Args(arguments)))
+                self.end_call(at, out);
+                self.call(at, (id, name, arguments), signature, out);
+                return Ok(());
             }
-            Piece::Media(content) => (PartKind::Media(Box::new(content)), None),
-            Piece::Other { kind, raw } => (PartKind::Other { dialect: NAME, kind, raw }, None),
+            Piece::Media(content) => PartKind::Media(Box::new(content)),
+            Piece::Other { kind, raw } => PartKind::Other { dialect: NAME, kind, raw },
         };
+        self.end_call(at, out);
+        self.whole(at, kind, None, signature, out);
+        Ok(())
+    }
+
+    /// A part that comes in one piece.
+    fn whole(
+        &mut self,
+        at: usize,
+        kind: PartKind,
+        args: Option<Delta>,
+        signature: Option<String>,
+        out: &mut Vec<Event>,
+    ) {
         self.candidates[at].end(out);
         let id = self.next_id();
-        let (kind, args) = kind;
         out.push(Event::PartStart { id, choice: self.candidates[at].index, kind });
         let deltas = args.into_iter().chain(signature.map(Delta::Signature));
         out.extend(deltas.map(|delta| Event::Delta { id, delta }));
         out.push(Event::PartEnd { id });
+    }
+
+    fn call(
+        &mut self,
+        at: usize,
+        (id, name, arguments): (Option<String>, String, String),
+        signature: Option<String>,
+        out: &mut Vec<Event>,
+    ) {
+        let id = id.unwrap_or_else(|| self.call_id());
+        self.calls += 1;
+        self.candidates[at].called = true;
+        self.whole(at, PartKind::ToolCall { id, name }, Some(Delta::Args(arguments)), signature, out);
+    }
+
+    /// A call is handed on once it is whole: its pieces name places in its arguments, which no other dialect can say.
+    fn piece_of_call(
+        &mut self,
+        at: usize,
+        call: &FunctionCall<'_>,
+        signature: Option<String>,
+        out: &mut Vec<Event>,
+    ) -> Step {
+        if let Some(begun) = Assembly::new(call, signature) {
+            self.end_call(at, out);
+            self.candidates[at].assembly = Some(begun);
+        }
+        let Some(assembly) = &mut self.candidates[at].assembly else {
+            return Err("a function call goes on that has not begun".to_owned());
+        };
+        for piece in call.partial_args.iter().flatten() {
+            assembly.take(piece)?;
+        }
+        if call.will_continue != Some(true) {
+            self.end_call(at, out);
+        }
         Ok(())
+    }
+
+    /// A call that has come to its end, by its own word or because something else follows.
+    fn end_call(&mut self, at: usize, out: &mut Vec<Event>) {
+        if let Some(assembly) = self.candidates[at].assembly.take() {
+            let arguments = assembly.arguments();
+            self.call(at, (assembly.id, assembly.name, arguments), assembly.signature, out);
+        }
     }
 
     fn text(&mut self, at: usize, text: String, thought: bool, signature: Option<String>, out: &mut Vec<Event>) {
         if text.is_empty() && signature.is_none() {
             return;
         }
+        self.end_call(at, out);
         let goes_on = self.candidates[at].open.as_ref().is_some_and(|open| open.thought == thought && !open.signed);
         if !goes_on {
             self.candidates[at].end(out);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -81,8 +81,37 @@ pub(super) struct FunctionCall<'a> {
     pub(super) name: Option<String>,
     #[serde(borrow)]
     pub(super) args: Option<&'a RawValue>,
-    pub(super) partial_args: Option<de::IgnoredAny>,
+    #[serde(borrow)]
+    pub(super) partial_args: Option<Vec<PartialArg<'a>>>,
     pub(super) will_continue: Option<bool>,
+}
+
+impl FunctionCall<'_> {
+    /// Not whole by itself: it begins, continues or ends a call.
+    pub(super) fn is_piece(&self) -> bool {
+        self.partial_args.is_some() || self.will_continue == Some(true) || (self.name.is_none() && self.args.is_none())
+    }
+}
+
+/// A value for one place in a call's arguments; a text may be a piece of one.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PartialArg<'a> {
+    pub(super) json_path: Option<String>,
+    pub(super) string_value: Option<String>,
+    #[serde(borrow)]
+    number_value: Option<&'a RawValue>,
+    bool_value: Option<bool>,
+    #[serde(default)]
+    null_value: Option<String>,
+}
+
+impl PartialArg<'_> {
+    /// A value that is no text, as JSON.
+    pub(super) fn plain(&self) -> Option<&str> {
+        let truth = self.bool_value.map(|value| if value { "true" } else { "false" });
+        self.number_value.map(RawValue::get).or(truth).or(self.null_value.as_ref().map(|_| "null"))
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,9 +1,10 @@
 //! Gemini and its embeddings, in both directions.
 
 use farebox_dialect::{
-    Call, Citation, Content, DecodeError, DialectName, Effort, EmbedCall, EmbedDialect, EmbedInput, EmbedPurpose,
-    EncodeError, FinishReason, Hosting, Media, Message, NativeTool, OnUnsupported, Part, Provider, RawJson, Reasoning,
-    ReasoningRequest, Role, Source, Target, ToolCall, ToolResult, Vector, provider_dialect,
+    Call, Citation, Collector, Content, DecodeError, DialectName, Effort, EmbedCall, EmbedDialect, EmbedInput,
+    EmbedPurpose, EncodeError, Ending, FinishReason, Hosting, Media, Message, NativeTool, OnUnsupported, Part,
+    Provider, RawJson, Reasoning, ReasoningRequest, Role, Source, Target, ToolCall, ToolResult, Vector,
+    provider_dialect,
 };
 use farebox_types::{ErrorKind, Usage};
 use serde_json::{Value, json};
@@ -428,7 +429,7 @@ fn a_corrupt_event_ends_the_stream_for_good() {
         "nonsense",
         "{\"candidates\": 7}",
         "{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"args\":{}}}]}}]}",
-        "{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\",\"willContinue\":true}}]}}]}",
+        "{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{}}]}}]}",
         "{\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{}}]}}]}",
         "{\"usageMetadata\":{\"promptTokenCount\":-1}}",
     ] {
@@ -503,4 +504,48 @@ fn what_embeddings_cannot_do() {
         let error = embeddings().encode(&call, &Target::new("gemini-embedding-001")).unwrap_err();
         assert!(error.to_string().contains(what), "{error}");
     }
+}
+
+#[test]
+fn a_call_in_pieces_is_put_together() {
+    let tape = tape("gemini/pieces-s");
+    let (events, fed, ending) = run(tape.dialect, [tape.body.as_slice()]);
+    assert_eq!((fed, ending), (Ok(()), Ok(Ending::Complete)));
+    let mut collector = Collector::new();
+    events.iter().for_each(|event| collector.push(event));
+    let done = collector.into_completion();
+    let calls: Vec<(&str, &str)> = done.choices[0]
+        .parts
+        .iter()
+        .filter_map(|part| match &part.content {
+            Content::ToolCall(call) => Some((call.name.as_str(), call.arguments.as_str())),
+            _ => None,
+        })
+        .collect();
+    let piers = r#"{"piers":[{"name":"North \"A\"","depth":1.50,"open":false},{"name":"South"}],"note":null}"#;
+    assert_eq!(calls, [("close_piers", piers), ("now", "{}"), ("ring", r#"{"times":3}"#), ("look", "{}")]);
+    let signed: Vec<&str> = done.choices[0].parts.iter().filter_map(|part| part.signature.as_deref()).collect();
+    assert_eq!(signed, ["c2lnLXBpZWNlcw=="]);
+    assert_eq!(done.finish(), Some(&FinishReason::ToolCalls));
+}
+
+#[test]
+fn pieces_of_no_call_or_of_no_place_are_corrupt() {
+    let frame = |call: &str| {
+        format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"functionCall\":{call}}}]}}}}]}}\n\n")
+    };
+    let begun = frame(r#"{"name":"f","willContinue":true}"#);
+    let placed = |place: &str| {
+        let piece = format!(r#"{{"partialArgs":[{{"jsonPath":"{place}","stringValue":"x"}}]}}"#);
+        run(DialectName::Gemini, [begun.as_bytes(), frame(&piece).as_bytes()]).1
+    };
+    for place in ["$.a", "$['a b'].c", "$.a[0][0]"] {
+        assert_eq!(placed(place), Ok(()), "{place}");
+    }
+    let deep = format!("${}", ".a".repeat(65));
+    for place in ["", "a", "$.", "$[0]", "$.a[1]", "$.a[", "$.a[x]", "$.a[99999999999999999999]", &deep] {
+        assert!(placed(place).is_err(), "{place}");
+    }
+    let alone = run(DialectName::Gemini, [frame("{}").as_bytes()]).1;
+    assert!(alone.is_err());
 }
