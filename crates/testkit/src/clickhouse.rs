@@ -9,7 +9,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::servers::fetch;
+use crate::{process::stands_still, servers::fetch};
 
 /// A real ClickHouse of a test's own. It comes back on the same port and data when it is started again.
 #[derive(Debug)]
@@ -93,6 +93,9 @@ impl TestClickHouse {
         let server = self.server.lock().await;
         let server = server.as_ref().context("this ClickHouse is down")?;
         ensure!(server.child().signal(signal), "this ClickHouse has ended");
+        if signal == Signal::STOP {
+            anyhow::ensure!(stands_still(server.child().pid()), "it does not stand still");
+        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use farebox_parts::{NatsOptions, NatsServer, Signal};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::servers::fetch;
+use crate::{process::stands_still, servers::fetch};
 
 /// A real nats-server of a test's own, with JetStream in a folder that goes with it. It comes back on the same port
 /// and the same data when it is started again.
@@ -163,6 +163,9 @@ impl TestNats {
         let server = self.server.lock().await;
         let server = server.as_ref().context("this nats-server is down")?;
         anyhow::ensure!(server.child().signal(signal), "this nats-server has ended");
+        if signal == Signal::STOP {
+            anyhow::ensure!(stands_still(server.child().pid()), "it does not stand still");
+        }
         Ok(())
     }
 }

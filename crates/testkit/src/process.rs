@@ -62,6 +62,23 @@ impl ProcessBuilder {
     }
 }
 
+/// Waits until every thread of a process has stopped: the signal that asks for it returns earlier.
+pub(crate) fn stands_still(pid: u32) -> bool {
+    let stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which may hold anything but ends with the last parenthesis.
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 'Z', 'X']))
+    };
+    (0..2_000).any(|_| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+        let still = tasks.flatten().all(stopped);
+        if !still {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        still
+    })
+}
+
 impl Process {
     pub fn builder(program: impl Into<PathBuf>) -> ProcessBuilder {
         ProcessBuilder { program: program.into(), args: Vec::new(), env: Vec::new(), current_dir: None }
@@ -84,8 +101,9 @@ impl Process {
         self.child.kill().await
     }
 
+    /// Returns once the process stands still.
     pub fn sigstop(&self) -> bool {
-        self.child.signal(Signal::STOP)
+        self.child.signal(Signal::STOP) && stands_still(self.pid())
     }
 
     pub fn sigcont(&self) -> bool {

@@ -31,10 +31,11 @@ pub(super) fn whole(body: &Value) -> Meaning {
         let function = &call["function"];
         said.tools.push((string(&call["id"]), string(&function["name"]), arguments(&string(&function["arguments"]))));
     }
-    if let Some(no) = broken(body) {
-        return Meaning { error: Some(no), ..Meaning::default() };
-    }
     let (tokens, total) = tokens(&body["usage"]);
+    if let Some(no) = broken(body) {
+        // What was used until then is billed.
+        return Meaning { error: Some(no), tokens, total, ..Meaning::default() };
+    }
     Meaning { choices: one(said), tokens, total, ..Meaning::default() }
 }
 
