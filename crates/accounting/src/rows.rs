@@ -13,7 +13,7 @@ pub fn rows_of(batch: v1::LedgerBatch, incarnation: u64, sequence: u64) -> impl 
         let fact = match entry.entry? {
             Entry::Ended(ended) => ended.fact?,
             Entry::Amended(amended) => amended.fact?,
-            Entry::Reserved(_) | Entry::Released(_) => return None,
+            Entry::Reserved(_) | Entry::Released(_) | Entry::Alerted(_) => return None,
         };
         Some(CallRow { ledger_incarnation: incarnation, ledger_sequence: sequence, ledger_index: index, ..row(fact) })
     })
@@ -105,7 +105,7 @@ pub fn call_fact(row: CallRow) -> v1::CallFact {
         request_id: row.request_id,
         reservation_id: row.reservation_id.to_string(),
         attempt: row.attempt,
-        principal: Some(v1::Principal { project: row.project, key_id: row.key_id, entrance: 0 }),
+        principal: Some(v1::Principal { project: row.project, key_id: row.key_id, ..Default::default() }),
         labels: Some(v1::Labels {
             actor: row.actor,
             task_id: row.task_id,
@@ -258,7 +258,12 @@ mod tests {
         let given = v1::CallFact {
             request_id: "r-1".into(),
             attempt: 2,
-            principal: Some(v1::Principal { project: "acme".into(), key_id: "k".into(), entrance: 0 }),
+            principal: Some(v1::Principal {
+                project: "acme".into(),
+                key_id: "k".into(),
+                entrance: 0,
+                ..Default::default()
+            }),
             labels: Some(v1::Labels {
                 actor: "writer".into(),
                 tags: vec!["a".into(), "b".into()],

@@ -53,7 +53,7 @@ impl State {
             "heartbeat" => self.heartbeat(delivery, now, batch),
             "lookup" => self.lookup(delivery, batch),
             "budgets" => {
-                batch.reply(delivery, &v1::BudgetStatusReply { budgets: self.ledger.status() });
+                batch.reply(delivery, &v1::BudgetStatusReply { budgets: self.ledger.status(), ..Default::default() });
             }
             _ => tracing::debug!(subject = delivery.subject, "message on an unknown subject"),
         }

@@ -99,7 +99,12 @@ impl Ledger {
             Err(fault) => return refuse(fault),
         };
         let holds = windows.iter().map(|(window, _)| window.hold(bound)).collect();
-        let entry = Entry::Reserved(v1::Reserved { request: Some(request), holds, at_unix_ms: now.millis() });
+        let entry = Entry::Reserved(v1::Reserved {
+            request: Some(request),
+            holds,
+            at_unix_ms: now.millis(),
+            ..Default::default()
+        });
         let reply = v1::ReserveReply { result: Some(Result::Granted(granted(lease, left))) };
         Decision { reply, entry: Some(self.record(entry)) }
     }
@@ -144,6 +149,7 @@ impl Ledger {
                     fact: Some(fact),
                     next: Some(next),
                     holds,
+                    ..Default::default()
                 });
                 let reply = v1::AmendReply { result: Some(Result::Granted(granted(lease, left))) };
                 Decision { reply, entry: Some(self.record(entry)) }
@@ -251,6 +257,7 @@ impl Ledger {
                 limit: limit(&window.budget).map(Into::into),
                 settled: Some(spend.settled.into()),
                 reserved: Some(spend.reserved.into()),
+                ..Default::default()
             })
             .collect()
     }
@@ -268,7 +275,7 @@ impl Ledger {
             Some(Entry::Amended(amended)) => self.apply_amended(amended),
             Some(Entry::Ended(ended)) => self.apply_ended(ended),
             Some(Entry::Released(released)) => self.apply_released(released),
-            None => {}
+            Some(Entry::Alerted(_)) | None => {}
         }
     }
 
@@ -401,7 +408,7 @@ fn settle_holds(windows: &mut HashMap<Window, Spend>, holds: &[v1::Hold], cost: 
 }
 
 fn granted(lease: Duration, budgets: Vec<v1::BudgetLeft>) -> v1::Granted {
-    v1::Granted { lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), budgets }
+    v1::Granted { lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX), budgets, ..Default::default() }
 }
 
 fn existing(id: ReservationId, closed: Option<&Closed>) -> v1::Existing {

@@ -107,6 +107,7 @@ fn reserved(request: &v1::ReserveRequest) -> Entry {
         request: Some(request.clone()),
         holds: Vec::new(),
         at_unix_ms: SystemClock.now().millis(),
+        ..Default::default()
     })
 }
 

@@ -215,10 +215,12 @@ impl Admitter {
                 model: plan.first().map(|first| first.alias.clone()).unwrap_or_default(),
                 warnings,
                 body_digest: request.digest.to_vec().into(),
+                ..Default::default()
             }),
             plan,
             reservation_id: reservation.to_string(),
             call_id: call.to_string(),
+            ..Default::default()
         })
     }
 
@@ -290,8 +292,10 @@ fn reserve_request(
             model: first.alias,
             bound: first.bound,
             price_version: first.price_version,
+            ..Default::default()
         }),
         max_cost: request.max_cost.map(Into::into),
+        ..Default::default()
     }
 }
 

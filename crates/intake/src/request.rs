@@ -308,6 +308,7 @@ fn principal(caller: &Caller) -> v1::Principal {
         project: caller.project.as_str().to_owned(),
         key_id: caller.key_id.clone().unwrap_or_default(),
         entrance: v1::Entrance::Bus.into(),
+        ..Default::default()
     }
 }
 

@@ -120,6 +120,7 @@ impl Router {
             refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: deployment.reports_cost,
             may_reason: priced.entry.capabilities.contains(&Capability::Reasoning),
+            ..Default::default()
         })
     }
 

@@ -98,7 +98,8 @@ impl World {
     }
 
     async fn grant(&self, to: &Delivery) {
-        let result = reserve_reply::Result::Granted(v1::Granted { lease_ms: 6_000, budgets: Vec::new() });
+        let result =
+            reserve_reply::Result::Granted(v1::Granted { lease_ms: 6_000, budgets: Vec::new(), ..Default::default() });
         self.answer(to, &v1::ReserveReply { result: Some(result) }).await;
     }
 

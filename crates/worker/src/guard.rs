@@ -58,6 +58,7 @@ impl Guard {
             reservation_id: reservation.to_string(),
             ended: Some(ended),
             next: Some(next),
+            ..Default::default()
         };
         let subject = subjects::amend(subjects::SHARD);
         let reply: Option<v1::AmendReply> = self.insist(&subject, &request, |_| false).await;

@@ -247,6 +247,7 @@ async fn amend(shared: &Shared, next: &v1::Deployment, ended: Ended) -> Next {
         model: next.alias.clone(),
         bound: next.bound,
         price_version: next.price_version.clone(),
+        ..Default::default()
     };
     let Ended { attempt: open, end, result, .. } = ended;
     let call_id = end.call_id.clone();
@@ -313,6 +314,7 @@ async fn conclude(
         outcome: end.outcome,
         warnings: progress.warnings,
         estimated: end.estimated,
+        ..Default::default()
     };
     let result = result.unwrap_or_else(|fault| v1::llm_response::Result::Error(fault.into()));
     if reply.finish(result, report).await.is_err() {

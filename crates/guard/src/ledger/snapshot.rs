@@ -30,6 +30,7 @@ impl Ledger {
                 window: window.window.clone(),
                 settled: Some(spend.settled.into()),
                 last_unix_ms: spend.last.millis(),
+                ..Default::default()
             };
             parts.add(spent.encoded_len(), |part| part.spent.push(spent));
         }
@@ -117,9 +118,18 @@ pub(crate) fn newest(mut parts: Vec<v1::SnapshotPart>) -> Option<(u64, Vec<v1::S
 impl Open {
     fn to_message(&self) -> v1::OpenReservation {
         let request = v1::ReserveRequest { attempt: Some(self.attempt.clone()), ..self.request.clone() };
-        let reserved =
-            v1::Reserved { request: Some(request), holds: self.holds.clone(), at_unix_ms: self.started.millis() };
-        v1::OpenReservation { reserved: Some(reserved), attempts: self.attempts, spent: Some(self.spent.into()) }
+        let reserved = v1::Reserved {
+            request: Some(request),
+            holds: self.holds.clone(),
+            at_unix_ms: self.started.millis(),
+            ..Default::default()
+        };
+        v1::OpenReservation {
+            reserved: Some(reserved),
+            attempts: self.attempts,
+            spent: Some(self.spent.into()),
+            ..Default::default()
+        }
     }
 
     fn from_message(message: &v1::OpenReservation) -> Option<Open> {

@@ -183,6 +183,7 @@ fn another_attempt_ends_the_one_before() {
         reservation_id: call.reservation_id.clone(),
         ended: Some(end(ended, Outcome::Error, cost)),
         next: Some(next),
+        ..Default::default()
     };
     let second = attempt(Money::usd(8));
     let decision = ledger.amend(amend(second.clone(), &first, Money::usd(1)), LEASE, NOW);
@@ -260,6 +261,7 @@ fn max_cost_covers_all_attempts_together() {
         reservation_id: call.reservation_id.clone(),
         ended: Some(end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(3))),
         next: Some(attempt(Money::usd(3))),
+        ..Default::default()
     };
     let reply = ledger.amend(message, LEASE, NOW).reply;
     let Some(v1::amend_reply::Result::Refused(error)) = reply.result else { panic!("granted") };
@@ -320,8 +322,7 @@ proptest! {
                         shard: 0,
                         reservation_id: id.to_string(),
                         ended: Some(end(&open.attempt.call_id, Outcome::Error, cost)),
-                        next: Some(attempt(Money::usd(bound))),
-                    };
+                        next: Some(attempt(Money::usd(bound))), ..Default::default() };
                     ledger.amend(message, LEASE, NOW).entry
                 }),
                 Step::Lose { which } => {
