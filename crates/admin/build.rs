@@ -1,0 +1,17 @@
+//! Compiles `proto/farebox/admin/v1` with protox: no protoc needed. Messages of `farebox.v1` are those of `farebox-proto`.
+
+use std::{env, fs, io, path::PathBuf};
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from("../../proto");
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root.join("farebox/admin/v1"))?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "proto"));
+    files.sort();
+    println!("cargo:rerun-if-changed=../../proto");
+
+    let descriptors = protox::compile(&files, [&root]).map_err(io::Error::other)?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
+    fs::write(out.join("farebox.admin.v1.binpb"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().extern_path(".farebox.v1", "::farebox_proto::v1").compile_fds(descriptors)
+}
