@@ -47,7 +47,7 @@ async fn two_hundred_callers_on_a_budget_for_twenty_with_a_guard_killed_in_the_m
     let entries = cluster.emulator.ledger().entries();
     let billed = entries.iter().filter(|entry| entry.billed && &*entry.model == "m-flat").count();
     let rows = ledger(&cluster).await.unwrap();
-    let spent: Money = rows.iter().filter(|row| row.task_id == "twenty").map(|row| row.cost()).sum();
+    let spent: Money = rows.iter().filter(|row| row.task_id == "twenty").map(|row| row.cost).sum();
     assert_eq!(spent, Money::usd(20), "{counts:?} {matched:?}");
     assert!(billed <= 20, "{billed} calls were billed: {counts:?}");
     assert_eq!(counts.get("ok").copied().unwrap_or_default() + matched.lost, 20, "{counts:?} {matched:?}");
@@ -71,7 +71,7 @@ async fn what_a_call_did_not_use_of_its_reservation_is_there_for_the_next() {
     ledgers_match(&cluster).await;
     let rows = ledger(&cluster).await.unwrap();
     let row = rows.iter().find(|row| row.task_id == "cheap").unwrap();
-    let (limit, bound, cost) = (50_000_000_000, row.bound().picos(), row.cost().picos());
+    let (limit, bound, cost) = (50_000_000_000, row.bound.picos(), row.cost.picos());
     assert_eq!(cost, 10 * 3_000_000 + 100 * 15_000_000);
     assert!(bound > 2 * cost, "the reservation {bound} is well above the cost {cost}");
     // As many as fit when each further one needs its whole bound, and then costs less.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use farebox_testkit::{PATIENCE, eventually};
+use farebox_testkit::{Matched, PATIENCE, eventually};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::{
-    books::{Matched, ledger, ledgers_match},
+    books::{ledger, ledgers_match},
     cluster::{Cluster, EACH},
     load::{Asking, Load, all_ended_in_time},
 };
@@ -30,7 +30,7 @@ async fn verify(cluster: &Cluster, loads: [Load; 2]) -> Matched {
     let flat = flat.iter().filter(|entry| entry.billed && &*entry.model == "m-flat").count();
     assert!(flat <= LIMIT, "{flat} calls were billed on a budget for {LIMIT}");
     let rows = ledger(cluster).await.expect("ClickHouse answers");
-    let spent = rows.iter().filter(|row| row.task_id == "capped").map(|row| row.cost()).sum::<farebox_types::Money>();
+    let spent = rows.iter().filter(|row| row.task_id == "capped").map(|row| row.cost).sum::<farebox_types::Money>();
     assert!(spent <= farebox_types::Money::usd(20), "{spent} spent of 20");
     matched
 }

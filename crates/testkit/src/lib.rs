@@ -1,11 +1,12 @@
 //! What farebox's tests start and steer: a real nats-server and a real ClickHouse on free ports, a `farebox` process,
-//! a TCP proxy with faults, and recorded exchanges for the provider emulator.
+//! a TCP proxy with faults, recorded exchanges for the provider emulator, and the comparison of its bill with the rows.
 //!
 //! Guarantees: everything listens on the loopback address and a free port; everything that was started ends with its
 //! handle, and at the latest with the test process; waiting is waiting for a condition, with a name and a bound.
 //!
-//! Depends on no crate that it helps to test, so that each of those can use it.
+//! Depends on no crate that it helps to test (but for the words of `types`), so that each of those can use it.
 
+mod books;
 mod clickhouse;
 mod eventually;
 mod nats;
@@ -14,6 +15,7 @@ mod proxy;
 mod servers;
 mod tape;
 
+pub use books::{Matched, Row, compare};
 pub use clickhouse::TestClickHouse;
 pub use eventually::{PATIENCE, eventually};
 pub use farebox_emulator as emulator;
