@@ -13,5 +13,6 @@ fn main() -> io::Result<()> {
     let descriptors = protox::compile(&files, [&root]).map_err(io::Error::other)?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
     fs::write(out.join("farebox.v1.binpb"), prost::Message::encode_to_vec(&descriptors))?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)
+    // Maps in order: equal messages have equal bytes.
+    prost_build::Config::new().bytes(["."]).btree_map(["."]).compile_fds(descriptors)
 }
