@@ -183,6 +183,15 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
             faults.push(ConfigFault::new(path, "a budget cannot be below zero: leave it out for no limit"));
         }
     }
+    for (path, wait) in
+        [("guard.wait_for_holds", config.guard.wait_for_holds), ("guard.limit_wait", config.guard.limit_wait)]
+    {
+        if wait.get() >= config.intake.guard_deadline.get() {
+            let given_up = config.intake.guard_deadline;
+            let message = format!("{wait} is too long: intake gives up after {given_up} (intake.guard_deadline)");
+            faults.push(ConfigFault::new(path, message));
+        }
+    }
     if config.guard.lead_ttl.get() < Duration::from_secs(1) {
         faults.push(ConfigFault::new("guard.lead_ttl", "a lead of less than 1s cannot be kept"));
     }

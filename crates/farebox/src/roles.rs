@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use farebox_bus::{Bus, Login};
 use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
+use farebox_directory::Directory;
 use farebox_identity::{Accounts, Keyring};
+use farebox_policy::Policies;
 use farebox_pricing::PriceBook;
 use farebox_proto::subjects::Tenancy;
 use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
@@ -118,7 +120,9 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
         Role::Guard => {
-            let deps = farebox_guard::Deps { bus, tenancy, clock, guard_id: id };
+            let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
+            let directory = Directory::fixed(Policies { budgets, ..Policies::default() });
+            let deps = farebox_guard::Deps { bus, tenancy, clock, directory, guard_id: id };
             let service = farebox_guard::Service::create(options.guard.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }

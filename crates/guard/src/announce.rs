@@ -43,6 +43,11 @@ impl Announcer {
         }
     }
 
+    /// Tells people of something, once.
+    pub(crate) async fn alert(&self, alert: &v1::Alert) {
+        tracing::info!(rule = alert.rule, subject = alert.subject, window = alert.window, "{}", alert.message);
+    }
+
     /// Answers the callers of calls that were lost. Those whose answers cannot be kept in time are told all the same:
     /// the guard has others to serve.
     pub(crate) async fn orphans(&self, orphans: &[Orphan]) {

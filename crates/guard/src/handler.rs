@@ -224,3 +224,11 @@ pub(crate) fn facts(entries: &[v1::LedgerEntry]) -> impl Iterator<Item = &v1::Ca
         _ => None,
     })
 }
+
+/// What entries have people be told of.
+pub(crate) fn alerts(entries: &[v1::LedgerEntry]) -> impl Iterator<Item = &v1::Alert> {
+    entries.iter().filter_map(|entry| match &entry.entry {
+        Some(Entry::Alerted(alerted)) => alerted.alert.as_ref(),
+        _ => None,
+    })
+}

@@ -1,5 +1,6 @@
 //! Options of the guard.
 
+use farebox_policy::{Budget, Calendar, Dimension, Period, Permille, Pick, Scope, Unreachable, WhenShort};
 use farebox_types::{ByteSize, Money, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,22 @@ pub struct Options {
     pub request_memory: Span,
     /// The most of them that are remembered.
     pub request_memory_max: usize,
+    /// How long a call waits for room that running calls may give back, before its output is limited or it is refused.
+    /// Shorter than `intake.guard_deadline`.
+    pub wait_for_holds: Span,
+    /// How long a call waits for a deployment whose own limits have no room; longer waits are refused at once.
+    pub limit_wait: Span,
+    /// The most calls that wait at a time; more are decided at once.
+    pub waiting_max: usize,
     /// How long a task's spend is remembered after its last call.
     pub task_memory: Span,
+    /// The most windows of tasks, sessions and the like that are remembered for budgets that are not hard; the longest
+    /// idle ones are forgotten first.
+    pub task_memory_max: usize,
+    /// For how many days the sums by project and day are kept that rows are compared with.
+    pub books_days: u32,
+    /// The largest reply about budgets and limits.
+    pub status_max: ByteSize,
     /// After so much was written to the ledger, its state is stored and what lies before it is removed, once accounting
     /// has it.
     pub snapshot_every: ByteSize,
@@ -50,6 +65,33 @@ pub struct Options {
     pub snapshot_part: ByteSize,
     /// Whether each call fact is also published as JSON on `llm.event.<call id>`.
     pub json_events: bool,
+}
+
+impl Options {
+    /// The budgets that `max_cost_per_day` and `max_cost_per_task` are short for.
+    pub fn budgets(&self) -> impl Iterator<Item = Budget> {
+        let hard = |name: &str, scope, period, limit: Money| Budget {
+            name: name.to_owned(),
+            scope: Scope(scope),
+            period,
+            time_zone: String::new(),
+            limit,
+            limit_text: format!("{limit} USD"),
+            alert: vec![Permille(1000)],
+            hard: true,
+            when_short: WhenShort::Refuse,
+            unbounded_ceiling: None,
+            unreachable: Unreachable::Closed,
+            raises: Vec::new(),
+        };
+        let day = self
+            .max_cost_per_day
+            .map(|limit| hard("max_cost_per_day", Vec::new(), Period::Calendar(Calendar::Day), limit));
+        let task = self
+            .max_cost_per_task
+            .map(|limit| hard("max_cost_per_task", vec![(Dimension::Task, Pick::Each)], Period::Lifetime, limit));
+        day.into_iter().chain(task)
+    }
 }
 
 impl Default for Options {
@@ -70,7 +112,13 @@ impl Default for Options {
             closed_memory_max: 50_000,
             request_memory: Span::from_secs(24 * 60 * 60),
             request_memory_max: 200_000,
+            wait_for_holds: Span::from_secs(2),
+            limit_wait: Span::from_secs(2),
+            waiting_max: 4096,
             task_memory: Span::from_secs(30 * 24 * 60 * 60),
+            task_memory_max: 200_000,
+            books_days: 40,
+            status_max: ByteSize(512 * 1024),
             snapshot_every: ByteSize(32 * 1024 * 1024),
             snapshot_part: ByteSize(512 * 1024),
             json_events: true,

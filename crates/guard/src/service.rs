@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
+use farebox_directory::Directory;
 use farebox_proto::{
     subjects::{self, Tenancy},
     v1,
@@ -16,7 +17,7 @@ use crate::{
     announce::Announcer,
     budget::{Budget, Period, Scope},
     error::Error,
-    handler::{Batch, Now, Orphan, State, facts},
+    handler::{Batch, Now, Orphan, State, alerts, facts},
     leases::Leases,
     ledger::{Ledger, Retention, newest},
     options::Options,
@@ -28,6 +29,8 @@ pub struct Deps {
     pub bus: Bus,
     pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
+    /// The rules: they may change at any time.
+    pub directory: Directory,
     /// Names this process in the ledger; a new one for each start.
     pub guard_id: String,
 }
@@ -178,6 +181,9 @@ impl<'a> Leading<'a> {
         if let Some(batch) = newest_batch {
             for fact in facts(&batch.entries) {
                 self.announcer.fact(fact).await;
+            }
+            for alert in alerts(&batch.entries) {
+                self.announcer.alert(alert).await;
             }
             self.announcer.orphans(&orphans).await;
         }
@@ -374,6 +380,9 @@ impl<'a> Leading<'a> {
         }
         for fact in facts(&record.entries) {
             self.announcer.fact(fact).await;
+        }
+        for alert in alerts(&record.entries) {
+            self.announcer.alert(alert).await;
         }
         self.announcer.orphans(&orphans).await;
         self.snapshot().await

@@ -5,7 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Fence, Headers, StoredMessage, topology};
+use farebox_directory::Directory;
 use farebox_guard::{Deps, Error, Options, Service};
+use farebox_policy::Policies;
 use farebox_proto::{
     headers,
     subjects::{self, SHARD, Tenancy},
@@ -51,6 +53,7 @@ impl World {
             bus: connect(&self.nats).await,
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
+            directory: Directory::fixed(Policies::default()),
             guard_id: "g".into(),
         };
         let (trigger, drain) = farebox_runtime::drain();

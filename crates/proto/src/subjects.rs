@@ -154,6 +154,10 @@ pub fn budgets(shard: u32) -> String {
     format!("farebox.v1.guard.{shard}.budgets")
 }
 
+pub fn books(shard: u32) -> String {
+    format!("farebox.v1.guard.{shard}.books")
+}
+
 /// Everything that one guard shard answers.
 pub fn guard_all(shard: u32) -> String {
     format!("farebox.v1.guard.{shard}.*")
