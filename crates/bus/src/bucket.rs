@@ -19,6 +19,8 @@ use crate::{
 pub struct BucketSpec {
     pub name: String,
     pub max_bytes: u64,
+    /// Values of each key that are kept, the newest included.
+    pub history: u64,
     /// Keys may carry a time to live; the mark of an expired one stays this long.
     pub key_ttl: Option<Duration>,
     pub replicas: u8,
@@ -26,7 +28,7 @@ pub struct BucketSpec {
 
 impl BucketSpec {
     pub fn new(name: &str, max_bytes: u64) -> BucketSpec {
-        BucketSpec { name: name.to_owned(), max_bytes, key_ttl: None, replicas: 1 }
+        BucketSpec { name: name.to_owned(), max_bytes, history: 1, key_ttl: None, replicas: 1 }
     }
 
     /// The stream behind the bucket.
@@ -34,7 +36,7 @@ impl BucketSpec {
         let subjects = format!("$KV.{}.>", self.name);
         StreamSpec {
             discard: Discard::New,
-            max_msgs_per_subject: Some(1),
+            max_msgs_per_subject: Some(self.history),
             message_ttl: self.key_ttl,
             allow_rollup: true,
             replicas: self.replicas,
@@ -91,6 +93,12 @@ impl Bucket {
     pub async fn entry(&self, key: &str) -> Result<Option<Entry>, StreamError> {
         let newest = self.bus.last_by_subject(&self.stream(), &self.subject(key)).await?;
         Ok(newest.map(|message| read_entry(key, message)))
+    }
+
+    /// The entries of a key that are kept, the oldest first.
+    pub async fn history(&self, key: &str) -> Result<Vec<Entry>, StreamError> {
+        let kept = self.bus.read_from(&self.stream(), &self.subject(key), 1).await?.collect().await?;
+        Ok(kept.into_iter().map(|message| read_entry(key, message)).collect())
     }
 
     pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, StoreError> {

@@ -25,6 +25,12 @@ pub const JOBS: &str = "FAREBOX_JOBS";
 pub const RESULTS: &str = "FAREBOX_RESULTS";
 /// Bodies too large for one message.
 pub const BODIES: &str = "farebox-bodies";
+/// What was applied to the config while farebox ran, and its history.
+pub const CONFIG: &str = "farebox-config";
+/// The one key of that bucket.
+pub const CONFIG_KEY: &str = "applied";
+/// Configs that are kept: the most that a bucket keeps of one key.
+pub const CONFIG_HISTORY: u64 = 64;
 /// Who leads what.
 pub const LEASES: &str = "farebox-leases";
 
@@ -53,6 +59,8 @@ pub struct StorageOptions {
     /// When it is full, new large bodies are refused.
     pub bodies_max_bytes: ByteSize,
     pub bodies_max_age: Span,
+    /// Of all configs that were applied and are kept; one alone has a sixty-fourth of it.
+    pub config_max_bytes: ByteSize,
     /// How long message ids are remembered: a repeated write within it is stored once.
     pub duplicate_window: Span,
 }
@@ -71,6 +79,7 @@ impl Default for StorageOptions {
             results_max_age: Span::from_secs(24 * 3600),
             bodies_max_bytes: ByteSize(512 * MIB),
             bodies_max_age: Span::from_secs(3600),
+            config_max_bytes: ByteSize(64 * MIB),
             duplicate_window: Span::from_secs(120),
         }
     }
@@ -107,12 +116,19 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
 
 /// The buckets.
 pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
-    vec![BucketSpec {
-        // Marks of expired leases only need to outlive a look-up.
-        key_ttl: Some(Duration::from_secs(60)),
-        replicas: options.replicas,
-        ..BucketSpec::new(LEASES, MIB)
-    }]
+    vec![
+        BucketSpec {
+            // Marks of expired leases only need to outlive a look-up.
+            key_ttl: Some(Duration::from_secs(60)),
+            replicas: options.replicas,
+            ..BucketSpec::new(LEASES, MIB)
+        },
+        BucketSpec {
+            history: CONFIG_HISTORY,
+            replicas: options.replicas,
+            ..BucketSpec::new(CONFIG, options.config_max_bytes.0)
+        },
+    ]
 }
 
 /// Makes everything that is missing and changes what differs. Safe to run by every role at every start.

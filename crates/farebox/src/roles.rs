@@ -8,6 +8,7 @@ use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
 use farebox_directory::Directory;
 use farebox_identity::{Accounts, Keyring};
+use farebox_intake::Routes;
 use farebox_policy::Policies;
 use farebox_pricing::PriceBook;
 use farebox_proto::subjects::Tenancy;
@@ -16,7 +17,7 @@ use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, Secret, SystemClock};
 use farebox_worker::Connection;
 use secrecy::ExposeSecret;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{Config, environment};
 
@@ -154,8 +155,7 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 tenancy,
                 clock,
                 tasks: tasks.clone(),
-                catalog: Arc::new(catalog(config)?),
-                prices: Arc::new(prices),
+                routes: watch::channel(Arc::new(Routes { catalog: catalog(config)?, prices })).1,
             };
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));

@@ -44,8 +44,11 @@ impl Role {
     fn publishes(self) -> &'static [&'static str] {
         match self {
             Role::Intake | Role::Worker => &["llm.*.response.*"],
-            Role::Guard => &["$KV.>", "llm.*.call.*", "llm.*.event.*", "llm.*.alert.*", "llm.*.response.*"],
-            Role::Accounting => &["$KV.>"],
+            // Of the buckets, only who administers farebox writes into the others.
+            Role::Guard => {
+                &["$KV.farebox-leases.>", "llm.*.call.*", "llm.*.event.*", "llm.*.alert.*", "llm.*.response.*"]
+            }
+            Role::Accounting => &["$KV.farebox-leases.>"],
             Role::Edge => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.usage"],
             Role::Admin => &["$KV.>", "llm.*.usage"],
             Role::Up => &["$KV.>", "llm.>"],

@@ -27,4 +27,5 @@ mod service;
 
 pub use error::Error;
 pub use options::Options;
+pub use route::Routes;
 pub use service::{Deps, Service};

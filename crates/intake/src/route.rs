@@ -10,15 +10,22 @@ use farebox_pricing::{Capability, PriceBook, Priced, bound};
 use farebox_proto::v1;
 use farebox_providers::{Ask, Catalog, Deployment};
 use farebox_types::{ErrorKind, Fault, Span, Timestamp};
+use tokio::sync::watch;
 
 use crate::{
     options::Options,
     request::{Request, Target},
 };
 
+/// What plans are made from. They may be others for the next request.
+#[derive(Debug)]
+pub struct Routes {
+    pub catalog: Catalog,
+    pub prices: PriceBook,
+}
+
 pub(crate) struct Router {
-    catalog: Arc<Catalog>,
-    prices: Arc<PriceBook>,
+    routes: watch::Receiver<Arc<Routes>>,
     options: Options,
     /// Spreads calls over deployments by weight: a low-discrepancy sequence is fairer than dice and needs none.
     turn: AtomicU64,
@@ -48,82 +55,7 @@ struct Most {
     searches: u64,
 }
 
-impl Router {
-    pub(crate) fn new(catalog: Arc<Catalog>, prices: Arc<PriceBook>, options: Options) -> Router {
-        Router { catalog, prices, options, turn: AtomicU64::new(0) }
-    }
-
-    /// The plan of a request: deployments in the order in which they are tried. A deployment without a price is no
-    /// place to spend money: it is left out.
-    pub(crate) fn plan(&self, request: &Request, now: Timestamp) -> Result<Plan, Fault> {
-        let ask = match &request.target {
-            Target::Model(model) => Ask::Model(model),
-            Target::TaskType(task) => Ask::Task(task),
-            Target::AgentRole(role) => Ask::Agent(role),
-            Target::Default => Ask::Default,
-        };
-        let routed = self
-            .catalog
-            .route(ask, &request.fallback_models, &mut |total| self.draw(total))
-            .map_err(|error| Fault::new(error.kind(), error.to_string()))?;
-        let mut plan = Plan { deployments: Vec::with_capacity(routed.len()), warnings: Vec::new() };
-        let mut unpriced = None;
-        for deployment in routed {
-            match self.priced(deployment, request, now) {
-                Ok(deployment) => plan.deployments.push(deployment),
-                Err(fault) => {
-                    plan.warnings.push(format!("a deployment was left out: {}", fault.message));
-                    unpriced = unpriced.or(Some(fault));
-                }
-            }
-        }
-        match unpriced {
-            Some(fault) if plan.deployments.is_empty() => Err(fault),
-            _ => Ok(plan),
-        }
-    }
-
-    /// A number below `total`. Multiples of the golden ratio fall evenly, whatever the weights are.
-    fn draw(&self, total: u64) -> u64 {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let point = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
-        u64::try_from((u128::from(point) * u128::from(total)) >> 64).unwrap_or_default()
-    }
-
-    fn priced(&self, deployment: Deployment, request: &Request, now: Timestamp) -> Result<v1::Deployment, Fault> {
-        let priced = self.price(&deployment, request, now)?;
-        let dialect = self.dialect(&deployment, request)?;
-        let limit = self.output_limit(&deployment, dialect, &priced, request);
-        let tier = tier(&priced, request)?;
-        let searches = if deployment.searches { self.options.searches_max } else { 0 };
-        let bound = self.bound(&priced, dialect, request, Most { output: limit.tokens, searches }, tier);
-        let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
-        let timeout = deployment.timeout;
-        Ok(v1::Deployment {
-            provider: deployment.provider,
-            model: deployment.model,
-            rates: Some((*priced.card.standard()).into()),
-            bound: Some(bound.into()),
-            default_max_tokens: limit.sent,
-            default_temperature: deployment.default_temperature,
-            timeouts: Some(v1::Timeouts {
-                connect_ms: millis(timeout.connect),
-                first_token_ms: millis(timeout.first_token),
-                idle_ms: millis(timeout.idle),
-                total_ms: millis(timeout.total),
-            }),
-            retries: deployment.retries,
-            alias: deployment.alias,
-            price_version: priced.version,
-            dialect: v1::Dialect::from(dialect).into(),
-            rate_tiers: (&priced.card).into(),
-            refuse_unknown_params: deployment.refuse_unknown_params,
-            trust_reported_cost: deployment.reports_cost,
-            may_reason: priced.entry.capabilities.contains(&Capability::Reasoning),
-            ..Default::default()
-        })
-    }
-
+impl Routes {
     /// What the deployment costs now.
     fn price(&self, deployment: &Deployment, request: &Request, now: Timestamp) -> Result<Priced, Fault> {
         if request.operation() == Operation::CountTokens {
@@ -159,6 +91,91 @@ impl Router {
                 let message = format!("the provider `{}` {what}: choose another model", deployment.provider);
                 Fault::new(ErrorKind::Unsupported, message)
             })
+    }
+}
+
+impl Router {
+    pub(crate) fn new(routes: watch::Receiver<Arc<Routes>>, options: Options) -> Router {
+        Router { routes, options, turn: AtomicU64::new(0) }
+    }
+
+    /// The plan of a request: deployments in the order in which they are tried. A deployment without a price is no
+    /// place to spend money: it is left out.
+    pub(crate) fn plan(&self, request: &Request, now: Timestamp) -> Result<Plan, Fault> {
+        // One state for the whole plan.
+        let routes = self.routes.borrow().clone();
+        let ask = match &request.target {
+            Target::Model(model) => Ask::Model(model),
+            Target::TaskType(task) => Ask::Task(task),
+            Target::AgentRole(role) => Ask::Agent(role),
+            Target::Default => Ask::Default,
+        };
+        let routed = routes
+            .catalog
+            .route(ask, &request.fallback_models, &mut |total| self.draw(total))
+            .map_err(|error| Fault::new(error.kind(), error.to_string()))?;
+        let mut plan = Plan { deployments: Vec::with_capacity(routed.len()), warnings: Vec::new() };
+        let mut unpriced = None;
+        for deployment in routed {
+            match self.priced(&routes, deployment, request, now) {
+                Ok(deployment) => plan.deployments.push(deployment),
+                Err(fault) => {
+                    plan.warnings.push(format!("a deployment was left out: {}", fault.message));
+                    unpriced = unpriced.or(Some(fault));
+                }
+            }
+        }
+        match unpriced {
+            Some(fault) if plan.deployments.is_empty() => Err(fault),
+            _ => Ok(plan),
+        }
+    }
+
+    /// A number below `total`. Multiples of the golden ratio fall evenly, whatever the weights are.
+    fn draw(&self, total: u64) -> u64 {
+        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+        let point = self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
+        u64::try_from((u128::from(point) * u128::from(total)) >> 64).unwrap_or_default()
+    }
+
+    fn priced(
+        &self,
+        routes: &Routes,
+        deployment: Deployment,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<v1::Deployment, Fault> {
+        let priced = routes.price(&deployment, request, now)?;
+        let dialect = routes.dialect(&deployment, request)?;
+        let limit = self.output_limit(&deployment, dialect, &priced, request);
+        let tier = tier(&priced, request)?;
+        let searches = if deployment.searches { self.options.searches_max } else { 0 };
+        let bound = self.bound(&priced, dialect, request, Most { output: limit.tokens, searches }, tier);
+        let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
+        let timeout = deployment.timeout;
+        Ok(v1::Deployment {
+            provider: deployment.provider,
+            model: deployment.model,
+            rates: Some((*priced.card.standard()).into()),
+            bound: Some(bound.into()),
+            default_max_tokens: limit.sent,
+            default_temperature: deployment.default_temperature,
+            timeouts: Some(v1::Timeouts {
+                connect_ms: millis(timeout.connect),
+                first_token_ms: millis(timeout.first_token),
+                idle_ms: millis(timeout.idle),
+                total_ms: millis(timeout.total),
+            }),
+            retries: deployment.retries,
+            alias: deployment.alias,
+            price_version: priced.version,
+            dialect: v1::Dialect::from(dialect).into(),
+            rate_tiers: (&priced.card).into(),
+            refuse_unknown_params: deployment.refuse_unknown_params,
+            trust_reported_cost: deployment.reports_cost,
+            may_reason: priced.entry.capabilities.contains(&Capability::Reasoning),
+            ..Default::default()
+        })
     }
 
     /// How long an answer can be. What neither the caller nor the model itself limits is limited by the request that
@@ -284,7 +301,9 @@ mod tests {
         .unwrap();
         let rows: Vec<PriceRow> = serde_json::from_value(prices).unwrap();
         let options = Options::default();
-        let router = Router::new(Arc::new(catalog), Arc::new(PriceBook::of(&rows).unwrap()), options.clone());
+        let prices = PriceBook::of(&rows).unwrap();
+        let (_keep, routes) = watch::channel(Arc::new(Routes { catalog, prices }));
+        let router = Router::new(routes, options.clone());
         let caller = Caller { project: Project::parse("default").unwrap(), key_id: None };
         let arrival = Arrival {
             caller: &caller,

@@ -11,12 +11,13 @@ use std::{
 };
 
 use farebox_bus::{AckMode, Bus, ConsumerSpec, Delivery, Puller, Subscription, topology};
-use farebox_pricing::PriceBook;
 use farebox_proto::subjects::{self, Tenancy};
-use farebox_providers::Catalog;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, ErrorKind, Fault};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::sleep,
+};
 
 use crate::{
     admit::Admitter,
@@ -27,7 +28,7 @@ use crate::{
     options::Options,
     queries,
     request::is_json,
-    route::Router,
+    route::{Router, Routes},
 };
 
 /// What intake needs from outside.
@@ -36,8 +37,8 @@ pub struct Deps {
     pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
     pub tasks: Tasks,
-    pub catalog: Arc<Catalog>,
-    pub prices: Arc<PriceBook>,
+    /// What requests are planned by: each by what is newest when it comes.
+    pub routes: watch::Receiver<Arc<Routes>>,
 }
 
 /// Intake.
@@ -56,7 +57,7 @@ type Handler = fn(Arc<Shared>, Delivery) -> Handling;
 
 impl Service {
     pub fn create(options: Options, deps: Deps) -> Service {
-        let router = Router::new(deps.catalog, deps.prices, options.clone());
+        let router = Router::new(deps.routes, options.clone());
         let results =
             Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
         let admitter = Admitter {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Inbox, Subscription, topology};
-use farebox_intake::{Deps, Options, Service};
+use farebox_intake::{Deps, Options, Routes, Service};
 use farebox_pricing::PriceBook;
 use farebox_proto::{
     headers,
@@ -18,7 +18,7 @@ use farebox_testkit::{PATIENCE, TestNats, eventually};
 use farebox_types::{Project, RequestId, Span, SystemClock};
 use prost::Message;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 struct World {
     bus: Bus,
@@ -47,8 +47,7 @@ impl World {
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
-            catalog: Arc::new(catalog()),
-            prices: Arc::new(prices()),
+            routes: watch::channel(Arc::new(Routes { catalog: catalog(), prices: prices() })).1,
         };
         tasks.spawn("intake", Service::create(options, deps).run(drain));
         let world = World { bus, guard, work, trigger, _nats: nats };
