@@ -1,8 +1,13 @@
 //! Budgets: limits on spend over time.
 
+use farebox_proto::v1;
 use farebox_types::{Money, Timestamp};
 
-use crate::{period::Period, scope::Scope};
+use crate::{
+    call::CallScope,
+    period::{Period, Zone},
+    scope::Scope,
+};
 
 /// A share, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,8 +51,8 @@ pub struct Budget {
     pub name: String,
     pub scope: Scope,
     pub period: Period,
-    /// IANA name of the time zone in which calendar periods begin; empty: UTC.
-    pub time_zone: String,
+    /// Where calendar periods begin.
+    pub time_zone: Zone,
     pub limit: Money,
     /// As it was written, e.g. `100 EUR`.
     pub limit_text: String,
@@ -68,4 +73,54 @@ pub struct Window {
     pub subject: String,
     /// Empty for budgets without a period; else e.g. `2026-11-21`, or the slice of a rolling period.
     pub window: String,
+}
+
+impl Budget {
+    /// The windows that a call counts in at a time: none where the budget does not apply to it, several where it is in
+    /// several groups or has several tags.
+    pub fn windows(&self, call: &CallScope<'_>, at: Timestamp) -> Vec<Window> {
+        let subjects = self.scope.subjects(call);
+        if subjects.is_empty() {
+            return Vec::new();
+        }
+        let window = self.period.window(&self.time_zone, at);
+        let of = |subject| Window { budget: self.name.clone(), subject, window: window.clone() };
+        subjects.into_iter().map(of).collect()
+    }
+
+    /// The windows of a subject whose spend counts together at a time: of a rolling period several, else one.
+    pub fn in_force(&self, subject: &str, at: Timestamp) -> Vec<Window> {
+        let of = |window| Window { budget: self.name.clone(), subject: subject.to_owned(), window };
+        self.period.windows_in_force(&self.time_zone, at).into_iter().map(of).collect()
+    }
+
+    /// When room may come back by itself; none: never.
+    pub fn ends(&self, at: Timestamp) -> Option<Timestamp> {
+        self.period.ends(&self.time_zone, at)
+    }
+
+    /// The limit for a subject at a time, with the raises of that time.
+    pub fn limit_at(&self, subject: &str, at: Timestamp) -> Money {
+        let raises = self.raises.iter().filter(|raise| raise.from <= at && at < raise.until);
+        let raises = raises.filter(|raise| raise.subject.is_empty() || raise.subject == subject);
+        raises.fold(self.limit, |limit, raise| limit.saturating_add(raise.by))
+    }
+}
+
+impl Window {
+    /// A part of it that is set aside.
+    pub fn hold(&self, amount: Money) -> v1::Hold {
+        v1::Hold {
+            budget: self.budget.clone(),
+            subject: self.subject.clone(),
+            window: self.window.clone(),
+            amount: Some(amount.into()),
+        }
+    }
+}
+
+impl From<&v1::Hold> for Window {
+    fn from(hold: &v1::Hold) -> Window {
+        Window { budget: hold.budget.clone(), subject: hold.subject.clone(), window: hold.window.clone() }
+    }
 }

@@ -18,7 +18,7 @@ pub use budget::{Budget, Permille, Raise, Unreachable, WhenShort, Window};
 pub use call::CallScope;
 pub use key::{AdminRole, Key, KeyFault, KeyHash, KeyId, KeyText, NoKey, Pepper, Pins};
 pub use limit::{Limit, Measure, Rate, Strategy};
-pub use period::{Calendar, Period};
+pub use period::{Calendar, Period, UnknownPeriod, UnknownZone, Zone};
 pub use policies::{Policies, PolicyFault};
 pub use scope::{Dimension, Pick, Scope};
 pub use tenant::{KeyGroup, Organisation, ProjectPolicy};

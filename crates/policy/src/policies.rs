@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use farebox_types::{Project, Timestamp};
+
 use crate::{
-    budget::Budget,
+    budget::{Budget, Window},
+    call::CallScope,
     key::{Key, KeyFault, KeyId, KeyText, Pepper},
     limit::Limit,
+    scope::{Counted, Dimension, Pick, Scope},
     tenant::{KeyGroup, Organisation, ProjectPolicy},
 };
-use farebox_types::Timestamp;
 
 /// Everything that is known of tenants, keys, budgets and limits at one moment. By name, or by id for keys.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -56,4 +59,58 @@ impl Policies {
         }
         Ok(())
     }
+
+    /// The budgets that a call counts in at a time, each with the window it counts in.
+    pub fn budgets_for(&self, call: &CallScope<'_>, at: Timestamp) -> Vec<(&Budget, Window)> {
+        let of = |budget: &Budget| budget.windows(call, at);
+        self.budgets.values().flat_map(|budget| of(budget).into_iter().map(move |window| (budget, window))).collect()
+    }
+
+    /// The limits that hold for a call, each with what it counts the call under.
+    pub fn limits_for(&self, call: &CallScope<'_>) -> Vec<(&Limit, String)> {
+        let mut limits = Vec::new();
+        for limit in self.limits.values() {
+            let counted = limit.scope.counted(call).into_iter();
+            let held = counted.filter(|counted| self.instead_of(limit, counted, call).is_none());
+            limits.extend(held.map(|counted| (limit, counted.subject)));
+        }
+        limits
+    }
+
+    /// The limit that holds instead of a default one: it counts the same by the same dimensions, and names what the default
+    /// one would count the call under.
+    pub(crate) fn instead_of(&self, limit: &Limit, counted: &Counted, call: &CallScope<'_>) -> Option<&Limit> {
+        if !limit.default {
+            return None;
+        }
+        self.limits.values().find(|own| {
+            !own.default
+                && own.measure == limit.measure
+                && own.scope.0.len() == limit.scope.0.len()
+                && limit.scope.0.iter().all(|(dimension, _)| own.scope.pick(*dimension).is_some())
+                && own.scope.0.iter().any(|(_, pick)| matches!(pick, Pick::Any(_)))
+                && counted
+                    .values
+                    .iter()
+                    .all(|(of, value)| own.scope.pick(*of).is_some_and(|pick| pick.takes(*of, value)))
+                && !own.scope.counted(call).is_empty()
+        })
+    }
+
+    /// Whether all calls that a rule counts together are of one project, which the rule then belongs to.
+    pub fn is_of_one_project(&self, scope: &Scope) -> bool {
+        let of_key = |key: &String| self.keys.get(&KeyId::parse(key)?)?.project.as_ref();
+        scope.0.iter().any(|(dimension, pick)| match (dimension, pick) {
+            (Dimension::Project | Dimension::Key, Pick::Each) => true,
+            (Dimension::Project | Dimension::Key, Pick::Any(one)) if one.len() == 1 => true,
+            (Dimension::Key, Pick::Any(keys)) => {
+                let projects: Vec<Option<&Project>> = keys.iter().map(of_key).collect();
+                projects.windows(2).all(|pair| pair[0].is_some() && pair[0] == pair[1])
+            }
+            _ => false,
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,33 +76,38 @@ pub enum Pick {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope(pub Vec<(Dimension, Pick)>);
 
+/// One thing that a rule counts a call under.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// What it is called: the values of the dimensions that are counted each by itself.
+    pub(crate) subject: String,
+    pub(crate) values: Vec<(Dimension, String)>,
+}
+
 impl Scope {
     /// What the call is counted under: none where the rule does not apply to it; one empty text for rules that count
     /// all their calls together; several where it is in several groups or has several tags.
     pub fn subjects(&self, call: &CallScope<'_>) -> Vec<String> {
-        let mut subjects = vec![String::new()];
+        self.counted(call).into_iter().map(|counted| counted.subject).collect()
+    }
+
+    pub(crate) fn counted(&self, call: &CallScope<'_>) -> Vec<Counted> {
+        let mut all = vec![Counted::default()];
         for (dimension, pick) in &self.0 {
             let values = call.values(*dimension);
             match pick {
-                Pick::Any(wanted) => {
-                    let bare = |value: &String| match value.split_once('/') {
-                        // `task`, `session` and `end_user` carry their project.
-                        Some((_, rest)) if dimension.is_declared() && *dimension != Dimension::Tag => rest.to_owned(),
-                        _ => value.clone(),
-                    };
-                    if !values.iter().any(|value| wanted.contains(value) || wanted.contains(&bare(value))) {
-                        return Vec::new();
-                    }
-                }
+                Pick::Any(_) if values.iter().any(|value| pick.takes(*dimension, value)) => {}
+                Pick::Any(_) => return Vec::new(),
                 Pick::Each => {
-                    subjects = subjects
-                        .iter()
-                        .flat_map(|subject| values.iter().map(move |value| joined(subject, value)))
-                        .collect();
+                    all = all.iter().flat_map(|c| values.iter().map(|value| c.with(*dimension, value))).collect();
                 }
             }
         }
-        subjects
+        all
+    }
+
+    pub fn pick(&self, dimension: Dimension) -> Option<&Pick> {
+        self.0.iter().find_map(|(of, pick)| (*of == dimension).then_some(pick))
     }
 
     /// Whether it counts by something that callers say themselves.
@@ -111,6 +116,93 @@ impl Scope {
     }
 }
 
-fn joined(subject: &str, value: &str) -> String {
-    if subject.is_empty() { value.to_owned() } else { format!("{subject} {value}") }
+impl Pick {
+    /// Whether a value of the dimension, as [`CallScope::values`] has it, counts. What is a project's own (a task, a
+    /// session, an end user) is named by itself, in whatever project, or as `PROJECT/NAME`.
+    pub(crate) fn takes(&self, dimension: Dimension, value: &str) -> bool {
+        let Pick::Any(wanted) = self else { return true };
+        let of_project = matches!(dimension, Dimension::Task | Dimension::Session | Dimension::EndUser);
+        let bare = value.split_once('/').map(|(_, bare)| bare).filter(|bare| of_project && !bare.contains('/'));
+        wanted.iter().any(|wanted| wanted == value || Some(wanted.as_str()) == bare)
+    }
+}
+
+impl Counted {
+    fn with(&self, dimension: Dimension, value: &str) -> Counted {
+        // A space separates: those within a value are written otherwise, so that no two subjects look the same.
+        let word = value.replace('%', "%25").replace(' ', "%20");
+        let subject = if self.subject.is_empty() { word } else { format!("{} {word}", self.subject) };
+        let mut values = self.values.clone();
+        values.push((dimension, value.to_owned()));
+        Counted { subject, values }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_proto::v1;
+
+    use super::*;
+
+    fn each(dimension: Dimension) -> (Dimension, Pick) {
+        (dimension, Pick::Each)
+    }
+
+    fn any(dimension: Dimension, values: &[&str]) -> (Dimension, Pick) {
+        (dimension, Pick::Any(values.iter().map(|value| (*value).to_owned()).collect()))
+    }
+
+    #[test]
+    fn a_call_is_counted_by_what_it_has() {
+        let principal = v1::Principal {
+            project: "acme".into(),
+            key_id: "k1".into(),
+            organisation: "umbrella".into(),
+            groups: vec!["night".into(), "batch".into()],
+            ..Default::default()
+        };
+        let labels = v1::Labels {
+            actor: "team/writer".into(),
+            task_id: "t1".into(),
+            end_user: "eve/2".into(),
+            tags: vec!["a b".into(), "b".into(), "a b".into()],
+            ..Default::default()
+        };
+        let call = CallScope {
+            principal: &principal,
+            labels: &labels,
+            model: "gpt",
+            provider: "openai",
+            upstream_model: "gpt-5",
+        };
+        use Dimension as D;
+        for (scope, subjects) in [
+            (vec![], &[""][..]),
+            (vec![each(D::Project)], &["acme"]),
+            (vec![each(D::Task)], &["acme/t1"]),
+            // It has none.
+            (vec![each(D::Session)], &[]),
+            (vec![each(D::Project), each(D::Session)], &[]),
+            (vec![each(D::Deployment)], &["openai/gpt-5"]),
+            (vec![each(D::Group)], &["batch", "night"]),
+            (vec![any(D::Group, &["batch", "night"])], &[""]),
+            (vec![any(D::Group, &["day"])], &[]),
+            // Spaces within do not separate.
+            (vec![each(D::Tag)], &["a%20b", "b"]),
+            (vec![each(D::Group), each(D::Tag)], &["batch a%20b", "batch b", "night a%20b", "night b"]),
+            (vec![any(D::Project, &["acme"]), each(D::Actor)], &["team/writer"]),
+            (vec![any(D::Project, &["other"]), each(D::Actor)], &[]),
+            // A task is named with its project or without, an actor only in full.
+            (vec![any(D::Task, &["t1"])], &[""]),
+            (vec![any(D::Task, &["acme/t1"])], &[""]),
+            (vec![any(D::Task, &["other/t1"])], &[]),
+            (vec![any(D::Actor, &["writer"])], &[]),
+            (vec![any(D::Actor, &["team/writer"])], &[""]),
+            // Nobody counts as another project's by a name that looks like it.
+            (vec![any(D::EndUser, &["eve/2"])], &[]),
+            (vec![any(D::EndUser, &["acme/eve/2"])], &[""]),
+        ] {
+            assert_eq!(Scope(scope.clone()).subjects(&call), subjects, "{scope:?}");
+        }
+    }
 }
