@@ -1,15 +1,18 @@
-//! Key-value buckets: a stream with one message per key.
+//! Key-value buckets: a stream in which the last message of a key is its value.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
     connect::Bus,
     error::{StoreError, StreamError},
     headers::{self, Headers},
+    jetstream::code,
     store::{Fence, Stored},
     stream::{Discard, StoredMessage, StreamSpec},
 };
@@ -129,6 +132,52 @@ impl Bucket {
         self.write(key, headers, Fence::none(), Bytes::new()).await.map(|_| ())
     }
 
+    /// Writes only if nothing at all was written to the bucket since `revision`: whoever checked all of it then may rely
+    /// on what was found.
+    pub async fn put_unchanged(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, StoreError> {
+        Ok(self.write(key, Headers::new(), unchanged_since(revision), value).await?.sequence)
+    }
+
+    /// Deletes under the same condition. `why` stays with the mark of the deletion, for whoever reads the stream.
+    pub async fn delete_unchanged(&self, key: &str, why: Bytes, revision: u64) -> Result<u64, StoreError> {
+        let headers = Headers::new().with(headers::KV_OPERATION, "DEL");
+        Ok(self.write(key, headers, unchanged_since(revision), why).await?.sequence)
+    }
+
+    /// The newest entry of every key, deleted ones included, and a revision up to which at least they are that.
+    pub async fn entries(&self) -> Result<(Vec<Entry>, u64), StreamError> {
+        let revision = self.bus.stream_info(&self.stream()).await?.last_sequence;
+        let prefix = self.subject("");
+        let mut replay = self.bus.read_from(&self.stream(), &self.subject(">"), 1).await?;
+        let mut newest = BTreeMap::new();
+        while let Some(message) = replay.next().await? {
+            let key = message.subject.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            newest.insert(key.clone(), read_entry(&key, message));
+        }
+        Ok((newest.into_values().collect(), revision))
+    }
+
+    /// The revision of the newest entry; 0 when there is none. Asked of the one server that takes the writes, so
+    /// nothing that was written before is missing.
+    pub async fn newest(&self) -> Result<u64, StreamError> {
+        #[derive(Deserialize)]
+        struct Message {
+            seq: u64,
+        }
+        #[derive(Deserialize)]
+        struct Found {
+            message: Message,
+        }
+        let stream = self.stream();
+        let ask = json!({ "last_by_subj": self.subject(">") });
+        let found = self.bus.api::<_, Found>(&stream, &format!("$JS.API.STREAM.MSG.GET.{stream}"), &ask).await;
+        match found {
+            Ok(found) => Ok(found.message.seq),
+            Err(StreamError::Refused { code: code::MESSAGE_NOT_FOUND, .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) fn delete_message(&self, key: &str, revision: u64) -> (String, Headers) {
         let headers = Headers::new()
             .with(headers::KV_OPERATION, "DEL")
@@ -146,6 +195,10 @@ impl Bucket {
         watch.open().await?;
         Ok(watch)
     }
+}
+
+fn unchanged_since(revision: u64) -> Fence {
+    Fence { expected_last_seq: Some(revision), ..Fence::default() }
 }
 
 fn read_entry(key: &str, message: StoredMessage) -> Entry {

@@ -59,6 +59,8 @@ pub struct StreamSpec {
     pub message_ttl: Option<Duration>,
     /// A message may replace all earlier ones of its subject.
     pub allow_rollup: bool,
+    /// Streams that everything is copied from, in their order.
+    pub sources: Vec<String>,
 }
 
 impl StreamSpec {
@@ -78,6 +80,7 @@ impl StreamSpec {
             replicas: 1,
             message_ttl: None,
             allow_rollup: false,
+            sources: Vec::new(),
         }
     }
 
@@ -103,6 +106,7 @@ impl StreamSpec {
             "num_replicas": self.replicas.max(1),
             "allow_direct": true,
             "allow_rollup_hdrs": self.allow_rollup,
+            "sources": self.sources.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
         });
         if let (Some(ttl), Some(map)) = (self.message_ttl, config.as_object_mut()) {
             map.insert("allow_msg_ttl".to_owned(), json!(true));
@@ -205,10 +209,10 @@ impl Bus {
         let Value::Object(wanted) = wanted else {
             return Ok(());
         };
-        // A false flag or a zero is left out of what the server reports.
+        // A false flag, a zero or an empty list is left out of what the server reports.
         let same = |key: &str, value: &Value| {
             let given = &present[key];
-            given == value || given.is_null() && (*value == json!(false) || *value == json!(0))
+            given == value || given.is_null() && [json!(false), json!(0), json!([])].contains(value)
         };
         if wanted.iter().all(|(key, value)| same(key, value)) {
             return Ok(());

@@ -33,6 +33,10 @@ pub const CONFIG_KEY: &str = "applied";
 pub const CONFIG_HISTORY: u64 = 64;
 /// Who leads what.
 pub const LEASES: &str = "farebox-leases";
+/// Organisations, projects, keys, budgets and limits.
+pub const POLICY: &str = "farebox-policy";
+/// Every change of a policy, copied from where they are kept: no change lacks its record.
+pub const AUDIT: &str = "FAREBOX_AUDIT";
 
 const MIB: u64 = 1024 * 1024;
 
@@ -61,6 +65,11 @@ pub struct StorageOptions {
     pub bodies_max_age: Span,
     /// Of all configs that were applied and are kept; one alone has a sixty-fourth of it.
     pub config_max_bytes: ByteSize,
+    /// When it is full, policies (keys, budgets, …) can no longer be changed.
+    pub policy_max_bytes: ByteSize,
+    /// When it is full, the oldest records of changes go.
+    pub audit_max_bytes: ByteSize,
+    pub audit_max_age: Span,
     /// How long message ids are remembered: a repeated write within it is stored once.
     pub duplicate_window: Span,
 }
@@ -80,6 +89,9 @@ impl Default for StorageOptions {
             bodies_max_bytes: ByteSize(512 * MIB),
             bodies_max_age: Span::from_secs(3600),
             config_max_bytes: ByteSize(64 * MIB),
+            policy_max_bytes: ByteSize(64 * MIB),
+            audit_max_bytes: ByteSize(64 * MIB),
+            audit_max_age: Span::from_secs(400 * 24 * 3600),
             duplicate_window: Span::from_secs(120),
         }
     }
@@ -110,34 +122,49 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
             max_msgs_per_subject: Some(1),
             ..base(RESULTS, &tenancy.responses(), options.results_max_bytes.0)
         },
+        StreamSpec {
+            subjects: Vec::new(),
+            sources: vec![policy(options).stream().name],
+            max_age: Some(options.audit_max_age.get()),
+            ..base(AUDIT, "", options.audit_max_bytes.0)
+        },
         objects::bodies_spec(BODIES, options.bodies_max_bytes.0, options.bodies_max_age.get(), options.replicas),
     ]
 }
 
 /// The buckets.
 pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
-    vec![
-        BucketSpec {
-            // Marks of expired leases only need to outlive a look-up.
-            key_ttl: Some(Duration::from_secs(60)),
-            replicas: options.replicas,
-            ..BucketSpec::new(LEASES, MIB)
-        },
-        BucketSpec {
-            history: CONFIG_HISTORY,
-            replicas: options.replicas,
-            ..BucketSpec::new(CONFIG, options.config_max_bytes.0)
-        },
-    ]
+    let leases = BucketSpec {
+        // Marks of expired leases only need to outlive a look-up.
+        key_ttl: Some(Duration::from_secs(60)),
+        replicas: options.replicas,
+        ..BucketSpec::new(LEASES, MIB)
+    };
+    let config = BucketSpec {
+        history: CONFIG_HISTORY,
+        replicas: options.replicas,
+        ..BucketSpec::new(CONFIG, options.config_max_bytes.0)
+    };
+    vec![leases, config, policy(options)]
+}
+
+fn policy(options: &StorageOptions) -> BucketSpec {
+    BucketSpec {
+        // The audit is copied from it: a value that is replaced at once must still be there when the copy is made.
+        history: 16,
+        replicas: options.replicas,
+        ..BucketSpec::new(POLICY, options.policy_max_bytes.0)
+    }
 }
 
 /// Makes everything that is missing and changes what differs. Safe to run by every role at every start.
 pub async fn ensure_topology(bus: &Bus, tenancy: Tenancy, options: &StorageOptions) -> Result<(), StreamError> {
-    for spec in streams(tenancy, options) {
-        bus.ensure_stream(&spec).await?;
-    }
+    // A stream is copied from a bucket.
     for spec in buckets(options) {
         bus.ensure_bucket(&spec).await?;
+    }
+    for spec in streams(tenancy, options) {
+        bus.ensure_stream(&spec).await?;
     }
     Ok(())
 }

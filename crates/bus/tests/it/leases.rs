@@ -1,7 +1,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use farebox_bus::{Bucket, BucketSpec, Bus, LeaseOptions, StoreError};
+use farebox_bus::{Bucket, BucketSpec, Bus, LeaseOptions, StoreError, topology};
+use farebox_proto::subjects::Tenancy;
+use farebox_testkit::{PATIENCE, eventually};
 
 use crate::server::Server;
 
@@ -32,6 +34,48 @@ async fn a_bucket_keeps_the_newest_value_and_refuses_stale_writers() {
     assert_eq!(watch.next().await.value, None);
     assert_eq!(bucket.get("k").await.unwrap(), None);
     assert!(bucket.entry("k").await.unwrap().unwrap().revision > second);
+}
+
+#[tokio::test]
+async fn a_bucket_is_changed_only_by_who_knew_all_of_it() {
+    let server = Server::start().await;
+    let bus = server.bus().await;
+    let spec = BucketSpec { history: 4, ..BucketSpec::new("whole", 1024 * 1024) };
+    let bucket = bus.ensure_bucket(&spec).await.unwrap();
+    assert_eq!((bucket.newest().await.unwrap(), bucket.entries().await.unwrap()), (0, (Vec::new(), 0)));
+    let first = bucket.put_unchanged("a.1", Bytes::from_static(b"1"), 0).await.unwrap();
+    let second = bucket.put_unchanged("b", Bytes::from_static(b"2"), first).await.unwrap();
+    // Another key, but not what was read.
+    let late = bucket.put_unchanged("c", Bytes::from_static(b"3"), first).await.unwrap_err();
+    assert!(matches!(late, StoreError::WrongLastSequence { .. }), "{late}");
+    let late = bucket.delete_unchanged("b", Bytes::new(), first).await.unwrap_err();
+    assert!(matches!(late, StoreError::WrongLastSequence { .. }), "{late}");
+    let third = bucket.delete_unchanged("b", Bytes::from_static(b"why"), second).await.unwrap();
+    let (entries, revision) = bucket.entries().await.unwrap();
+    let seen: Vec<_> = entries.iter().map(|e| (e.key.as_str(), e.value.as_deref(), e.revision)).collect();
+    assert_eq!(seen, [("a.1", Some(b"1".as_slice()), first), ("b", None, third)]);
+    assert_eq!((revision, bucket.newest().await.unwrap()), (third, third));
+}
+
+#[tokio::test]
+async fn what_is_written_to_the_policies_is_copied_to_the_audit() {
+    let server = Server::start().await;
+    let bus = server.bus().await;
+    let options = topology::StorageOptions::default();
+    topology::ensure_topology(&bus, Tenancy::Projects, &options).await.unwrap();
+    topology::ensure_topology(&bus, Tenancy::Projects, &options).await.unwrap();
+    let bucket = bus.bucket(topology::POLICY);
+    let mut revision = 0;
+    for value in 0..10_u8 {
+        revision = bucket.put_unchanged("budget.b", Bytes::from(vec![value]), revision).await.unwrap();
+    }
+    bucket.delete_unchanged("budget.b", Bytes::from_static(b"by whom"), revision).await.unwrap();
+    let audit =
+        async || bus.read_from(topology::AUDIT, "$KV.farebox-policy.>", 1).await.unwrap().collect().await.unwrap();
+    eventually(PATIENCE, "every change has its record", async || audit().await.len() == 11).await;
+    let records = audit().await;
+    assert!(records.iter().take(10).zip(0..).all(|(record, value): (_, u8)| record.payload == vec![value]));
+    assert_eq!(records[10].payload, "by whom");
 }
 
 #[tokio::test]
