@@ -68,6 +68,11 @@ impl Bucket {
         Lease { bucket: self.clone(), key: key.to_owned(), bus: self.bus.clone(), held, _renewal: renewal }
     }
 
+    /// Whether nobody holds the lease `key`. What its next holder does comes after this.
+    pub async fn is_free(&self, key: &str) -> Result<bool, StreamError> {
+        Ok(self.get(key).await?.is_none())
+    }
+
     /// `None`: somebody else holds it.
     async fn try_take(&self, key: &str, holder: &str, ttl: Duration) -> Result<Option<u64>, String> {
         let entry = self.entry(key).await.map_err(|e: StreamError| e.to_string())?;

@@ -17,6 +17,8 @@ use crate::{
 
 /// The guard's decisions, in the order in which they were made.
 pub const LEDGER: &str = "FAREBOX_LEDGER";
+/// What intakes reserved while no guard led, until one has taken it over.
+pub const GRACE: &str = "FAREBOX_GRACE";
 /// One fact per attempt, for whoever comes late: alerts, a console. Rows are made from the ledger.
 pub const CALLS: &str = "FAREBOX_CALLS";
 /// Jobs that wait for capacity or are being worked on.
@@ -38,6 +40,11 @@ pub const POLICY: &str = "farebox-policy";
 /// Every change of a policy, copied from where they are kept: no change lacks its record.
 pub const AUDIT: &str = "FAREBOX_AUDIT";
 
+/// The key of the lease in [`LEASES`] that the guard who leads a shard holds.
+pub fn guard_lease(shard: u32) -> String {
+    format!("guard-{shard}")
+}
+
 const MIB: u64 = 1024 * 1024;
 
 /// Sizes and ages of what is stored. The server reserves the sizes, so their sum must fit on its disk.
@@ -48,6 +55,8 @@ pub struct StorageOptions {
     pub replicas: u8,
     /// When the ledger is full, hard budgets refuse. The guard trims it behind its snapshots.
     pub ledger_max_bytes: ByteSize,
+    /// When it is full, no further call is admitted while no guard leads, whatever its budgets allow.
+    pub grace_max_bytes: ByteSize,
     /// When it is full, the oldest facts go; rows are made from the ledger, not from them.
     pub calls_max_bytes: ByteSize,
     pub calls_max_age: Span,
@@ -79,6 +88,7 @@ impl Default for StorageOptions {
         StorageOptions {
             replicas: 1,
             ledger_max_bytes: ByteSize(2048 * MIB),
+            grace_max_bytes: ByteSize(64 * MIB),
             calls_max_bytes: ByteSize(256 * MIB),
             calls_max_age: Span::from_secs(24 * 3600),
             jobs_max_bytes: ByteSize(512 * MIB),
@@ -106,6 +116,7 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
     };
     vec![
         StreamSpec { discard: Discard::New, ..base(LEDGER, subjects::LEDGER_ALL, options.ledger_max_bytes.0) },
+        StreamSpec { discard: Discard::New, ..base(GRACE, subjects::GRACE_ALL, options.grace_max_bytes.0) },
         StreamSpec {
             max_age: Some(options.calls_max_age.get()),
             ..base(CALLS, &tenancy.calls(), options.calls_max_bytes.0)

@@ -1,10 +1,11 @@
-//! What the guard tells the world once the ledger has it: call facts, and typed errors to the callers of lost calls.
+//! What the guard tells the world once the ledger has it: call facts, alerts, and typed errors to the callers of lost
+//! calls.
 
 use std::time::Duration;
 
 use farebox_bus::{Bus, Fence, Headers, StoreError, topology};
 use farebox_proto::{headers, json, subjects::Tenancy, v1};
-use farebox_types::{CallId, ErrorKind, Fault, RequestId};
+use farebox_types::{CallId, ErrorKind, Fault, Project, RequestId};
 use futures::{StreamExt, stream::FuturesUnordered};
 use prost::Message;
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +17,8 @@ pub(crate) struct Announcer {
     pub(crate) bus: Bus,
     pub(crate) tenancy: Tenancy,
     pub(crate) json_events: bool,
+    /// The project that hears of what belongs to no project.
+    pub(crate) operators: Project,
     /// How long all lost answers of one batch together may take to be kept.
     pub(crate) keep_timeout: Duration,
     /// How many of them are written at a time.
@@ -43,9 +46,16 @@ impl Announcer {
         }
     }
 
-    /// Tells people of something, once.
+    /// Publishes an alert. Said again after a failover, it has the same message id.
     pub(crate) async fn alert(&self, alert: &v1::Alert) {
         tracing::info!(rule = alert.rule, subject = alert.subject, window = alert.window, "{}", alert.message);
+        let project = Project::parse(&alert.project).unwrap_or_else(|_| self.operators.clone());
+        let headers =
+            Headers::new().with("Nats-Msg-Id", &json::alert_id(alert)).with(headers::CONTENT_TYPE, headers::JSON);
+        let subject = self.tenancy.alert(&project, &alert.rule);
+        if let Err(error) = self.bus.publish(&subject, headers, json::alert(alert).into()).await {
+            tracing::warn!(rule = alert.rule, %error, "an alert was not published; its ledger entry is stored");
+        }
     }
 
     /// Answers the callers of calls that were lost. Those whose answers cannot be kept in time are told all the same:

@@ -7,6 +7,7 @@
 //! Invariants: settled plus reserved money of a window exceeds its limit only when a bill came out above its bound; an
 //! attempt ends once; a reservation has one open attempt.
 
+mod grace;
 mod snapshot;
 mod state;
 

@@ -1,7 +1,7 @@
 //! Options of the guard.
 
 use farebox_policy::{Budget, Calendar, Dimension, Period, Permille, Pick, Scope, Unreachable, WhenShort};
-use farebox_types::{ByteSize, Money, Span};
+use farebox_types::{ByteSize, Money, Project, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,8 @@ pub struct Options {
     pub snapshot_part: ByteSize,
     /// Whether each call fact is also published as JSON on `llm.event.<call id>`.
     pub json_events: bool,
+    /// The project that hears of alerts which belong to no project: of budgets over several projects, or over everything.
+    pub operators_project: Project,
 }
 
 impl Options {
@@ -122,6 +124,7 @@ impl Default for Options {
             snapshot_every: ByteSize(32 * 1024 * 1024),
             snapshot_part: ByteSize(512 * 1024),
             json_events: true,
+            operators_project: Project::default_project(),
         }
     }
 }

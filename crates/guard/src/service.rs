@@ -1,5 +1,7 @@
 //! The guard's loop: collect mail, decide, store, tell.
 
+mod takeover;
+
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
@@ -86,7 +88,7 @@ impl Service {
     async fn lead(&self) -> Lease {
         let options = LeaseOptions { ttl: self.options.lead_ttl.into(), ..LeaseOptions::default() };
         let bucket = self.deps.bus.bucket(topology::LEASES);
-        bucket.acquire(&lease_key(), &self.deps.guard_id, &options).await
+        bucket.acquire(&topology::guard_lease(SHARD), &self.deps.guard_id, &options).await
     }
 }
 
@@ -132,6 +134,7 @@ impl<'a> Leading<'a> {
                 bus: deps.bus.clone(),
                 tenancy: deps.tenancy,
                 json_events: options.json_events,
+                operators: options.operators_project.clone(),
                 keep_timeout: options.keep_timeout.into(),
                 keep_inflight: options.keep_inflight,
             },
@@ -176,7 +179,7 @@ impl<'a> Leading<'a> {
             newest_batch = Some(batch);
         }
         // What one batch has to tell is sent before the next batch is stored, on the same connection: only that of the
-        // newest batch can be missing. Receivers know a fact by its call id; a kept answer stays the first one, and a
+        // newest batch can be missing. Receivers know a fact by its call id, an alert by its message id; a kept answer stays the first one, and a
         // caller who hears of a lost call twice has dropped the inbox of the first time.
         if let Some(batch) = newest_batch {
             for fact in facts(&batch.entries) {
@@ -280,6 +283,7 @@ impl<'a> Leading<'a> {
     }
 
     async fn run(&mut self, drain: &Drain, lease: &Lease) -> Result<(), Error> {
+        self.take_over(lease).await?;
         let mut tick = interval(self.options.expiry_interval.get().max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
@@ -296,6 +300,8 @@ impl<'a> Leading<'a> {
                     } else {
                         self.expire(lease).await?;
                     }
+                    // Whoever saw no guard may be slow to write.
+                    self.take_over(lease).await?;
                 }
                 batch = self.heartbeats.next_batch(self.options.batch_max) => {
                     if batch.is_empty() {
@@ -340,6 +346,9 @@ impl<'a> Leading<'a> {
     }
 
     async fn decide(&mut self, mail: &[Delivery], lease: &Lease) -> Result<(), Error> {
+        if mail.iter().any(|delivery| self.state.is_foreign(delivery)) {
+            self.take_over(lease).await?;
+        }
         let now = self.now();
         let mut batch = Batch::default();
         for delivery in mail {
@@ -352,6 +361,10 @@ impl<'a> Leading<'a> {
         let now = self.now();
         let mut batch = Batch::default();
         let orphans = self.state.expire(now, &mut batch);
+        // Another guard may lead since, and workers may have heard from it, or from none.
+        if !orphans.is_empty() && !self.still_leads(lease).await? {
+            return Err(Error::LeadLost);
+        }
         self.commit(batch, now, orphans, lease).await
     }
 
@@ -399,9 +412,18 @@ impl<'a> Leading<'a> {
         if self.confirmed.elapsed() < enough {
             return Ok(true);
         }
+        self.still_leads(lease).await
+    }
+
+    /// The same, asked now.
+    async fn still_leads(&mut self, lease: &Lease) -> Result<bool, Error> {
+        if !lease.is_held() {
+            return Err(Error::LeadLost);
+        }
+        let ttl = self.options.lead_ttl.get();
         let asked = Instant::now();
         let bucket = self.deps.bus.bucket(topology::LEASES);
-        match timeout(ttl / 4, bucket.entry(&lease_key())).await {
+        match timeout(ttl / 4, bucket.entry(&topology::guard_lease(SHARD))).await {
             Ok(Ok(Some(entry))) if entry.value.as_deref() == Some(self.deps.guard_id.as_bytes()) => {
                 self.confirmed = asked;
                 Ok(asked.elapsed() < ttl / 2)
@@ -457,10 +479,6 @@ impl<'a> Leading<'a> {
             _ => Err(Error::SteppedDown),
         }
     }
-}
-
-fn lease_key() -> String {
-    format!("guard-{SHARD}")
 }
 
 /// These have come, and are answered, on a subscription of their own.

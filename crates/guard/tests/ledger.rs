@@ -241,3 +241,98 @@ async fn a_guard_that_does_not_know_yet_that_another_leads_does_not_answer_from_
     world.bus.bucket(topology::LEASES).put("guard-0", "another".into()).await.unwrap();
     assert!(ask().await.is_err());
 }
+
+fn grace(request: &v1::ReserveRequest) -> Vec<u8> {
+    let Entry::Reserved(mut reserved) = reserved(request) else { unreachable!("it is a reservation") };
+    reserved.holds =
+        vec![v1::Hold { budget: "soft".into(), amount: Some(Money::usd(1).into()), ..Default::default() }];
+    v1::GraceEntry { entry: Some(v1::grace_entry::Entry::Reserved(reserved)), ..Default::default() }.encode_to_vec()
+}
+
+fn settlement(request: &v1::ReserveRequest) -> v1::SettleRequest {
+    let end = v1::AttemptEnd {
+        call_id: request.attempt.as_ref().unwrap().call_id.clone(),
+        outcome: v1::Outcome::Ok.into(),
+        ..Default::default()
+    };
+    v1::SettleRequest { shard: SHARD, reservation_id: request.reservation_id.clone(), end: Some(end) }
+}
+
+impl World {
+    async fn settle(&self, request: &v1::ReserveRequest) -> v1::SettleReply {
+        self.bus.call(&subjects::settle(SHARD), &settlement(request), PATIENCE).await.unwrap()
+    }
+
+    async fn entries(&self) -> Vec<Entry> {
+        let batches = self.stored(&subjects::ledger(SHARD)).await;
+        let entries = batches.into_iter().flat_map(|m| v1::LedgerBatch::decode(m.payload).unwrap().entries);
+        entries.filter_map(|entry| entry.entry).collect()
+    }
+
+    async fn is_taken_over(&self) {
+        eventually(PATIENCE, "the grace stream is empty", || async {
+            self.bus.stream_info(topology::GRACE).await.unwrap().messages == 0
+        })
+        .await;
+    }
+}
+
+fn is_settled(reply: &v1::SettleReply) -> bool {
+    matches!(reply.result, Some(v1::settle_reply::Result::Settled(_)))
+}
+
+#[tokio::test]
+async fn what_was_reserved_without_a_guard_is_taken_over_once_and_people_are_told() {
+    let world = World::start().await;
+    let mut alerts = world.bus.subscribe("llm.alert.*", None).await.unwrap();
+    let (first, second) = (request(), request());
+    for one in [&first, &second, &first] {
+        world.store(&subjects::grace(SHARD), grace(one)).await;
+    }
+    let _guard = world.guard(Options::default()).await;
+    world.is_taken_over().await;
+    let reserved = world.entries().await.into_iter().filter(|entry| matches!(entry, Entry::Reserved(_))).count();
+    assert_eq!(reserved, 2);
+    let told = tokio::time::timeout(PATIENCE, alerts.next()).await.unwrap().unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!((told.subject.as_str(), &event["type"], &event["kind"]), ("llm.alert.soft", &"llm.alert".into(), &"grace".into()));
+    assert!(event["message"].as_str().unwrap().contains("2 calls that may cost $2"), "{event}");
+    for one in [&first, &second] {
+        assert!(is_settled(&world.settle(one).await));
+    }
+}
+
+#[tokio::test]
+async fn what_is_reserved_without_a_guard_too_late_is_taken_over_before_its_end_is_decided() {
+    let world = World::start().await;
+    // It looks by itself only once in a very long time.
+    let options = Options { expiry_interval: Span::from_secs(600), ..Options::default() };
+    let _guard = world.guard(options).await;
+    world.reserve(&request()).await;
+    let late = request();
+    world.store(&subjects::grace(SHARD), grace(&late)).await;
+    assert!(is_settled(&world.settle(&late).await));
+    let late = request();
+    world.store(&subjects::grace(SHARD), grace(&late)).await;
+    let beat = v1::HeartbeatRequest {
+        worker_id: "w".into(),
+        taken: vec![late.reservation_id.clone(), ReservationId::generate().to_string()],
+        complete: true,
+        ..Default::default()
+    };
+    let reply: v1::HeartbeatReply = world.bus.call(&subjects::heartbeat(SHARD), &beat, PATIENCE).await.unwrap();
+    assert_eq!(reply.closed, beat.taken[1..]);
+}
+
+#[tokio::test]
+async fn what_nobody_took_without_a_guard_is_given_back() {
+    let world = World::start().await;
+    let unused = request();
+    world.store(&subjects::grace(SHARD), grace(&unused)).await;
+    let released = v1::Released { reservation_id: unused.reservation_id.clone() };
+    let released = v1::GraceEntry { entry: Some(v1::grace_entry::Entry::Released(released)), ..Default::default() };
+    world.store(&subjects::grace(SHARD), released.encode_to_vec()).await;
+    let _guard = world.guard(Options::default()).await;
+    world.is_taken_over().await;
+    assert!(world.entries().await.iter().any(|entry| matches!(entry, Entry::Released(_))));
+}

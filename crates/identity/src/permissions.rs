@@ -22,6 +22,10 @@ const SUBSCRIBE: [&str; 3] = ["_INBOX.>", "farebox.v1.>", "$JS.EVENT.>"];
 /// What no role but the guard may do: write or trim the ledger.
 const LEDGER: [&str; 3] =
     ["farebox.v1.ledger.>", "$JS.API.STREAM.PURGE.FAREBOX_LEDGER", "$JS.API.STREAM.MSG.DELETE.FAREBOX_LEDGER"];
+/// What only intake writes: reservations without a guard.
+const GRACE: &str = "farebox.v1.grace.>";
+/// What only the guard does with them: remove what it has taken over.
+const GRACE_REMOVAL: [&str; 2] = ["$JS.API.STREAM.PURGE.FAREBOX_GRACE", "$JS.API.STREAM.MSG.DELETE.FAREBOX_GRACE"];
 /// What no role may do: remove a stream.
 const DESTROY: &str = "$JS.API.STREAM.DELETE.>";
 
@@ -74,6 +78,10 @@ impl Role {
         let mut deny = vec![DESTROY];
         if !matches!(self, Role::Guard | Role::Up) {
             deny.extend(LEDGER);
+            deny.extend(GRACE_REMOVAL);
+        }
+        if !matches!(self, Role::Intake | Role::Up) {
+            deny.push(GRACE);
         }
         (json!({ "allow": publish, "deny": deny }), json!({ "allow": subscribe }))
     }

@@ -116,6 +116,46 @@ pub fn event(fact: &v1::CallFact) -> Vec<u8> {
     .into_bytes()
 }
 
+/// An alert in the form of `llm.alert.<rule>`.
+pub fn alert(alert: &v1::Alert) -> Vec<u8> {
+    let usd = |money: &Option<v1::Money>| money.as_ref().map(|_| v1::Money::of(money).to_string());
+    // A share, not an amount.
+    let threshold = (alert.threshold_permille > 0).then(|| f64::from(alert.threshold_permille) / 1000.0);
+    json!({
+        "ts": alert.at_unix_ms,
+        "type": "llm.alert",
+        "rule": alert.rule,
+        "kind": alert_kind(alert),
+        "project": alert.project,
+        "subject": alert.subject,
+        "window": alert.window,
+        "limit_usd": usd(&alert.limit),
+        "settled_usd": usd(&alert.settled),
+        "threshold": threshold,
+        "call_id": alert.call_id,
+        "message": alert.message,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// What tells an alert from all others, also where it is said again.
+pub fn alert_id(alert: &v1::Alert) -> String {
+    let v1::Alert { rule, subject, window, threshold_permille, call_id, at_unix_ms, .. } = alert;
+    format!("alert/{rule}/{}/{subject}/{window}/{threshold_permille}/{call_id}/{at_unix_ms}", alert_kind(alert))
+}
+
+fn alert_kind(alert: &v1::Alert) -> &'static str {
+    match alert.kind() {
+        v1::alert::Kind::Unspecified => "",
+        v1::alert::Kind::Threshold => "threshold",
+        v1::alert::Kind::Refused => "refused",
+        v1::alert::Kind::Overdraft => "overdraft",
+        v1::alert::Kind::Books => "books",
+        v1::alert::Kind::Grace => "grace",
+    }
+}
+
 fn final_facts(response: &v1::LlmResponse) -> Value {
     let mut facts = Map::new();
     facts.insert("type".into(), "final".into());

@@ -175,6 +175,17 @@ pub fn ledger_snapshot(shard: u32) -> String {
 /// What the ledger stream captures.
 pub const LEDGER_ALL: &str = "farebox.v1.ledger.>";
 
+/// What intakes reserve while no guard leads.
+pub fn grace(shard: u32) -> String {
+    format!("farebox.v1.grace.{shard}")
+}
+
+/// What the grace stream captures.
+pub const GRACE_ALL: &str = "farebox.v1.grace.>";
+
+/// Asks accounting to compare the books now.
+pub const BOOKS_CHECK: &str = "farebox.v1.accounting.check";
+
 /// A stored job. One subject for each, so that it can be found by its id.
 pub fn job(project: &Project, request: &RequestId) -> String {
     format!("farebox.v1.job.{project}.{request}")

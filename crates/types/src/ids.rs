@@ -77,6 +77,22 @@ impl Project {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Project {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Project, D::Error> {
+        let given = String::deserialize(from)?;
+        Project::parse(&given).map_err(serde::de::Error::custom)
+    }
+}
+
+impl schemars::JsonSchema for Project {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Project".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" })
+    }
+}
+
 string_id! {
     /// One request of a caller, unique within its project. The caller may choose it.
     RequestId
