@@ -244,8 +244,7 @@ async fn a_guard_that_does_not_know_yet_that_another_leads_does_not_answer_from_
 
 fn grace(request: &v1::ReserveRequest) -> Vec<u8> {
     let Entry::Reserved(mut reserved) = reserved(request) else { unreachable!("it is a reservation") };
-    reserved.holds =
-        vec![v1::Hold { budget: "soft".into(), amount: Some(Money::usd(1).into()), ..Default::default() }];
+    reserved.holds = vec![v1::Hold { budget: "soft".into(), amount: Some(Money::usd(1).into()), ..Default::default() }];
     v1::GraceEntry { entry: Some(v1::grace_entry::Entry::Reserved(reserved)), ..Default::default() }.encode_to_vec()
 }
 
@@ -295,7 +294,10 @@ async fn what_was_reserved_without_a_guard_is_taken_over_once_and_people_are_tol
     assert_eq!(reserved, 2);
     let told = tokio::time::timeout(PATIENCE, alerts.next()).await.unwrap().unwrap();
     let event: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
-    assert_eq!((told.subject.as_str(), &event["type"], &event["kind"]), ("llm.alert.soft", &"llm.alert".into(), &"grace".into()));
+    assert_eq!(
+        (told.subject.as_str(), &event["type"], &event["kind"]),
+        ("llm.alert.soft", &"llm.alert".into(), &"grace".into())
+    );
     assert!(event["message"].as_str().unwrap().contains("2 calls that may cost $2"), "{event}");
     for one in [&first, &second] {
         assert!(is_settled(&world.settle(one).await));
