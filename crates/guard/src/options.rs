@@ -1,6 +1,6 @@
 //! Options of the guard.
 
-use farebox_policy::{Budget, Calendar, Dimension, Period, Permille, Pick, Scope, Unreachable, WhenShort};
+use farebox_policy::{Budget, Calendar, Dimension, Period, Permille, Pick, Scope, Unreachable, WhenShort, Zone};
 use farebox_types::{ByteSize, Money, Project, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ impl Options {
             name: name.to_owned(),
             scope: Scope(scope),
             period,
-            time_zone: String::new(),
+            time_zone: Zone::default(),
             limit,
             limit_text: format!("{limit} USD"),
             alert: vec![Permille(1000)],
