@@ -121,8 +121,7 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
         Role::Guard => {
-            let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
-            let directory = Directory::fixed(Policies { budgets, ..Policies::default() });
+            let directory = directory(options);
             let deps = farebox_guard::Deps { bus, tenancy, clock, directory, guard_id: id };
             let service = farebox_guard::Service::create(options.guard.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
@@ -155,6 +154,7 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 tenancy,
                 clock,
                 tasks: tasks.clone(),
+                directory: directory(options),
                 routes: watch::channel(Arc::new(Routes { catalog: catalog(config)?, prices })).1,
             };
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
@@ -162,6 +162,12 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
         }
     }
     Ok(())
+}
+
+/// The rules that hold.
+fn directory(options: &Config) -> Directory {
+    let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
+    Directory::fixed(Policies { budgets, ..Policies::default() })
 }
 
 /// Lives as long as the role does.

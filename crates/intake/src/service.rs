@@ -11,6 +11,7 @@ use std::{
 };
 
 use farebox_bus::{AckMode, Bus, ConsumerSpec, Delivery, Puller, Subscription, topology};
+use farebox_directory::Directory;
 use farebox_proto::subjects::{self, Tenancy};
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, ErrorKind, Fault};
@@ -37,6 +38,8 @@ pub struct Deps {
     pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
     pub tasks: Tasks,
+    /// Who may do what, and what holds while no guard leads.
+    pub directory: Directory,
     /// What requests are planned by: each by what is newest when it comes.
     pub routes: watch::Receiver<Arc<Routes>>,
 }

@@ -5,7 +5,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Inbox, Subscription, topology};
+use farebox_directory::Directory;
 use farebox_intake::{Deps, Options, Routes, Service};
+use farebox_policy::Policies;
 use farebox_pricing::PriceBook;
 use farebox_proto::{
     headers,
@@ -47,6 +49,7 @@ impl World {
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
+            directory: Directory::fixed(Policies::default()),
             routes: watch::channel(Arc::new(Routes { catalog: catalog(), prices: prices() })).1,
         };
         tasks.spawn("intake", Service::create(options, deps).run(drain));
