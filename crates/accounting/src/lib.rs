@@ -10,7 +10,8 @@
 //!
 //! Not here: prices (the worker computed them), rollups (questions are answered from the rows), alerts.
 //!
-//! Subjects: consumes `farebox.v1.ledger.<shard>` (durable consumer [`CONSUMER`]); answers `llm.usage` of each project.
+//! Subjects: consumes `farebox.v1.ledger.<shard>` (durable consumer [`CONSUMER`]); answers `llm.usage` of each project, and
+//! `farebox.v1.usage` to farebox's own roles.
 
 mod error;
 mod options;

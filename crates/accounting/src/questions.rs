@@ -1,7 +1,8 @@
-//! Questions about usage: read, asked of ClickHouse for the caller's own project, answered in the form they came in.
+//! Questions about usage: read, asked of ClickHouse for the caller's own project (for any where a role of farebox asks),
+//! answered in the form they came in.
 
 use bytes::Bytes;
-use farebox_bus::{Bus, Delivery, Headers, Subscription, caller};
+use farebox_bus::{Bus, Delivery, Headers, Subscription, UnknownCaller, caller};
 use farebox_clickhouse::{Certainty, Client, Error as ClickHouseError, GroupBy, Period, UsageSum};
 use farebox_proto::{
     headers, json,
@@ -58,9 +59,14 @@ impl Questions {
     }
 
     /// Answers until the subscription ends.
-    pub(crate) async fn serve(self, mut mail: Subscription) {
+    pub(crate) async fn serve(self, mut callers: Subscription, mut roles: Subscription) {
         let mut answering = JoinSet::new();
-        while let Some(delivery) = mail.next().await {
+        loop {
+            let next = tokio::select! {
+                next = callers.next() => next,
+                next = roles.next() => next,
+            };
+            let Some(delivery) = next else { break };
             while answering.len() >= self.questions_max {
                 answering.join_next().await;
             }
@@ -89,13 +95,19 @@ impl Questions {
     }
 
     async fn report(&self, delivery: &Delivery, is_json: bool) -> Result<v1::UsageReport, Fault> {
-        let caller = caller(delivery, self.tenancy)
-            .map_err(|unknown| Fault::new(ErrorKind::Unauthenticated, unknown.to_string()))?;
         let question = read(&delivery.payload, is_json)?;
-        self.ask(&caller.project, question).await.map_err(|error| fault(&error))
+        let project =
+            if delivery.subject == subjects::USAGE { asked_about(delivery)? } else { Some(self.own(delivery)?) };
+        self.ask(project.as_ref(), question).await.map_err(|error| fault(&error))
     }
 
-    async fn ask(&self, project: &Project, question: Question) -> Result<v1::UsageReport, ClickHouseError> {
+    /// A caller sees its own project.
+    fn own(&self, delivery: &Delivery) -> Result<Project, Fault> {
+        let unknown = |unknown: UnknownCaller| Fault::new(ErrorKind::Unauthenticated, unknown.to_string());
+        Ok(caller(delivery, self.tenancy).map_err(unknown)?.project)
+    }
+
+    async fn ask(&self, project: Option<&Project>, question: Question) -> Result<v1::UsageReport, ClickHouseError> {
         let mut report = v1::UsageReport::default();
         if question.recent > 0 {
             let max = question.recent.min(self.recent_max);
@@ -107,6 +119,13 @@ impl Questions {
         }
         Ok(report)
     }
+}
+
+/// The project that a role of farebox asks about; none: all.
+fn asked_about(delivery: &Delivery) -> Result<Option<Project>, Fault> {
+    let name = delivery.headers.get(headers::PROJECT).filter(|name| !name.is_empty());
+    let bad = |error: farebox_types::InvalidName| Fault::new(ErrorKind::BadRequest, error.to_string());
+    name.map(Project::parse).transpose().map_err(bad)
 }
 
 /// Nothing at all is a JSON question too: `nats req llm.usage ''`.

@@ -46,11 +46,12 @@ impl Service {
     pub async fn run(self, drain: Drain) -> Result<(), Error> {
         let queries = self.deps.tenancy.usage_queries();
         let mail = self.deps.bus.subscribe(&queries, Some(subjects::ACCOUNTING_QUEUE)).await?;
+        let inside = self.deps.bus.subscribe(subjects::USAGE, Some(subjects::ACCOUNTING_QUEUE)).await?;
         let questions = Questions::new(&self.options, &self.deps);
         tokio::select! {
             // Ends on the drain, or with an error; questions end with it.
             done = self.write(&drain) => done,
-            () = questions.serve(mail) => Ok(()),
+            () = questions.serve(mail, inside) => Ok(()),
         }
     }
 

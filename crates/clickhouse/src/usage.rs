@@ -70,14 +70,14 @@ struct SumRow {
     spent: i128,
 }
 
-const WHERE: &str = "WHERE project = {project:String} AND ended_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') \
+const WHERE: &str = "WHERE ({project:String} = '' OR project = {project:String}) AND ended_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') \
                      AND ended_at < fromUnixTimestamp64Milli({until:Int64}, 'UTC')";
 
 impl Client {
-    /// What a project used, the most expensive group first, `max` groups at most.
+    /// What a project used, or all together, the most expensive group first, `max` groups at most.
     pub async fn usage(
         &self,
-        project: &Project,
+        project: Option<&Project>,
         by: GroupBy,
         period: Period,
         max: u32,
@@ -112,8 +112,13 @@ impl Client {
         Ok(sums.collect())
     }
 
-    /// The newest calls of a project, newest first.
-    pub async fn recent_calls(&self, project: &Project, period: Period, max: u32) -> Result<Vec<CallRow>, Error> {
+    /// The newest calls of a project, or of all, newest first.
+    pub async fn recent_calls(
+        &self,
+        project: Option<&Project>,
+        period: Period,
+        max: u32,
+    ) -> Result<Vec<CallRow>, Error> {
         let sql = format!(
             "SELECT {columns} FROM calls {WHERE} \
              ORDER BY ended_at DESC, ledger_sequence DESC, ledger_index DESC LIMIT {{max:UInt32}}",
@@ -122,9 +127,9 @@ impl Client {
         self.asked(&sql, project, period, max).all().await
     }
 
-    fn asked(&self, sql: &str, project: &Project, period: Period, max: u32) -> crate::client::Query {
+    fn asked(&self, sql: &str, project: Option<&Project>, period: Period, max: u32) -> crate::client::Query {
         self.query(sql)
-            .param("project", project.as_str())
+            .param("project", project.map_or("", Project::as_str))
             .param("from", period.from)
             .param("until", period.until)
             .param("max", max)

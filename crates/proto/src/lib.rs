@@ -35,6 +35,8 @@ pub mod headers {
     pub const SEQ: &str = "Farebox-Seq";
     /// Which request body a stored result answers (hexadecimal SHA-256).
     pub const BODY_DIGEST: &str = "Farebox-Body-Digest";
+    /// Which project a question of farebox's own roles is about; nowhere else is it read.
+    pub const PROJECT: &str = "Farebox-Project";
     /// W3C trace context: <https://www.w3.org/TR/trace-context/>.
     pub const TRACEPARENT: &str = "traceparent";
 }

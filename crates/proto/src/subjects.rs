@@ -118,6 +118,8 @@ impl Tenancy {
 pub const WORK: &str = "farebox.v1.work.default";
 /// Cancels that intake says again to all workers.
 pub const CANCEL: &str = "farebox.v1.cancel";
+/// Questions about usage from farebox's own roles, about the project that the header names, or about all.
+pub const USAGE: &str = "farebox.v1.usage";
 pub const WORK_QUEUE: &str = "worker";
 pub const INTAKE_QUEUE: &str = "intake";
 pub const GUARD_QUEUE: &str = "guard";

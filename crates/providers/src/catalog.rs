@@ -132,6 +132,15 @@ impl Catalog {
         self.models.keys().map(String::as_str)
     }
 
+    /// What the config says of a model.
+    pub fn model_options(&self, name: &str) -> Option<&ModelOptions> {
+        self.models.get(name).map(|model| &model.0)
+    }
+
+    pub fn routing(&self) -> &RoutingOptions {
+        &self.routing
+    }
+
     pub fn provider(&self, name: &str) -> Option<&Provider> {
         self.providers.get(name)
     }

@@ -1,5 +1,9 @@
 use farebox_bus::Headers;
-use farebox_proto::{headers, subjects::agent, v1};
+use farebox_proto::{
+    headers,
+    subjects::{self, agent},
+    v1,
+};
 use farebox_testkit::{PATIENCE, eventually};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -75,6 +79,20 @@ async fn a_project_sees_its_own_calls_and_no_others() {
     assert_eq!(recent.calls, [stored]);
     let rows = ask_typed(&world, v1::UsageQuery::default()).await.rows;
     assert_eq!(rows.iter().map(|row| row.calls).sum::<u64>(), 3);
+
+    let of = |project: &'static str| {
+        let world = &world;
+        async move {
+            let head = Headers::new().with(headers::CONTENT_TYPE, headers::PROTOBUF).with(headers::PROJECT, project);
+            let query = v1::UsageQuery { group_by: v1::usage_query::GroupBy::Project.into(), ..Default::default() };
+            let body = query.encode_to_vec().into();
+            let answer = world.bus.request(subjects::USAGE, head, body, PATIENCE).await.unwrap();
+            let report: v1::UsageReport = answer.decode().unwrap();
+            report.rows.into_iter().map(|row| (row.group, row.calls)).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(of("acme").await, [("acme".to_owned(), 1)]);
+    assert_eq!(of("").await.iter().map(|row| row.1).sum::<u64>(), 4, "farebox's own roles see all projects");
 
     let bad = ask(&world, json!({ "group_by": "colour" })).await;
     assert_eq!(bad["error"]["type"], "bad_request", "{bad}");
