@@ -1,6 +1,7 @@
 //! Limits: how often, how many tokens, how many at a time.
 
-use farebox_types::Span;
+use farebox_proto::v1;
+use farebox_types::{Span, Timestamp};
 
 use crate::scope::Scope;
 
@@ -43,4 +44,61 @@ pub struct Limit {
     pub rate: Rate,
     /// Holds only where no other limit of the same measure names the key (or project, …) itself.
     pub default: bool,
+}
+
+impl Rate {
+    /// Length of the period in milliseconds, at least one.
+    pub(crate) fn millis(self) -> i64 {
+        i64::try_from(self.period.millis()).unwrap_or(i64::MAX).max(1)
+    }
+
+    /// When what was taken in a moment, or in the window that begins there, no longer counts.
+    pub(crate) fn over(self, moment: Timestamp) -> Timestamp {
+        Timestamp(moment.millis().saturating_add(self.millis()))
+    }
+
+    /// A part of a limit that is taken, with all that a replay needs.
+    pub fn hold(self, limit: &str, subject: &str, measure: Measure, amount: u64) -> v1::LimitHold {
+        let (strategy, burst) = match self.strategy {
+            Strategy::FixedWindow => (v1::LimitStrategy::FixedWindow, 0),
+            Strategy::SlidingWindow => (v1::LimitStrategy::SlidingWindow, 0),
+            Strategy::TokenBucket { burst } => (v1::LimitStrategy::TokenBucket, burst),
+        };
+        v1::LimitHold {
+            limit: limit.to_owned(),
+            subject: subject.to_owned(),
+            measure: v1::LimitMeasure::from(measure).into(),
+            amount,
+            strategy: strategy.into(),
+            period_ms: self.period.millis(),
+            allowed: self.allowed,
+            burst,
+        }
+    }
+
+    /// How a part that was taken is counted; none where it does not say.
+    pub fn of(hold: &v1::LimitHold) -> Option<(Measure, Rate)> {
+        let measure = match hold.measure() {
+            v1::LimitMeasure::Unspecified => return None,
+            v1::LimitMeasure::Requests => Measure::Requests,
+            v1::LimitMeasure::Tokens => Measure::Tokens,
+            v1::LimitMeasure::Concurrent => Measure::Concurrent,
+        };
+        let strategy = match hold.strategy() {
+            v1::LimitStrategy::Unspecified | v1::LimitStrategy::FixedWindow => Strategy::FixedWindow,
+            v1::LimitStrategy::SlidingWindow => Strategy::SlidingWindow,
+            v1::LimitStrategy::TokenBucket => Strategy::TokenBucket { burst: hold.burst },
+        };
+        Some((measure, Rate { allowed: hold.allowed, period: Span::from_millis(hold.period_ms), strategy }))
+    }
+}
+
+impl From<Measure> for v1::LimitMeasure {
+    fn from(measure: Measure) -> v1::LimitMeasure {
+        match measure {
+            Measure::Requests => v1::LimitMeasure::Requests,
+            Measure::Tokens => v1::LimitMeasure::Tokens,
+            Measure::Concurrent => v1::LimitMeasure::Concurrent,
+        }
+    }
 }

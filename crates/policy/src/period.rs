@@ -73,7 +73,7 @@ impl Zone {
     /// The first moment of a date that comes after `at`.
     fn start_of(&self, date: Date, at: Timestamp) -> Option<Timestamp> {
         let midnight = self.rules.to_ambiguous_timestamp(date.at(0, 0, 0, 0));
-        let moments = [midnight.clone().compatible(), midnight.later()];
+        let moments = [midnight.compatible(), midnight.later()];
         let mut moments = moments.into_iter().filter_map(|moment| Some(Timestamp(moment.ok()?.as_millisecond())));
         moments.find(|moment| *moment > at)
     }
