@@ -29,7 +29,13 @@ recordings-played DIR:
 chaos SEED="7":
     CHAOS_SEED={{ SEED }} cargo test -p farebox --test system chaos -- --nocapture
 
-# The same for long, with a new seed
+# Hard budgets on every level, hundreds of calls at once, guards and workers killed and stopped. The last line says
+# `limit L billed B refused R open 0`
+budget-storm SEED="1":
+    cargo build --release -p farebox -p farebox-bench
+    target/release/farebox-bench budget-storm --seed {{ SEED }}
+
+# Chaos for long, with a new seed
 soak SECONDS="3600":
     SOAK_SECONDS={{ SECONDS }} cargo test -p farebox --test system chaos -- --nocapture
 

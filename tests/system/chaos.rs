@@ -11,7 +11,7 @@ use std::{
 
 use farebox_client::{Client, Error};
 use farebox_proto::{subjects::agent, v1};
-use farebox_testkit::PATIENCE;
+use farebox_testkit::{Dice, PATIENCE};
 use farebox_types::{ErrorKind, RequestId};
 use rustix::process::Signal;
 use tokio::{
@@ -24,27 +24,6 @@ use crate::{
     cluster::Cluster,
     load::{Asking, Load, all_ended_in_time, ask},
 };
-
-/// SplitMix64: the same faults for the same seed, on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.roll() % choices.len() as u64).unwrap_or_default()]
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(from + self.roll() % (to - from))
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -114,7 +93,7 @@ async fn whatever_dies_nothing_is_lost_paid_twice_or_left_without_an_answer() {
     let jobs = Jobs::start(&cluster.client, lasting);
     live.flows(10, "before anything happens").await;
 
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let until = Instant::now() + lasting;
     while Instant::now() < until {
         let act = dice.of(&ACTS);

@@ -1,6 +1,7 @@
 //! The requests that are sent: about 400 bytes each, the same for the same seed.
 
 use bytes::Bytes;
+use farebox_testkit::Dice;
 
 use crate::config::{MODEL, UPSTREAM_MODEL};
 
@@ -31,14 +32,13 @@ impl Bodies {
     }
 
     fn new(seed: u64, model: &str, tail: impl Fn(usize) -> String) -> Bodies {
-        let mut random = seed;
+        let mut dice = Dice::new(seed);
         let body = |i: usize| {
             // The lengths differ, so that equal sums of tokens mean something.
             let length = 250 + i % 41;
             let mut prompt = String::new();
             while prompt.len() < length {
-                let at = usize::try_from(next(&mut random) % WORDS.len() as u64).unwrap_or(0);
-                prompt.push_str(WORDS.get(at).copied().unwrap_or("word"));
+                prompt.push_str(dice.of(&WORDS));
                 prompt.push(' ');
             }
             prompt.truncate(length);
@@ -55,15 +55,6 @@ impl Bodies {
         let at = usize::try_from(index % COUNT as u64).unwrap_or(0);
         self.0.get(at).cloned().unwrap_or_default()
     }
-}
-
-/// SplitMix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -21,6 +21,21 @@ pub(crate) enum Command {
     Emulator(EmulatorArgs),
     /// What the dialects cost by themselves: a frame of a stream, and the translation of a request.
     Dialects,
+    /// Shows that hard budgets hold on every level while guards and workers are killed and stopped.
+    BudgetStorm(StormArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StormArgs {
+    /// Which calls and which faults.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The farebox that is tried. Default: beside this program.
+    #[arg(long, env = "FAREBOX_BENCH_BINARY")]
+    pub(crate) farebox: Option<PathBuf>,
+    /// How many call.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(50..=2000))]
+    pub(crate) calls: u16,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,8 @@
 //! the other's bill holds nothing but farebox's calls) and a `farebox up`. Direct and farebox legs alternate in short
 //! rounds. At the end the books must agree: rows in ClickHouse, calls answered, and the emulator's own bill.
 //!
+//! `budget-storm` measures nothing: it shows that budgets hold ([`storm`]).
+//!
 //! Does not: judge a figure. Only books that disagree, or calls that fail, make it fail; everything else is printed and
 //! saved. Loopback only; it ends its own children, by pid, however it ends.
 
@@ -23,6 +25,7 @@ mod report;
 mod run;
 mod stack;
 mod stats;
+mod storm;
 mod table;
 mod target;
 mod through;
@@ -42,7 +45,9 @@ fn main() -> ExitCode {
         Some(Command::Emulator(_) | Command::Dialects) => {
             tokio::runtime::Builder::new_current_thread().enable_all().build()
         }
-        None => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build(),
+        Some(Command::BudgetStorm(_)) | None => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
+        }
     };
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         match &cli.command {
             Some(Command::Emulator(args)) => emulator::serve(args).await.map(|()| true),
             Some(Command::Dialects) => dialects::tables().and_then(|text| Ok(table::print(&text)?)).map(|()| true),
+            Some(Command::BudgetStorm(args)) => storm::run(args).await,
             None => run::run(&cli.run).await,
         }
     });

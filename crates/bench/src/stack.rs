@@ -150,7 +150,8 @@ impl Stack {
     }
 }
 
-fn binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The farebox to start: this one, or the one beside this program.
+pub(crate) fn binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => std::env::current_exe().context("cannot find this program")?.with_file_name("farebox"),

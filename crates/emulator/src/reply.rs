@@ -97,20 +97,30 @@ pub(crate) fn answer(
     played(pieces, end, script.pace, usage, Some(entry), length).with_head(200, dialect, &id, false)
 }
 
+/// What the model would say if nothing limited it, in tokens.
+fn unlimited(reply: &Reply) -> u64 {
+    let thinking = reply.thinking.as_deref().unwrap_or_default();
+    let arguments: usize = reply.tool_calls.iter().map(|c| c.name.len() + c.arguments.len()).sum();
+    tokens(reply.text.len() + thinking.len() + arguments).max(1)
+}
+
+/// What a reply costs, whole.
+pub(crate) fn usage(request: &Request<'_>, reply: &Reply) -> Usage {
+    reply.usage.unwrap_or_else(|| {
+        let limit = request.output_limit().unwrap_or(u64::MAX);
+        Usage::new(request.prompt_tokens(), unlimited(reply).min(limit))
+    })
+}
+
 fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply, seq: u64) -> Resolved {
+    let usage = usage(request, &reply);
+    let is_cut = reply.usage.is_none() && usage.output < unlimited(&reply);
     let mut text = reply.text;
     let mut finish = reply.finish.unwrap_or(if reply.tool_calls.is_empty() { Finish::Stop } else { Finish::ToolUse });
-    let usage = reply.usage.unwrap_or_else(|| {
-        let thinking = reply.thinking.as_deref().unwrap_or_default();
-        let arguments: usize = reply.tool_calls.iter().map(|c| c.name.len() + c.arguments.len()).sum();
-        let mut output = tokens(text.len() + thinking.len() + arguments).max(1);
-        if let Some(limit) = request.output_limit().filter(|limit| *limit < output) {
-            text.truncate(text.floor_char_boundary(usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(4)));
-            finish = Finish::Length;
-            output = limit;
-        }
-        Usage::new(request.prompt_tokens(), output)
-    });
+    if is_cut {
+        text.truncate(text.floor_char_boundary(usize::try_from(usage.output).unwrap_or(usize::MAX).saturating_mul(4)));
+        finish = Finish::Length;
+    }
     Resolved {
         seq,
         created: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),

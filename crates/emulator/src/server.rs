@@ -20,11 +20,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    Answer, Dialect, Entry, Fault, Ledger, Recorded, Refusal, Reply, Script, State, Usage, anthropic,
+    Answer, Dialect, Entry, Fault, Ledger, Refusal, Reply, Script, State, anthropic,
     body::ReplyBody,
     ledger::OpenEntry,
     openai,
-    reply::{answer, echo, replay},
+    reply::{answer, echo, replay, usage},
     request::Request,
     route::{Routes, Seen},
 };
@@ -319,10 +319,12 @@ impl Shared {
         };
         let script = self.script_for(&model);
         let usage = match &script.answer {
-            Answer::Reply(Reply { usage: Some(usage), .. }) | Answer::Recorded(Recorded { usage, .. }) => *usage,
-            _ => Usage::new(request.prompt_tokens(), 0),
+            Answer::Reply(reply) => Some(usage(&request, reply)),
+            Answer::Echo => Some(usage(&request, &Reply { text: echo(&request), ..Reply::default() })),
+            Answer::Recorded(recorded) => Some(recorded.usage),
+            Answer::Refuse(_) => None,
         };
-        if script.bill_on_arrival && !matches!(script.answer, Answer::Refuse(_)) {
+        if let Some(usage) = usage.filter(|_| script.bill_on_arrival) {
             entry.bill(&usage, if request.streams() { 0 } else { usage.output });
             entry.publish();
         }

@@ -8,6 +8,7 @@
 
 mod books;
 mod clickhouse;
+mod dice;
 mod eventually;
 mod nats;
 mod process;
@@ -17,10 +18,12 @@ mod tape;
 
 pub use books::{Matched, Row, compare};
 pub use clickhouse::TestClickHouse;
+pub use dice::Dice;
 pub use eventually::{PATIENCE, eventually};
 pub use farebox_emulator as emulator;
 pub use farebox_parts::{Launcher, free_port};
 pub use nats::{NatsBuilder, TestNats};
 pub use process::{Process, ProcessBuilder};
 pub use proxy::{Captured, Direction, FaultProxy};
+pub use servers::nats_program;
 pub use tape::{Expect, ExpectedToolCall, Tape, TapeRequest, TapeResponse};

@@ -11,3 +11,8 @@ pub(crate) fn fetch() -> anyhow::Result<Fetch> {
     let cache = cache.or_else(home).context("neither XDG_CACHE_HOME nor HOME is set")?;
     Ok(Fetch::new(cache.join("farebox/parts"), env::var_os("PATH").context("PATH is not set")?))
 }
+
+/// The `nats-server` program, for those who start it in a way of their own.
+pub async fn nats_program() -> anyhow::Result<PathBuf> {
+    Ok(fetch()?.nats_server(&|_| {}).await?)
+}
