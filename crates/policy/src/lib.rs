@@ -7,6 +7,7 @@
 
 mod budget;
 mod call;
+mod convert;
 mod key;
 mod limit;
 mod meter;
@@ -21,6 +22,6 @@ pub use key::{AdminRole, Key, KeyFault, KeyHash, KeyId, KeyText, NoKey, Pepper, 
 pub use limit::{Limit, Measure, Rate, Strategy};
 pub use meter::Meter;
 pub use period::{Calendar, Period, UnknownPeriod, UnknownZone, Zone};
-pub use policies::{Policies, PolicyFault};
+pub use policies::{Policies, PolicyFault, PolicyFaults};
 pub use scope::{Dimension, Pick, Scope};
 pub use tenant::{KeyGroup, Organisation, ProjectPolicy};

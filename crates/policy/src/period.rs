@@ -92,6 +92,14 @@ impl Zone {
     }
 }
 
+impl FromStr for Zone {
+    type Err = UnknownZone;
+
+    fn from_str(given: &str) -> Result<Zone, UnknownZone> {
+        Zone::parse(given)
+    }
+}
+
 /// UTC
 impl Default for Zone {
     fn default() -> Zone {

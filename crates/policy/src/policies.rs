@@ -1,6 +1,6 @@
 //! One state of all rules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use farebox_types::{Project, Timestamp};
 
@@ -30,6 +30,19 @@ pub struct PolicyFault {
     /// Where, as the config would say it: `budgets.per-task.scope`.
     pub path: String,
     pub message: String,
+}
+
+/// Everything that is wrong, each with its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct PolicyFaults(pub Vec<PolicyFault>);
+
+impl fmt::Display for PolicyFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, PolicyFault { path, message }) in self.0.iter().enumerate() {
+            write!(f, "{}{path}: {message}", if index > 0 { "; " } else { "" })?;
+        }
+        Ok(())
+    }
 }
 
 impl Policies {
