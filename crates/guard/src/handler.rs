@@ -7,14 +7,23 @@ use farebox_proto::v1::{self, ledger_entry::Entry};
 use farebox_types::{ErrorKind, Fault, ReservationId, Timestamp};
 use prost::{Message, bytes::Bytes};
 
-use crate::{leases::Leases, ledger::Ledger};
+use crate::{
+    leases::Leases,
+    ledger::{Admission, Decision, Ledger, Memory, Scarce, Wait},
+    rules::Rules,
+    waiting::{Parked, Waiting},
+};
 
 /// All that a guard knows while it leads.
 pub(crate) struct State {
     pub(crate) guard_id: String,
+    pub(crate) rules: Rules,
     pub(crate) ledger: Ledger,
     pub(crate) leases: Leases,
+    pub(crate) waiting: Waiting,
     pub(crate) lease: Duration,
+    /// The largest reply about budgets and limits.
+    pub(crate) status_max: usize,
 }
 
 /// What has been decided and may be told once it is stored.
@@ -23,6 +32,14 @@ pub(crate) struct Batch {
     pub(crate) entries: Vec<v1::LedgerEntry>,
     /// Where to, and what.
     pub(crate) replies: Vec<(String, Bytes)>,
+    /// What is answered from the state once it is stored.
+    pub(crate) questions: Vec<(String, Question)>,
+}
+
+/// A question about the state.
+pub(crate) enum Question {
+    Status(v1::BudgetStatusRequest),
+    Books,
 }
 
 /// The times a batch is decided at.
@@ -35,8 +52,12 @@ pub(crate) struct Now {
 
 impl Batch {
     fn reply<R: Message>(&mut self, delivery: &Delivery, reply: &R) {
-        if let Some(to) = &delivery.reply {
-            self.replies.push((to.clone(), reply.encode_to_vec().into()));
+        self.reply_to(delivery.reply.as_deref(), reply);
+    }
+
+    fn reply_to<R: Message>(&mut self, to: Option<&str>, reply: &R) {
+        if let Some(to) = to {
+            self.replies.push((to.to_owned(), reply.encode_to_vec().into()));
         }
     }
 }
@@ -49,12 +70,10 @@ impl State {
             "reserve" => self.reserve(delivery, now, batch),
             "settle" => self.settle(delivery, now, batch),
             "amend" => self.amend(delivery, now, batch),
-            "release" => self.release(delivery, batch),
+            "release" => self.release(delivery, now, batch),
             "heartbeat" => self.heartbeat(delivery, now, batch),
             "lookup" => self.lookup(delivery, batch),
-            "budgets" => {
-                batch.reply(delivery, &v1::BudgetStatusReply { budgets: self.ledger.status(), ..Default::default() });
-            }
+            "budgets" | "books" => self.ask(delivery, asked, batch),
             _ => tracing::debug!(subject = delivery.subject, "message on an unknown subject"),
         }
     }
@@ -67,14 +86,72 @@ impl State {
                 return batch.reply(delivery, &v1::ReserveReply { result });
             }
         };
-        let decision = self.ledger.reserve(request, self.lease, now.wall);
-        if let Some(v1::LedgerEntry { entry: Some(Entry::Reserved(reserved)) }) = &decision.entry
-            && let Some(Ok(id)) = reserved.request.as_ref().map(|r| r.reservation_id.parse())
-        {
-            self.leases.grant(id, now.leading);
+        self.admit_or_park(request, delivery.reply.clone(), now, batch);
+    }
+
+    fn admit_or_park(&mut self, request: v1::ReserveRequest, reply_to: Option<String>, now: Now, batch: &mut Batch) {
+        // Who has asked before and waits is told where it listens now.
+        if self.waiting.is_asked_again(&request.reservation_id, reply_to.as_deref()) {
+            return;
         }
-        batch.entries.extend(decision.entry);
-        batch.reply(delivery, &decision.reply);
+        let may_wait = !self.waiting.is_full();
+        if let Err((request, wait)) = self.admit(request, reply_to.as_deref(), may_wait, now, batch) {
+            let until = now.leading + wait.within.min(Timestamp(request.deadline_unix_ms).remaining(now.wall));
+            self.waiting.park(Parked { request, reply_to, until }, wait, now.leading);
+        }
+    }
+
+    /// Decides about a call, unless it should wait.
+    fn admit(
+        &mut self,
+        request: v1::ReserveRequest,
+        reply_to: Option<&str>,
+        may_wait: bool,
+        now: Now,
+        batch: &mut Batch,
+    ) -> Result<(), (Box<v1::ReserveRequest>, Wait)> {
+        let decision = match self.ledger.reserve(request, &self.rules, now.wall, may_wait) {
+            Admission::Decided(decision) => decision,
+            Admission::Wait(request, wait) => return Err((request, wait)),
+        };
+        for entry in &decision.entries {
+            if let Some(Entry::Reserved(reserved)) = &entry.entry
+                && let Some(Ok(id)) = reserved.request.as_ref().map(|r| r.reservation_id.parse())
+            {
+                self.leases.grant(id, now.leading);
+            }
+        }
+        batch.entries.extend(decision.entries);
+        batch.reply_to(reply_to, &decision.reply);
+        Ok(())
+    }
+
+    /// Asks again for those that wait for one of these.
+    fn came_free(&mut self, freed: &[Scarce], now: Now, batch: &mut Batch) {
+        for scarce in freed {
+            let mut after = None;
+            loop {
+                let room = self.ledger.room(scarce, &self.rules, now.wall);
+                let Some((number, parked)) = self.waiting.next_for(scarce, room, after) else { break };
+                after = Some(number);
+                self.ask_again(number, parked, true, now, batch);
+            }
+        }
+    }
+
+    /// Decides about those whose wait is over, or for whom something has come free by itself.
+    pub(crate) fn wake(&mut self, now: Now, batch: &mut Batch) {
+        while let Some((number, parked)) = self.waiting.due(now.leading) {
+            let may_wait = parked.until > now.leading;
+            self.ask_again(number, parked, may_wait, now, batch);
+        }
+    }
+
+    fn ask_again(&mut self, number: u64, parked: Parked, may_wait: bool, now: Now, batch: &mut Batch) {
+        let Parked { request, reply_to, until } = parked;
+        if let Err((request, wait)) = self.admit(*request, reply_to.as_deref(), may_wait, now, batch) {
+            self.waiting.park_again(number, Parked { request, reply_to, until }, wait, now.leading);
+        }
     }
 
     fn settle(&mut self, delivery: &Delivery, now: Now, batch: &mut Batch) {
@@ -82,13 +159,19 @@ impl State {
             let result = Some(v1::settle_reply::Result::Error(undecodable()));
             return batch.reply(delivery, &v1::SettleReply { result });
         };
+        self.end(request, delivery.reply.as_deref(), now, batch);
+    }
+
+    fn end(&mut self, request: v1::SettleRequest, reply_to: Option<&str>, now: Now, batch: &mut Batch) {
         let id = request.reservation_id.clone();
-        let decision = self.ledger.settle(request, now.wall);
-        if let Some(v1::settle_reply::Result::Closed(closed)) = &decision.reply.result {
+        let freed = self.freed_by(&id);
+        let Decision { reply, entries } = self.ledger.settle(request, &self.rules, now.wall);
+        if let Some(v1::settle_reply::Result::Closed(closed)) = &reply.result {
             tracing::warn!(reservation = id, first = ?closed.outcome(), "a late end of a call was refused");
         }
-        self.record_end(&id, decision.entry, batch);
-        batch.reply(delivery, &decision.reply);
+        self.record(&id, entries, batch);
+        batch.reply_to(reply_to, &reply);
+        self.came_free(&freed, now, batch);
     }
 
     fn amend(&mut self, delivery: &Delivery, now: Now, batch: &mut Batch) {
@@ -97,15 +180,14 @@ impl State {
             return batch.reply(delivery, &v1::AmendReply { result });
         };
         let id = request.reservation_id.clone();
-        let decision = self.ledger.amend(request, self.lease, now.wall);
-        match decision.entry {
-            Some(v1::LedgerEntry { entry: Some(Entry::Ended(_)) }) => self.record_end(&id, decision.entry, batch),
-            entry => batch.entries.extend(entry),
-        }
+        let freed = self.freed_by(&id);
+        let decision = self.ledger.amend(request, &self.rules, now.wall);
+        self.record(&id, decision.entries, batch);
         batch.reply(delivery, &decision.reply);
+        self.came_free(&freed, now, batch);
     }
 
-    fn release(&mut self, delivery: &Delivery, batch: &mut Batch) {
+    fn release(&mut self, delivery: &Delivery, now: Now, batch: &mut Batch) {
         let id = v1::ReleaseRequest::decode(delivery.payload.clone())
             .ok()
             .and_then(|request| request.reservation_id.parse::<ReservationId>().ok());
@@ -116,9 +198,48 @@ impl State {
             let fault = Fault::new(ErrorKind::Conflict, "a worker holds this reservation: only it can end it");
             return batch.reply(delivery, &v1::ReleaseReply { released: false, error: Some(fault.into()) });
         }
+        let text = id.to_string();
+        if self.waiting.give_up(&text) {
+            return batch.reply(delivery, &v1::ReleaseReply { released: true, error: None });
+        }
+        let freed = self.freed_by(&text);
         let decision = self.ledger.release(id);
-        self.record_end(&id.to_string(), decision.entry, batch);
+        self.record(&text, decision.entries, batch);
         batch.reply(delivery, &decision.reply);
+        self.came_free(&freed, now, batch);
+    }
+
+    /// What the end of a reservation's attempt may give to those that wait; nothing where nobody does.
+    fn freed_by(&self, id: &str) -> Vec<Scarce> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        id.parse().map(|id| self.ledger.takes(&id)).unwrap_or_default()
+    }
+
+    fn ask(&mut self, delivery: &Delivery, asked: &str, batch: &mut Batch) {
+        let Some(reply_to) = &delivery.reply else { return };
+        let question = match asked {
+            "books" => Question::Books,
+            _ => Question::Status(v1::BudgetStatusRequest::decode(delivery.payload.clone()).unwrap_or_default()),
+        };
+        batch.questions.push((reply_to.clone(), question));
+    }
+
+    /// Answers from the state, which is that of this position of the ledger.
+    pub(crate) fn answer(&self, question: &Question, sequence: u64, now: Timestamp) -> Bytes {
+        match question {
+            Question::Status(asked) => {
+                let status = self.ledger.status(&self.rules, asked, self.status_max, now);
+                let waiting = self.waiting.len();
+                v1::BudgetStatusReply { sequence, waiting, ..status }.encode_to_vec().into()
+            }
+            Question::Books => v1::BooksReply { sequence, ..self.ledger.books() }.encode_to_vec().into(),
+        }
+    }
+
+    pub(crate) fn forget(&mut self, now: Timestamp, memory: Memory) {
+        self.ledger.forget(&self.rules, now, memory);
     }
 
     fn heartbeat(&mut self, delivery: &Delivery, now: Now, batch: &mut Batch) {
@@ -161,16 +282,14 @@ impl State {
     pub(crate) fn expire(&mut self, now: Now, batch: &mut Batch) -> Vec<Orphan> {
         let mut orphans = Vec::new();
         for id in self.leases.expired(now.leading) {
-            let Some(decision) = self.ledger.lose(id, now.wall) else {
+            let freed = self.freed_by(&id.to_string());
+            let Some(Decision { reply: (request, fact), entries }) = self.ledger.lose(id, &self.rules, now.wall) else {
                 continue;
             };
-            if let Some(v1::LedgerEntry { entry: Some(Entry::Ended(v1::Ended { fact: Some(fact), .. })) }) =
-                &decision.entry
-            {
-                tracing::warn!(reservation = %id, call = fact.call_id, "the holder of a call fell silent: lost");
-                orphans.push(Orphan { request: decision.reply, fact: fact.clone() });
-            }
-            batch.entries.extend(decision.entry);
+            tracing::warn!(reservation = %id, call = fact.call_id, "the holder of a call fell silent: lost");
+            orphans.push(Orphan { request, fact });
+            batch.entries.extend(entries);
+            self.came_free(&freed, now, batch);
         }
         orphans
     }
@@ -191,18 +310,27 @@ impl State {
         orphans
     }
 
-    fn record_end(&mut self, id: &str, entry: Option<v1::LedgerEntry>, batch: &mut Batch) {
-        let Some(entry) = entry else { return };
-        if let Ok(id) = id.parse() {
-            self.leases.end(&id);
-        }
-        if let Some(Entry::Ended(v1::Ended { fact: Some(fact), .. })) = &entry.entry {
-            let (cost, bound) = (v1::Money::of(&fact.cost), v1::Money::of(&fact.bound));
-            if cost > bound {
-                tracing::warn!(call = fact.call_id, %cost, %bound, "a call was billed above its reservation");
+    /// Keeps what was decided about a reservation for its batch.
+    fn record(&mut self, id: &str, entries: Vec<v1::LedgerEntry>, batch: &mut Batch) {
+        for entry in &entries {
+            let fact = match &entry.entry {
+                Some(Entry::Ended(ended)) => ended.fact.as_ref(),
+                Some(Entry::Amended(amended)) => amended.fact.as_ref(),
+                _ => None,
+            };
+            if matches!(entry.entry, Some(Entry::Ended(_) | Entry::Released(_)))
+                && let Ok(id) = id.parse()
+            {
+                self.leases.end(&id);
+            }
+            if let Some(fact) = fact {
+                let (cost, bound) = (v1::Money::of(&fact.cost), v1::Money::of(&fact.bound));
+                if cost > bound {
+                    tracing::warn!(call = fact.call_id, %cost, %bound, "a call was billed above its reservation");
+                }
             }
         }
-        batch.entries.push(entry);
+        batch.entries.extend(entries);
     }
 }
 
@@ -232,3 +360,6 @@ pub(crate) fn alerts(entries: &[v1::LedgerEntry]) -> impl Iterator<Item = &v1::A
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,14 @@
 //! `llm.call.<call id>` and `llm.event.<call id>`.
 
 mod announce;
-mod budget;
 mod error;
 mod handler;
 mod leases;
 mod ledger;
 mod options;
+mod rules;
 mod service;
+mod waiting;
 
 pub use error::Error;
 pub use options::Options;

@@ -1,5 +1,6 @@
 //! The guard's loop: collect mail, decide, store, tell.
 
+mod snapshots;
 mod takeover;
 
 use std::{sync::Arc, time::Duration};
@@ -13,16 +14,17 @@ use farebox_proto::{
 use farebox_runtime::Drain;
 use farebox_types::Clock;
 use prost::{Message, bytes::Bytes};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use crate::{
     announce::Announcer,
-    budget::{Budget, Period, Scope},
     error::Error,
     handler::{Batch, Now, Orphan, State, alerts, facts},
     leases::Leases,
-    ledger::{Ledger, Retention, newest},
+    ledger::{Ledger, Retention, Terms},
     options::Options,
+    rules::Rules,
+    waiting::Waiting,
 };
 
 /// What the guard needs from outside.
@@ -121,12 +123,6 @@ impl<'a> Leading<'a> {
         let began = Instant::now();
         let heartbeats = deps.bus.subscribe(&subjects::heartbeat(SHARD), Some(HEARTBEATS)).await?;
         let mail = deps.bus.subscribe(&subjects::guard_all(SHARD), Some(subjects::GUARD_QUEUE)).await?;
-        let retention = Retention {
-            reservations: options.closed_memory.into(),
-            reservations_max: options.closed_memory_max,
-            requests: options.request_memory.into(),
-            requests_max: options.request_memory_max,
-        };
         let mut leading = Leading {
             options,
             deps,
@@ -142,9 +138,12 @@ impl<'a> Leading<'a> {
             heartbeats,
             state: State {
                 guard_id: deps.guard_id.clone(),
-                ledger: Ledger::new(budgets(options), retention),
+                rules: Rules::new(deps.directory.newest()),
+                ledger: Ledger::new(terms(options)),
                 leases: Leases::new(options.lease.into()),
+                waiting: Waiting::new(options.waiting_max),
                 lease: options.lease.into(),
+                status_max: options.status_max.len(),
             },
             last_sequence: 0,
             began,
@@ -217,80 +216,17 @@ impl<'a> Leading<'a> {
         Ok(Error::Damaged { sequence, reason })
     }
 
-    /// Takes over the newest snapshot. Returns the sequence up to which it holds the ledger; 0 without one.
-    async fn restore(&mut self) -> Result<u64, Error> {
-        let subject = subjects::ledger_snapshot(SHARD);
-        let mut stored = self.deps.bus.read_from(topology::LEDGER, &subject, 1).await?;
-        let mut parts = Vec::new();
-        while let Some(message) = stored.next().await? {
-            let part = v1::SnapshotPart::decode(message.payload)
-                .map_err(|error| Error::Damaged { sequence: message.sequence, reason: error.to_string() })?;
-            parts.push(part);
-            self.snapshot_sequence = message.sequence;
-        }
-        let Some((through, parts)) = newest(parts) else { return Ok(0) };
-        self.state.ledger.restore(parts);
-        Ok(through)
-    }
-
-    /// Stores the state once enough was written since the last time, and removes what lies before it.
-    async fn snapshot(&mut self) -> Result<(), Error> {
-        if self.since_snapshot < self.options.snapshot_every.len() {
-            return Ok(());
-        }
-        self.since_snapshot = 0;
-        self.snapshots += 1;
-        self.state.ledger.forget_windows(self.deps.clock.now(), self.options.task_memory.into());
-        let id = format!("{}-{}-{}", self.deps.guard_id, self.term, self.snapshots);
-        let parts = self.state.ledger.snapshot(&id, self.last_sequence, self.options.snapshot_part.len());
-        match self.store_snapshot(parts).await {
-            Err(error @ Error::SteppedDown) => Err(error),
-            Err(error) => {
-                // The ledger itself is whole: the next try comes after as much again.
-                tracing::warn!(%error, "the ledger was not trimmed");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Each part is written behind the fence of the part before. Who was overtaken by another guard writes none, or not
-    /// all, and so removes nothing: what the other one has stored may be all that is left of the ledger.
-    async fn store_snapshot(&mut self, parts: Vec<v1::SnapshotPart>) -> Result<(), Error> {
-        let bus = &self.deps.bus;
-        let subject = subjects::ledger_snapshot(SHARD);
-        let mut first = None;
-        for part in parts {
-            let payload = part.encode_to_vec().into();
-            let fence = Fence::after_subject_seq(self.snapshot_sequence);
-            let within = self.options.store_timeout.into();
-            // A part whose receipt was lost also ends here, the next time: leading anew finds out what is stored.
-            let stored = match bus.store(&subject, Headers::new(), fence, payload, within).await {
-                Err(StoreError::WrongLastSequence { .. }) => return Err(Error::SteppedDown),
-                stored => stored?,
-            };
-            self.snapshot_sequence = stored.sequence;
-            first.get_or_insert(stored.sequence);
-        }
-        let Some(first) = first else { return Ok(()) };
-        bus.purge_up_to(topology::LEDGER, &subject, first - 1).await?;
-        // What accounting has not made rows of yet stays. The newest batch stays in any case: its sequence is the fence.
-        let Some(floor) = bus.acknowledged(topology::LEDGER).await? else { return Ok(()) };
-        let up_to = floor.min(self.last_sequence.saturating_sub(1));
-        let removed = bus.purge_up_to(topology::LEDGER, &subjects::ledger(SHARD), up_to).await?;
-        tracing::info!(through = self.last_sequence, removed, "the ledger was trimmed");
-        Ok(())
-    }
-
     async fn run(&mut self, drain: &Drain, lease: &Lease) -> Result<(), Error> {
         self.take_over(lease).await?;
         let mut tick = interval(self.options.expiry_interval.get().max(Duration::from_millis(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_tick = Instant::now();
         loop {
+            let alarm = self.state.waiting.alarm().map(|alarm| self.began + alarm);
             tokio::select! {
                 biased;
                 () = lease.lost() => return Err(Error::LeadLost),
+                () = rung(alarm) => self.wake(lease).await?,
                 _ = tick.tick() => {
                     // Who stood still cannot say that others were silent: their heartbeats may be waiting here.
                     let stood_still = last_tick.elapsed() > self.state.lease / 2;
@@ -345,11 +281,25 @@ impl<'a> Leading<'a> {
         Now { wall: self.deps.clock.now(), leading: self.began.elapsed() }
     }
 
+    /// The rules and the time of the next decisions.
+    fn turn(&mut self) -> Now {
+        self.state.rules.refresh(self.deps.directory.newest());
+        self.now()
+    }
+
+    /// Decides about calls that have waited.
+    async fn wake(&mut self, lease: &Lease) -> Result<(), Error> {
+        let now = self.turn();
+        let mut batch = Batch::default();
+        self.state.wake(now, &mut batch);
+        self.commit(batch, now, Vec::new(), lease).await
+    }
+
     async fn decide(&mut self, mail: &[Delivery], lease: &Lease) -> Result<(), Error> {
         if mail.iter().any(|delivery| self.state.is_foreign(delivery)) {
             self.take_over(lease).await?;
         }
-        let now = self.now();
+        let now = self.turn();
         let mut batch = Batch::default();
         for delivery in mail {
             self.state.handle(delivery, now, &mut batch);
@@ -358,7 +308,7 @@ impl<'a> Leading<'a> {
     }
 
     async fn expire(&mut self, lease: &Lease) -> Result<(), Error> {
-        let now = self.now();
+        let now = self.turn();
         let mut batch = Batch::default();
         let orphans = self.state.expire(now, &mut batch);
         // Another guard may lead since, and workers may have heard from it, or from none.
@@ -381,11 +331,13 @@ impl<'a> Leading<'a> {
             self.since_snapshot += payload.len();
             self.confirmed = Instant::now();
             self.store(payload).await?;
-        } else if batch.replies.is_empty() || !self.leads(lease).await? {
+        } else if batch.replies.is_empty() && batch.questions.is_empty() || !self.leads(lease).await? {
             // Who asked asks again.
             return Ok(());
         }
-        for (to, reply) in batch.replies {
+        let answer = |(to, question)| (to, self.state.answer(&question, self.last_sequence, now.wall));
+        let answers: Vec<(String, Bytes)> = batch.questions.into_iter().map(answer).collect();
+        for (to, reply) in batch.replies.into_iter().chain(answers) {
             // Who asked asks again when no reply comes, and gets the recorded one.
             if let Err(error) = self.deps.bus.publish(&to, Headers::new(), reply).await {
                 tracing::debug!(%error, "a reply was not sent");
@@ -481,25 +433,30 @@ impl<'a> Leading<'a> {
     }
 }
 
+fn terms(options: &Options) -> Terms {
+    Terms {
+        lease: options.lease.into(),
+        wait_for_holds: options.wait_for_holds.into(),
+        limit_wait: options.limit_wait.into(),
+        retention: Retention {
+            reservations: options.closed_memory.into(),
+            reservations_max: options.closed_memory_max,
+            requests: options.request_memory.into(),
+            requests_max: options.request_memory_max,
+        },
+    }
+}
+
+async fn rung(alarm: Option<Instant>) {
+    match alarm {
+        Some(alarm) => sleep_until(alarm).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// These have come, and are answered, on a subscription of their own.
 fn without_heartbeats(mut mail: Vec<Delivery>) -> Vec<Delivery> {
     let heartbeat = subjects::heartbeat(SHARD);
     mail.retain(|delivery| delivery.subject != heartbeat);
     mail
-}
-
-fn budgets(options: &Options) -> Vec<Budget> {
-    let everything = options.max_cost_per_day.map(|limit| Budget {
-        name: "max_cost_per_day".to_owned(),
-        scope: Scope::Everything,
-        period: Period::Day,
-        limit,
-    });
-    let task = options.max_cost_per_task.map(|limit| Budget {
-        name: "max_cost_per_task".to_owned(),
-        scope: Scope::Task,
-        period: Period::Lifetime,
-        limit,
-    });
-    everything.into_iter().chain(task).collect()
 }

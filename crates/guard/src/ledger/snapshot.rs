@@ -11,9 +11,9 @@ use prost::Message;
 
 use super::{
     Ledger,
-    state::{Closed, Known, Open, Spend},
+    state::{Closed, Known, Open},
 };
-use crate::budget::Window;
+use crate::rules::Rules;
 
 impl Ledger {
     /// The state, in parts of about `part_bytes`. `id` is used for no other snapshot.
@@ -23,16 +23,23 @@ impl Ledger {
             let open = open.to_message();
             parts.add(open.encoded_len(), |part| part.open.push(open));
         }
-        for (window, spend) in &self.windows {
+        for (budget, subject, window, spend) in self.windows.iter() {
             let spent = v1::SpentWindow {
-                budget: window.budget.clone(),
-                subject: window.subject.clone(),
-                window: window.window.clone(),
+                budget: budget.to_owned(),
+                subject: subject.to_owned(),
+                window: window.to_owned(),
                 settled: Some(spend.settled.into()),
                 last_unix_ms: spend.last.millis(),
-                ..Default::default()
+                announced_permille: spend.announced.clone(),
             };
             parts.add(spent.encoded_len(), |part| part.spent.push(spent));
+        }
+        for (limit, subject, meter) in self.meters.iter() {
+            let state = meter.state(limit, subject);
+            parts.add(state.encoded_len(), |part| part.limits.push(state));
+        }
+        for day in self.books.to_messages() {
+            parts.add(day.encoded_len(), |part| part.books.push(day));
         }
         for known in self.requests.to_messages() {
             parts.add(known.encoded_len(), |part| part.requests.push(known));
@@ -44,31 +51,38 @@ impl Ledger {
     pub(crate) fn restore(&mut self, parts: Vec<v1::SnapshotPart>) {
         for part in parts {
             for spent in part.spent {
-                let window = Window { budget: spent.budget, subject: spent.subject, window: spent.window };
-                let spend = self.windows.entry(window).or_default();
+                let spend = self.windows.spend_mut(&spent.budget, &spent.subject, &spent.window);
                 spend.settled += v1::Money::of(&spent.settled);
                 spend.last = spend.last.max(Timestamp(spent.last_unix_ms));
+                spend.announced = spent.announced_permille;
             }
             for open in part.open.iter().filter_map(Open::from_message) {
-                for hold in &open.holds {
-                    self.windows.entry(hold.into()).or_default().reserved += v1::Money::of(&hold.amount);
-                }
+                // What it took of limits is in their states.
+                open.holds.iter().for_each(|hold| self.windows.hold(hold, Timestamp::default()));
                 self.open.insert(open.id, open);
             }
+            part.limits.iter().for_each(|state| self.meters.restore(state));
+            part.books.iter().for_each(|day| self.books.restore(day));
             part.requests.into_iter().for_each(|known| self.requests.restore(known));
         }
     }
 
-    /// Forgets windows that nothing was spent in for so long that nothing will be: days that are over, and what belongs
-    /// to tasks that have been idle for `task_memory`.
-    pub(crate) fn forget_windows(&mut self, now: Timestamp, task_memory: Duration) {
-        const DAYS: Duration = Duration::from_secs(3 * 24 * 60 * 60);
-        self.windows.retain(|window, spend| {
-            let memory = if window.window.is_empty() { task_memory } else { DAYS };
-            let lasting = window.window.is_empty() && window.subject.is_empty();
-            lasting || !spend.reserved.is_zero() || spend.last.after(memory) > now
-        });
+    /// Forgets what no decision can ask for any more.
+    pub(crate) fn forget(&mut self, rules: &Rules, now: Timestamp, memory: Memory) {
+        self.windows.forget(rules, now, memory.tasks, memory.tasks_max);
+        self.meters.forget(now);
+        self.books.forget(now, memory.books_days);
     }
+}
+
+/// How long what has ended is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// What lasts as long as a task, a session or the like, after it was used last.
+    pub(crate) tasks: Duration,
+    /// The most of it, of budgets that are not hard.
+    pub(crate) tasks_max: usize,
+    pub(crate) books_days: u32,
 }
 
 /// Parts being filled.
@@ -128,13 +142,21 @@ impl Open {
             reserved: Some(reserved),
             attempts: self.attempts,
             spent: Some(self.spent.into()),
-            ..Default::default()
+            limit_holds: self.limit_holds.clone(),
+            attempt_unix_ms: self.attempt_began.millis(),
         }
     }
 
     fn from_message(message: &v1::OpenReservation) -> Option<Open> {
         let open = Open::from_reserved(message.reserved.as_ref()?)?;
-        Some(Open { attempts: message.attempts, spent: v1::Money::of(&message.spent), ..open })
+        let attempt_began = open.started.max(Timestamp(message.attempt_unix_ms));
+        Some(Open {
+            attempts: message.attempts,
+            spent: v1::Money::of(&message.spent),
+            limit_holds: message.limit_holds.clone(),
+            attempt_began,
+            ..open
+        })
     }
 }
 
@@ -166,11 +188,5 @@ impl Known {
         let reservation: ReservationId = message.reservation_id.parse().ok()?;
         let digest = prost::bytes::Bytes::copy_from_slice(&message.body_digest);
         Some(Known { reservation, digest, admitted: Timestamp(message.admitted_unix_ms), closed })
-    }
-}
-
-impl Spend {
-    pub(super) fn touch(&mut self, at: Timestamp) {
-        self.last = self.last.max(at);
     }
 }

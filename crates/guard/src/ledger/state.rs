@@ -8,23 +8,17 @@ use std::{
 use farebox_proto::v1;
 use farebox_types::{CallId, Disposition, ErrorKind, Money, Outcome, ReservationId, Timestamp};
 
-/// Money of one budget window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Spend {
-    pub(crate) settled: Money,
-    pub(crate) reserved: Money,
-    /// When something was last reserved or settled here.
-    pub(crate) last: Timestamp,
-}
-
 /// A reservation whose attempt has not ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Open {
     pub(crate) id: ReservationId,
     pub(crate) request: v1::ReserveRequest,
     /// The attempt that is covered now.
     pub(crate) attempt: v1::Attempt,
     pub(crate) holds: Vec<v1::Hold>,
+    pub(crate) limit_holds: Vec<v1::LimitHold>,
+    /// When it took them.
+    pub(crate) attempt_began: Timestamp,
     pub(crate) attempts: u32,
     /// Cost of the attempts before this one.
     pub(crate) spent: Money,
@@ -39,6 +33,8 @@ impl Open {
             attempt: request.attempt.take()?,
             request,
             holds: reserved.holds.clone(),
+            limit_holds: reserved.limit_holds.clone(),
+            attempt_began: Timestamp(reserved.at_unix_ms),
             attempts: 1,
             spent: Money::ZERO,
             started: Timestamp(reserved.at_unix_ms),

@@ -70,7 +70,7 @@ impl State {
                     Ok(id) if !self.leases.is_claimed(&id) => {
                         let released = self.ledger.release(id);
                         self.leases.end(&id);
-                        batch.entries.extend(released.entry);
+                        batch.entries.extend(released.entries);
                     }
                     _ => {}
                 },

@@ -1,0 +1,414 @@
+//! Whether an attempt fits into all its budgets and limits, and what is in its way.
+
+use std::time::Duration;
+
+use farebox_policy::{Budget, CallScope, Measure, Period, WhenShort};
+use farebox_proto::v1;
+use farebox_types::{ErrorKind, Fault, Money, Timestamp};
+
+use super::{
+    Ledger,
+    meters::{Metered, deployment_limits},
+    windows::Used,
+};
+use crate::rules::Rules;
+
+/// A call that asks for one of its attempts to be covered.
+pub(super) struct Asker<'a> {
+    pub(super) request: &'a v1::ReserveRequest,
+    /// The windows of all attempts are those of this time, so that spend by window equals the rows by time of admission.
+    pub(super) admitted: Timestamp,
+    pub(super) now: Timestamp,
+    /// Cost of the attempts before.
+    pub(super) spent: Money,
+    /// Limits on requests that have counted it already.
+    pub(super) counted: &'a [v1::LimitHold],
+}
+
+/// All that a covered attempt takes.
+pub(super) struct Cover {
+    /// As it is granted.
+    pub(super) attempt: v1::Attempt,
+    pub(super) holds: Vec<v1::Hold>,
+    pub(super) limit_holds: Vec<v1::LimitHold>,
+    pub(super) left: Vec<v1::BudgetLeft>,
+    pub(super) warnings: Vec<String>,
+    /// The output limit where it had to be lowered; 0: it had not.
+    pub(super) clamped: u64,
+}
+
+/// Why no attempt is covered now.
+pub(super) enum Uncovered {
+    Wait(Wait),
+    Refused(Refusal),
+}
+
+pub(super) struct Refusal {
+    pub(super) fault: Fault,
+    /// Hard budgets that had no room: name, subject and window.
+    pub(super) spent: Vec<(String, String, String)>,
+}
+
+/// What may come free for a call.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wait {
+    pub(crate) wants: Vec<Want>,
+    /// How long it is worth to wait.
+    pub(crate) within: Duration,
+    /// When something comes free by itself.
+    pub(crate) retry: Option<Duration>,
+}
+
+/// So much of something scarce.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Want {
+    pub(crate) of: Scarce,
+    /// In pico-dollars, or in what the limit counts.
+    pub(crate) amount: i128,
+}
+
+/// What calls wait for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Scarce {
+    Budget { name: String, subject: String },
+    Limit { name: String, subject: String, measure: i32 },
+}
+
+/// One budget of one attempt.
+struct Counted<'a> {
+    budget: &'a Budget,
+    subject: String,
+    window: String,
+    limit: Money,
+    used: Used,
+    amount: Money,
+}
+
+/// What is in the way of one attempt.
+struct Short {
+    fault: Fault,
+    wait: Option<Wait>,
+    /// The output limit with which it would fit now.
+    clamp: Option<u64>,
+    spent: Vec<(String, String, String)>,
+}
+
+impl Short {
+    fn for_good(fault: Fault) -> Short {
+        Short { fault, wait: None, clamp: None, spent: Vec::new() }
+    }
+}
+
+impl Ledger {
+    /// Covers the first of these attempts that fits. Where none does, it waits for what running calls may give back
+    /// before an output is limited.
+    pub(super) fn cover(
+        &self,
+        rules: &Rules,
+        asker: &Asker<'_>,
+        attempts: &[&v1::Attempt],
+        may_wait: bool,
+    ) -> Result<Cover, Uncovered> {
+        let mut shorts = Vec::new();
+        for attempt in attempts {
+            match self.weigh(rules, asker, attempt) {
+                Ok(cover) => return Ok(cover),
+                Err(short) => shorts.push(short),
+            }
+        }
+        let waits = || shorts.iter().filter_map(|short| short.wait.as_ref());
+        if may_wait && waits().next().is_some() {
+            return Err(Uncovered::Wait(Wait {
+                wants: waits().flat_map(|wait| wait.wants.iter().cloned()).collect(),
+                within: waits().map(|wait| wait.within).max().unwrap_or_default(),
+                retry: waits().filter_map(|wait| wait.retry).min(),
+            }));
+        }
+        for (attempt, short) in attempts.iter().zip(&shorts) {
+            let Some(max_tokens) = short.clamp else { continue };
+            if let Ok(cover) = self.weigh(rules, asker, &clamped(attempt, max_tokens)) {
+                return Ok(Cover { clamped: max_tokens, ..cover });
+            }
+        }
+        Err(Uncovered::Refused(refusal(shorts)))
+    }
+
+    fn weigh(&self, rules: &Rules, asker: &Asker<'_>, attempt: &v1::Attempt) -> Result<Cover, Short> {
+        let bound = v1::Money::of(&attempt.bound);
+        within_max_cost(asker.request.max_cost, asker.spent, bound).map_err(Short::for_good)?;
+        let (nobody, nothing) = Default::default();
+        let scope = CallScope {
+            principal: asker.request.principal.as_ref().unwrap_or(&nobody),
+            labels: asker.request.labels.as_ref().unwrap_or(&nothing),
+            model: &attempt.model,
+            provider: &attempt.provider,
+            upstream_model: &attempt.upstream_model,
+        };
+        let counted = self.counted(rules, asker, &scope, attempt).map_err(Short::for_good)?;
+        let metered = metered(rules, asker, &scope, attempt);
+        let short_of: Vec<&Counted<'_>> = counted.iter().filter(|counted| counted.is_short()).collect();
+        let limited_by: Vec<&Metered<'_>> =
+            metered.iter().filter(|metered| !self.meters.fits(metered, asker.now)).collect();
+        if short_of.is_empty() && limited_by.is_empty() {
+            return Ok(covered(attempt, &counted, &metered));
+        }
+        Err(self.short(asker, attempt, &short_of, &limited_by))
+    }
+
+    fn counted<'a>(
+        &self,
+        rules: &'a Rules,
+        asker: &Asker<'_>,
+        scope: &CallScope<'_>,
+        attempt: &v1::Attempt,
+    ) -> Result<Vec<Counted<'a>>, Fault> {
+        let count = |(budget, subject): (&'a Budget, String)| {
+            Ok(Counted {
+                window: budget.period.window(&budget.time_zone, asker.admitted),
+                limit: budget.limit_at(&subject, asker.now),
+                used: self.windows.used(budget, &subject, asker.admitted),
+                amount: amount(budget, attempt)?,
+                budget,
+                subject,
+            })
+        };
+        rules.budgets(scope).into_iter().map(count).collect()
+    }
+
+    fn short(
+        &self,
+        asker: &Asker<'_>,
+        attempt: &v1::Attempt,
+        short_of: &[&Counted<'_>],
+        limited_by: &[&Metered<'_>],
+    ) -> Short {
+        let mut wait = Wait { wants: Vec::new(), within: Duration::ZERO, retry: None };
+        let mut faults = Vec::new();
+        for counted in short_of {
+            let helps = counted.may_come_free(attempt);
+            wait.wants.push(counted.want());
+            wait.within = self.terms.wait_for_holds;
+            faults.push((helps, counted.fault(asker)));
+        }
+        for metered in limited_by {
+            let retry = self.meters.retry_after(metered, asker.now);
+            let helps = match metered.measure {
+                Measure::Concurrent => metered.rate.allowed > 0,
+                _ => metered.of_deployment && retry.is_some_and(|retry| retry <= self.terms.limit_wait),
+            };
+            wait.wants.push(metered.want());
+            match metered.measure {
+                Measure::Concurrent => wait.within = self.terms.wait_for_holds,
+                _ => wait.within = wait.within.max(self.terms.limit_wait),
+            }
+            wait.retry = wait.retry.max(retry);
+            faults.push((helps, metered.fault(retry)));
+        }
+        let wait = faults.iter().all(|(helps, _)| *helps).then_some(wait);
+        // What waiting does not help is the reason.
+        let reason = faults.iter().position(|(helps, _)| !helps).unwrap_or_default();
+        Short {
+            fault: faults.swap_remove(reason).1,
+            wait,
+            clamp: if limited_by.is_empty() { clamp(attempt, short_of) } else { None },
+            spent: short_of.iter().map(|c| (c.budget.name.clone(), c.subject.clone(), c.window.clone())).collect(),
+        }
+    }
+
+    /// How much of something scarce there is, for who waits for it.
+    pub(crate) fn room(&self, scarce: &Scarce, rules: &Rules, now: Timestamp) -> i128 {
+        match scarce {
+            Scarce::Budget { name, subject } => {
+                // Of a rule that is gone there is enough.
+                let Some(budget) = rules.budget(name) else { return i128::MAX };
+                let used = self.windows.used(budget, subject, now);
+                // Nothing more comes free: whoever waits has to be told.
+                if used.reserved.is_zero() {
+                    return i128::MAX;
+                }
+                (budget.limit_at(subject, now) - used.total()).picos()
+            }
+            Scarce::Limit { name, subject, measure } => {
+                self.meters.room(name, subject, *measure, now).map_or(i128::MAX, i128::from)
+            }
+        }
+    }
+}
+
+impl Counted<'_> {
+    fn is_short(&self) -> bool {
+        self.budget.hard && self.used.total() + self.amount > self.limit
+    }
+
+    /// Whether it would fit if all running calls ended now and cost nothing.
+    fn may_come_free(&self, attempt: &v1::Attempt) -> bool {
+        let least = match (self.budget.when_short, output(attempt)) {
+            (WhenShort::Clamp { floor }, Some(output)) => output.bound(floor.min(output.max_tokens)),
+            _ => self.amount,
+        };
+        !self.used.reserved.is_zero() && self.used.settled + least <= self.limit
+    }
+
+    fn want(&self) -> Want {
+        let of = Scarce::Budget { name: self.budget.name.clone(), subject: self.subject.clone() };
+        Want { of, amount: self.amount.picos() }
+    }
+
+    fn fault(&self, asker: &Asker<'_>) -> Fault {
+        let (limit, used) = (self.limit, self.used);
+        let left = limit - used.total();
+        let message = format!(
+            "budget `{}`{} has ${left} left of ${limit} (${} reserved by running calls), this call may cost up to ${}: \
+             lower max_tokens, wait for running calls to end, or raise the budget",
+            self.budget.name,
+            of(&self.subject),
+            used.reserved,
+            self.amount
+        );
+        let fault = Fault::new(ErrorKind::OverBudget, message);
+        let calendar = matches!(self.budget.period, Period::Calendar(_));
+        match self.budget.ends(asker.admitted).filter(|_| calendar) {
+            Some(ends) => fault.retry_after(ends.remaining(asker.now)),
+            None => fault,
+        }
+    }
+}
+
+/// How the bound of an attempt depends on its output limit.
+#[derive(Clone, Copy)]
+struct Output {
+    fixed: Money,
+    per_token: Money,
+    max_tokens: u64,
+}
+
+impl Output {
+    fn bound(self, max_tokens: u64) -> Money {
+        Money::from_picos(self.fixed.picos().saturating_add(self.per_token.picos().saturating_mul(max_tokens.into())))
+    }
+}
+
+fn output(attempt: &v1::Attempt) -> Option<Output> {
+    let share = attempt.output.as_ref().filter(|_| attempt.unbounded.is_empty())?;
+    let (fixed, per_token) = (v1::Money::of(&share.fixed), v1::Money::of(&share.per_token));
+    (per_token > Money::ZERO).then_some(Output { fixed, per_token, max_tokens: share.max_tokens })
+}
+
+/// The largest output limit with which the attempt fits into all these budgets, if all of them allow one so low.
+fn clamp(attempt: &v1::Attempt, short_of: &[&Counted<'_>]) -> Option<u64> {
+    let output = output(attempt)?;
+    let mut floor = 1;
+    for counted in short_of {
+        let WhenShort::Clamp { floor: wanted } = counted.budget.when_short else { return None };
+        floor = floor.max(wanted);
+    }
+    let left = short_of.iter().map(|counted| counted.limit - counted.used.total()).min()?;
+    let fits = (left - output.fixed).picos().div_euclid(output.per_token.picos());
+    u64::try_from(fits).ok().filter(|fits| (floor..output.max_tokens).contains(fits))
+}
+
+fn clamped(attempt: &v1::Attempt, max_tokens: u64) -> v1::Attempt {
+    let Some(output) = output(attempt) else { return attempt.clone() };
+    let share = attempt.output.map(|share| v1::OutputShare { max_tokens, ..share });
+    v1::Attempt { bound: Some(output.bound(max_tokens).into()), output: share, ..attempt.clone() }
+}
+
+/// What a budget sets aside for an attempt.
+fn amount(budget: &Budget, attempt: &v1::Attempt) -> Result<Money, Fault> {
+    let bound = v1::Money::of(&attempt.bound);
+    if attempt.unbounded.is_empty() {
+        return Ok(bound);
+    }
+    match budget.unbounded_ceiling {
+        Some(ceiling) => Ok(ceiling.max(bound)),
+        None if !budget.hard => Ok(bound),
+        None => {
+            let message = format!(
+                "nothing bounds what this call may cost ({}), and budget `{}` is hard: leave that out of the request, or give \
+                 the budget an unbounded_ceiling",
+                attempt.unbounded, budget.name
+            );
+            Err(Fault::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
+
+fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attempt: &v1::Attempt) -> Vec<Metered<'a>> {
+    let counted_before =
+        |name: &str, subject: &str| asker.counted.iter().any(|hold| hold.limit == name && hold.subject == subject);
+    let of_rules = rules.limits(scope).into_iter().map(|(limit, subject)| {
+        let amount = match limit.measure {
+            Measure::Tokens => attempt.expected_tokens,
+            Measure::Requests if counted_before(&limit.name, &subject) => 0,
+            Measure::Requests | Measure::Concurrent => 1,
+        };
+        let (name, measure, rate) = (limit.name.as_str(), limit.measure, limit.rate);
+        Metered { name, subject, measure, rate, amount, of_deployment: false }
+    });
+    of_rules.chain(deployment_limits(attempt)).collect()
+}
+
+fn covered(attempt: &v1::Attempt, counted: &[Counted<'_>], metered: &[Metered<'_>]) -> Cover {
+    let mut attempt = attempt.clone();
+    if !attempt.unbounded.is_empty() {
+        // What is recorded if it is lost is never below what was set aside for it.
+        let most = counted.iter().map(|counted| counted.amount).max().unwrap_or_default();
+        attempt.bound = Some(most.max(v1::Money::of(&attempt.bound)).into());
+    }
+    let hold = |counted: &Counted<'_>| v1::Hold {
+        budget: counted.budget.name.clone(),
+        subject: counted.subject.clone(),
+        window: counted.window.clone(),
+        amount: Some(counted.amount.into()),
+    };
+    let left = |counted: &Counted<'_>| v1::BudgetLeft {
+        budget: counted.budget.name.clone(),
+        limit: Some(counted.limit.into()),
+        left: Some((counted.limit - counted.used.total() - counted.amount).into()),
+    };
+    let warning = |counted: &Counted<'_>| {
+        let over = counted.used.total() + counted.amount - counted.limit;
+        let (name, of, limit) = (&counted.budget.name, of(&counted.subject), counted.limit);
+        (over > Money::ZERO)
+            .then(|| format!("budget `{name}`{of} may be exceeded by ${over} of its ${limit} with this call"))
+    };
+    Cover {
+        attempt,
+        holds: counted.iter().map(hold).collect(),
+        limit_holds: metered.iter().map(Metered::hold).collect(),
+        left: counted.iter().map(left).collect(),
+        warnings: counted.iter().filter_map(warning).collect(),
+        clamped: 0,
+    }
+}
+
+/// The first attempt's reason, and the earliest time at which another try makes sense.
+fn refusal(shorts: Vec<Short>) -> Refusal {
+    let mut shorts = shorts.into_iter();
+    let Some(first) = shorts.next() else {
+        return Refusal { fault: Fault::new(ErrorKind::Internal, "nothing was asked for"), spent: Vec::new() };
+    };
+    let mut fault = first.fault;
+    let others = shorts.map(|short| short.fault).filter(|other| other.kind == fault.kind);
+    fault.retry_after = others.map(|other| other.retry_after).chain([fault.retry_after]).flatten().min();
+    Refusal { fault, spent: first.spent }
+}
+
+/// ` of SUBJECT`, where there is one.
+pub(super) fn of(subject: &str) -> String {
+    if subject.is_empty() { String::new() } else { format!(" of `{subject}`") }
+}
+
+fn within_max_cost(max: Option<v1::Money>, spent: Money, bound: Money) -> Result<(), Fault> {
+    let Some(max) = max.map(Money::from) else {
+        return Ok(());
+    };
+    if spent + bound <= max {
+        return Ok(());
+    }
+    let message = format!(
+        "this request may cost up to ${bound} (after ${spent} already spent on it), more than its max_cost of ${max}: \
+         raise max_cost or lower max_tokens"
+    );
+    Err(Fault::new(ErrorKind::OverBudget, message))
+}

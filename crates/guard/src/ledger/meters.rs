@@ -1,0 +1,201 @@
+//! What is taken of limits, by limit, subject and measure.
+
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+use farebox_policy::{Measure, Meter, Rate, Strategy};
+use farebox_proto::v1;
+use farebox_types::{ErrorKind, Fault, Span, Timestamp};
+
+use super::cover::{Scarce, Want, of};
+
+/// The name of what a provider allows for a deployment.
+pub(crate) const DEPLOYMENT: &str = "deployment";
+
+/// What one attempt takes of one limit.
+pub(super) struct Metered<'a> {
+    pub(super) name: &'a str,
+    pub(super) subject: String,
+    pub(super) measure: Measure,
+    pub(super) rate: Rate,
+    pub(super) amount: u64,
+    /// The provider's own: it is waited for.
+    pub(super) of_deployment: bool,
+}
+
+/// What the provider allows for the deployment of an attempt, in any minute.
+pub(super) fn deployment_limits<'a>(attempt: &v1::Attempt) -> impl Iterator<Item = Metered<'a>> {
+    const MINUTE: Span = Span::from_secs(60);
+    let metered = |measure, allowed: u64, amount: u64, period| {
+        (allowed > 0).then(|| Metered {
+            name: DEPLOYMENT,
+            subject: format!("{}/{}", attempt.provider, attempt.upstream_model),
+            measure,
+            rate: Rate { allowed, period, strategy: Strategy::SlidingWindow },
+            // Whether one call is too large for it, the provider says.
+            amount: amount.min(allowed),
+            of_deployment: true,
+        })
+    };
+    [
+        metered(Measure::Requests, attempt.requests_per_minute, 1, MINUTE),
+        metered(Measure::Tokens, attempt.tokens_per_minute, attempt.expected_tokens, MINUTE),
+        metered(Measure::Concurrent, attempt.concurrent, 1, Span::ZERO),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+impl Metered<'_> {
+    pub(super) fn hold(&self) -> v1::LimitHold {
+        self.rate.hold(self.name, &self.subject, self.measure, self.amount)
+    }
+
+    pub(super) fn want(&self) -> Want {
+        let measure = v1::LimitMeasure::from(self.measure).into();
+        let of = Scarce::Limit { name: self.name.to_owned(), subject: self.subject.clone(), measure };
+        Want { of, amount: self.amount.into() }
+    }
+
+    pub(super) fn fault(&self, retry: Option<Duration>) -> Fault {
+        let (allowed, period) = (self.rate.allowed, self.rate.period);
+        let allows = match self.measure {
+            Measure::Requests => format!("{allowed} requests in {period}"),
+            Measure::Tokens => format!("{allowed} tokens in {period}"),
+            Measure::Concurrent => format!("{allowed} calls at a time"),
+        };
+        let advice = match (retry, self.measure) {
+            (_, Measure::Concurrent) => "try again when one of them has ended".to_owned(),
+            (Some(retry), _) => format!("try again in {}", Span::from_millis(up_to_seconds(retry))),
+            (None, Measure::Tokens) => format!("this call may take {}: lower max_tokens", self.amount),
+            (None, Measure::Requests) => "raise the limit".to_owned(),
+        };
+        let message = format!("limit `{}`{} allows {allows}: {advice}", self.name, of(&self.subject));
+        let fault = Fault::new(ErrorKind::RateLimited, message);
+        match retry {
+            Some(retry) => fault.retry_after(retry),
+            None => fault,
+        }
+    }
+}
+
+/// In whole seconds where it is more than one.
+fn up_to_seconds(span: Duration) -> u64 {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    if millis > 1000 { millis.div_ceil(1000).saturating_mul(1000) } else { millis.max(1) }
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Meters {
+    /// By limit and subject: one for each measure.
+    meters: HashMap<String, HashMap<String, Vec<Meter>>>,
+}
+
+impl Meters {
+    pub(super) fn fits(&self, metered: &Metered<'_>, now: Timestamp) -> bool {
+        metered.amount <= self.meter(metered, now).room(now)
+    }
+
+    pub(super) fn retry_after(&self, metered: &Metered<'_>, now: Timestamp) -> Option<Duration> {
+        self.meter(metered, now).retry_after(metered.amount, now)
+    }
+
+    /// With the rate that the rule has now.
+    fn meter(&self, metered: &Metered<'_>, now: Timestamp) -> Cow<'_, Meter> {
+        match self.find(metered.name, &metered.subject, metered.measure) {
+            Some(meter) if meter.rate() == metered.rate => Cow::Borrowed(meter),
+            Some(meter) => {
+                let mut meter = meter.clone();
+                meter.change(metered.rate, now);
+                Cow::Owned(meter)
+            }
+            None => Cow::Owned(Meter::new(metered.measure, metered.rate)),
+        }
+    }
+
+    fn find(&self, name: &str, subject: &str, measure: Measure) -> Option<&Meter> {
+        self.meters.get(name)?.get(subject)?.iter().find(|meter| meter.measure() == measure)
+    }
+
+    fn of_hold(&mut self, hold: &v1::LimitHold) -> Option<&mut Meter> {
+        let (measure, _) = Rate::of(hold)?;
+        let meters = self.meters.get_mut(&hold.limit)?.get_mut(&hold.subject)?;
+        meters.iter_mut().find(|meter| meter.measure() == measure)
+    }
+
+    /// How much there is of a limit of which something was taken before.
+    pub(super) fn room(&self, name: &str, subject: &str, measure: i32, now: Timestamp) -> Option<u64> {
+        let meters = self.meters.get(name)?.get(subject)?.iter();
+        let mut of_measure = meters.filter(|meter| i32::from(v1::LimitMeasure::from(meter.measure())) == measure);
+        Some(of_measure.next()?.room(now))
+    }
+
+    pub(super) fn take(&mut self, hold: &v1::LimitHold, at: Timestamp) {
+        let Some((measure, rate)) = Rate::of(hold) else { return };
+        if self.of_hold(hold).is_none() {
+            let subjects = self.meters.entry(hold.limit.clone()).or_default();
+            subjects.entry(hold.subject.clone()).or_default().push(Meter::new(measure, rate));
+        }
+        let meter = self.of_hold(hold).expect("it was inserted if it was missing");
+        meter.change(rate, at);
+        if hold.amount > 0 {
+            meter.take(hold.amount, at);
+        }
+    }
+
+    /// An attempt that took something at a time has ended. `tokens`: what it took in truth, where that is known.
+    pub(super) fn end(&mut self, hold: &v1::LimitHold, taken_at: Timestamp, tokens: Option<u64>) {
+        let Some(meter) = self.of_hold(hold) else { return };
+        match (meter.measure(), tokens) {
+            (Measure::Tokens, Some(tokens)) => meter.correct(hold.amount, tokens, taken_at),
+            (Measure::Concurrent, _) => meter.give_back(hold.amount, taken_at),
+            _ => {}
+        }
+    }
+
+    /// What was taken at a time was never used.
+    pub(super) fn undo(&mut self, hold: &v1::LimitHold, taken_at: Timestamp) {
+        if let Some(meter) = self.of_hold(hold) {
+            meter.give_back(hold.amount, taken_at);
+        }
+    }
+
+    /// Where limits stand of which something was taken just now.
+    pub(super) fn left(&self, holds: &[v1::LimitHold], now: Timestamp) -> Vec<v1::LimitLeft> {
+        let left = |hold: &v1::LimitHold| {
+            let (measure, rate) = Rate::of(hold)?;
+            let meter = self.find(&hold.limit, &hold.subject, measure)?;
+            Some(v1::LimitLeft {
+                limit: hold.limit.clone(),
+                measure: hold.measure,
+                allowed: rate.allowed,
+                left: meter.room(now),
+                reset_ms: u64::try_from(meter.reset(now).as_millis()).unwrap_or(u64::MAX),
+            })
+        };
+        holds.iter().filter_map(left).collect()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, &Meter)> {
+        self.meters.iter().flat_map(|(name, subjects)| {
+            subjects.iter().flat_map(move |(subject, meters)| meters.iter().map(move |m| (&**name, &**subject, m)))
+        })
+    }
+
+    pub(super) fn restore(&mut self, state: &v1::LimitState) {
+        if let Some(meter) = Meter::restore(state) {
+            let subjects = self.meters.entry(state.limit.clone()).or_default();
+            subjects.entry(state.subject.clone()).or_default().push(meter);
+        }
+    }
+
+    /// Forgets what is as if nothing had been taken.
+    pub(super) fn forget(&mut self, now: Timestamp) {
+        self.meters.retain(|_, subjects| {
+            subjects.retain(|_, meters| {
+                meters.retain(|meter| !meter.is_idle(now));
+                !meters.is_empty()
+            });
+            !subjects.is_empty()
+        });
+    }
+}
