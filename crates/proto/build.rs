@@ -13,6 +13,12 @@ fn main() -> io::Result<()> {
     let descriptors = protox::compile(&files, [&root]).map_err(io::Error::other)?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
     fs::write(out.join("farebox.v1.binpb"), prost::Message::encode_to_vec(&descriptors))?;
+    let mut config = prost_build::Config::new();
     // Maps in order: equal messages have equal bytes.
-    prost_build::Config::new().bytes(["."]).btree_map(["."]).compile_fds(descriptors)
+    config.bytes(["."]).btree_map(["."]);
+    for entry in ["LedgerEntry.entry", "GraceEntry.entry"] {
+        let mostly = "#[expect(clippy::large_enum_variant, reason = \"most entries are of the largest kind\")]";
+        config.enum_attribute(format!("farebox.v1.{entry}"), mostly);
+    }
+    config.compile_fds(descriptors)
 }

@@ -114,7 +114,7 @@ impl Default for Process {
 }
 
 /// Variables with farebox's prefix that are flags, not config.
-const RESERVED: [&str; 6] = ["CONFIG", "DATA", "NATS", "CREDS", "READY_FILE", "LOG"];
+const RESERVED: [&str; 9] = ["CONFIG", "DATA", "NATS", "CREDS", "READY_FILE", "LOG", "GRPC", "ADMIN_KEY", "MASTER_KEY"];
 
 /// The environment of this process, as far as it is text.
 pub(crate) fn environment() -> Env {

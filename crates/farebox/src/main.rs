@@ -3,6 +3,7 @@
 mod agent;
 mod config;
 mod config_cmd;
+mod manage;
 mod output;
 mod prices_cmd;
 mod process;
@@ -35,6 +36,24 @@ enum Command {
     Usage(agent::UsageArgs),
     /// Shows the newest calls
     Recent(agent::RecentArgs),
+    /// Makes, changes and revokes keys
+    Key(Box<manage::KeyArgs>),
+    /// Makes and changes projects, the tenants of farebox
+    Project(Box<manage::ProjectArgs>),
+    /// Makes and changes organisations, to which projects belong
+    Organisation(manage::OrganisationArgs),
+    /// Makes and changes groups of keys
+    Group(manage::GroupArgs),
+    /// Sets budgets and shows what was spent of them
+    Budget(Box<manage::BudgetArgs>),
+    /// Sets limits and shows where they stand
+    Limit(Box<manage::LimitArgs>),
+    /// Shows models, the health of their deployments, and prices in force
+    Model(manage::ModelArgs),
+    /// Shows calls and spend of all projects
+    Calls(Box<manage::CallsArgs>),
+    /// Shows who changed what
+    Audit(manage::AuditArgs),
     /// Checks, shows or describes the config
     Config(config_cmd::ConfigArgs),
     /// Shows and compares prices, and checks a price file
@@ -96,6 +115,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => process::block_on(1, args.run()),
         Command::Usage(args) => process::block_on(1, args.run()),
         Command::Recent(args) => process::block_on(1, args.run()),
+        Command::Key(args) => process::block_on(1, args.run()),
+        Command::Project(args) => process::block_on(1, args.run()),
+        Command::Organisation(args) => process::block_on(1, args.run()),
+        Command::Group(args) => process::block_on(1, args.run()),
+        Command::Budget(args) => process::block_on(1, args.run()),
+        Command::Limit(args) => process::block_on(1, args.run()),
+        Command::Model(args) => process::block_on(1, args.run()),
+        Command::Calls(args) => process::block_on(1, args.run()),
+        Command::Audit(args) => process::block_on(1, args.run()),
         Command::Config(args) => args.run(),
         Command::Prices(args) => args.run(),
         Command::InternalClickhouse(args) => {

@@ -7,7 +7,7 @@ mod answer;
 mod call;
 mod connect;
 mod fact;
-mod failure;
+pub(crate) mod failure;
 mod output;
 mod period;
 mod progress;
@@ -18,11 +18,13 @@ mod usage;
 mod watch;
 
 pub(crate) use call::CallArgs;
-pub(crate) use output::Output;
+pub(crate) use fact::line as call_line;
+pub(crate) use failure::Failure;
 #[cfg(test)]
 pub(crate) use output::captured;
-pub(crate) use period::Moment;
-pub(crate) use recent::RecentArgs;
+pub(crate) use output::{Output, clean};
+pub(crate) use period::{Moment, wall};
+pub(crate) use recent::{RecentArgs, table as calls_table};
 pub(crate) use table::{Align, render};
-pub(crate) use usage::UsageArgs;
+pub(crate) use usage::{By, UsageArgs, as_table as usage_table};
 pub(crate) use watch::WatchArgs;

@@ -61,7 +61,7 @@ fn events(calls: &[v1::CallFact]) -> String {
     if events.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", events.join(",\n")) }
 }
 
-fn table(calls: &[v1::CallFact], zone: &TimeZone) -> String {
+pub(crate) fn table(calls: &[v1::CallFact], zone: &TimeZone) -> String {
     use Align::{Left, Right};
     let words: Vec<_> = calls.iter().map(words).collect();
     let amounts: Vec<String> = words.iter().map(|call| call.cost.to_string()).collect();

@@ -36,7 +36,7 @@ pub(crate) struct UsageArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum By {
+pub(crate) enum By {
     Model,
     Provider,
     Project,
@@ -62,7 +62,7 @@ impl By {
         }
     }
 
-    fn group_by(self) -> GroupBy {
+    pub(crate) fn group_by(self) -> GroupBy {
         match self {
             By::Model => GroupBy::Model,
             By::Provider => GroupBy::Provider,
@@ -134,7 +134,7 @@ fn total(rows: &[v1::UsageRow]) -> v1::UsageRow {
     }
 }
 
-fn as_table(by: By, rows: &[v1::UsageRow]) -> String {
+pub(crate) fn as_table(by: By, rows: &[v1::UsageRow]) -> String {
     use Align::{Left, Right};
     let head = by.name().to_uppercase();
     let columns = [

@@ -1,0 +1,158 @@
+//! Which admin API to talk to, and as whom.
+
+use std::{fs, io, path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde::Deserialize;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+
+use crate::{agent::Failure, process::data_dir};
+
+/// The file in the data directory in which a running `farebox up` says where it listens.
+const DISCOVERY_FILE: &str = "farebox.json";
+/// The file there with the key of whoever runs it.
+const KEY_FILE: &str = "admin.key";
+/// A person waits.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the admin API is: that of the farebox that runs here, or the one that is named.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AdminArgs {
+    /// Admin API to talk to; without it, that of the farebox that runs here
+    #[arg(long, global = true, value_name = "URL", env = "FAREBOX_GRPC", help_heading = "Connection")]
+    grpc: Option<String>,
+    /// File with the key to come with; without it, FAREBOX_ADMIN_KEY or that of the farebox that runs here
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    admin_key: Option<PathBuf>,
+    /// Data directory of the farebox that runs here [default: $XDG_DATA_HOME/farebox]
+    #[arg(long, global = true, value_name = "DIR", env = "FAREBOX_DATA", help_heading = "Connection")]
+    data: Option<PathBuf>,
+    /// File with the certificate authority of the server
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    ca: Option<PathBuf>,
+    /// File with a client certificate
+    #[arg(long, global = true, value_name = "FILE", requires = "cert_key", help_heading = "Connection")]
+    cert: Option<PathBuf>,
+    /// File with its key
+    #[arg(long, global = true, value_name = "FILE", requires = "cert", help_heading = "Connection")]
+    cert_key: Option<PathBuf>,
+    /// Print the API's answers as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Says who is asking.
+#[derive(Clone)]
+pub(crate) struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A connection that says who is asking.
+pub(crate) type Road = InterceptedService<Channel, Bearer>;
+
+/// What of the discovery file matters here.
+#[derive(Deserialize)]
+struct Discovered {
+    grpc: Option<String>,
+}
+
+impl AdminArgs {
+    pub(crate) async fn connect(&self) -> Result<Road, Failure> {
+        let url = match &self.grpc {
+            Some(url) => url.clone(),
+            None => self.discover()?,
+        };
+        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", self.key()?)
+            .parse()
+            .map_err(|_| Failure::Usage("the admin key has characters that no key has".to_owned()))?;
+        bearer.set_sensitive(true);
+        let wrong = |reason: String| {
+            Failure::Usage(format!(
+                "`{url}` is not the address of an admin API ({reason}): write it like http://host:4001"
+            ))
+        };
+        let mut endpoint = Endpoint::from_shared(url.clone())
+            .map_err(|error| wrong(error.to_string()))?
+            .connect_timeout(CONNECT_PATIENCE);
+        if let Some(tls) = self.tls(&url)? {
+            endpoint = endpoint.tls_config(tls).map_err(|error| wrong(error.to_string()))?;
+        }
+        let channel = endpoint.connect().await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Failure::Connect(format!("no admin API answers at {url} ({cause}): start `farebox up`, or check --grpc"))
+        })?;
+        Ok(InterceptedService::new(channel, Bearer(bearer)))
+    }
+
+    fn tls(&self, url: &str) -> Result<Option<ClientTlsConfig>, Failure> {
+        if !url.starts_with("https://") {
+            return Ok(None);
+        }
+        let mut tls = match &self.ca {
+            Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+            None => ClientTlsConfig::new().with_enabled_roots(),
+        };
+        if let (Some(cert), Some(key)) = (&self.cert, &self.cert_key) {
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        Ok(Some(tls))
+    }
+
+    fn discover(&self) -> Result<String, Failure> {
+        let file = self.dir()?.join(DISCOVERY_FILE);
+        let shown = file.display();
+        let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::Connect(format!(
+                "no farebox is running here ({shown} is not there): start `farebox up`, or name an admin API with --grpc"
+            )),
+            _ => Failure::Connect(format!("{shown} cannot be read ({error}): name an admin API with --grpc")),
+        })?;
+        let found: Option<Discovered> = serde_json::from_str(&text).ok();
+        let address = found.and_then(|found| found.grpc).ok_or_else(|| {
+            Failure::Connect(format!("{shown} names no admin API: start `farebox up` again, or name one with --grpc"))
+        })?;
+        Ok(if address.contains("://") { address } else { format!("http://{address}") })
+    }
+
+    fn key(&self) -> Result<String, Failure> {
+        if let Some(file) = &self.admin_key {
+            return Ok(String::from_utf8_lossy(&read(file)?).trim().to_owned());
+        }
+        if let Ok(key) = std::env::var("FAREBOX_ADMIN_KEY") {
+            return Ok(key.trim().to_owned());
+        }
+        let file = self.dir()?.join(KEY_FILE);
+        fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
+            Failure::Usage(format!(
+                "no admin key is known ({}: {error}): give one with --admin-key FILE or FAREBOX_ADMIN_KEY",
+                file.display()
+            ))
+        })
+    }
+
+    fn dir(&self) -> Result<PathBuf, Failure> {
+        data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+fn read(file: &PathBuf) -> Result<Vec<u8>, Failure> {
+    fs::read(file).map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))
+}
+
+/// A request that is not waited for longer than a person would.
+pub(crate) fn patient<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_PATIENCE);
+    request
+}
