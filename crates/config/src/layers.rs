@@ -6,6 +6,26 @@ use crate::{
     tree::{Entry, Node, Scalar, Value, parse},
 };
 
+pub(crate) fn sections(root: &Node) -> impl Iterator<Item = &str> {
+    let entries = if let Value::Map(entries) = &root.value { entries.as_slice() } else { &[] };
+    entries.iter().map(|entry| entry.key.as_str())
+}
+
+/// Puts sections of `given` where those of `root` were.
+pub(crate) fn replace(root: &mut Node, given: Node, sections: &[String]) -> Result<(), PlacedFault> {
+    let replaced = |entry: &Entry| sections.contains(&entry.key);
+    let Value::Map(given) = given.value else {
+        let message = "expected a map of sections".to_owned();
+        return Err(PlacedFault { origin: given.origin, path: Path::default(), message });
+    };
+    // A file that is no map is a fault that is found where it is read.
+    if let Value::Map(entries) = &mut root.value {
+        entries.retain(|entry| !replaced(entry));
+        entries.extend(given.into_iter().filter(replaced));
+    }
+    Ok(())
+}
+
 /// Whether Kubernetes, not a person, set this variable: a service called `farebox` or `farebox-…` makes it set
 /// `FAREBOX_SERVICE_HOST`, `FAREBOX_PORT`, `FAREBOX_PORT_4000_TCP` and the like in every container.
 pub(crate) fn is_service_link(rest: &str, value: &str) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! **Does.** [`load`] lays defaults < file (YAML) < environment (`FAREBOX_LISTEN__HTTP=…`) < flags over each other.
 //! [`Loaded::show`] prints the effective config with the origin of every value, [`schema`] describes the type as JSON
-//! schema, [`resolve`] fetches a secret from where its reference points.
+//! schema, [`resolve`] fetches a secret from where its reference points. Sections of another document can stand in for
+//! those of the file ([`Replacement`]), and two configs are compared ([`differences`]).
 //!
 //! **Guarantees.** Unknown fields are faults. All faults come at once, each with file, line and column, or with the name
 //! of the variable or flag. The environment is a value given by the caller ([`Env`]). A secret is never printed: the
@@ -12,6 +13,7 @@
 //! A type with two forms (a short text, a long map) implements `Deserialize` with a visitor of its own: below serde's
 //! `untagged` and `flatten` the places of faults are lost, and with `flatten` unknown fields are not seen.
 
+mod compare;
 mod de;
 mod fault;
 mod layers;
@@ -22,9 +24,10 @@ mod show;
 mod suggest;
 mod tree;
 
+pub use compare::differences;
 pub use farebox_types::{ByteSize, Secret, Span};
 pub use fault::{ConfigError, ConfigFault, Origin, PlacedFault};
-pub use load::{Env, FileSource, Loaded, Sources, load};
+pub use load::{Env, FileSource, Loaded, Replacement, Sources, load, sections};
 pub use path::{Path, Step};
 pub use secret::{SecretFault, resolve};
 

@@ -50,10 +50,20 @@ impl FileSource {
     }
 }
 
+/// A document whose sections stand in for those of the file, as when a config is changed while its process runs.
+#[derive(Clone, Debug)]
+pub struct Replacement {
+    pub document: FileSource,
+    /// The names of these sections. What the file says of them is not looked at, also where the document leaves one out;
+    /// what the document says of others is not, either.
+    pub sections: Vec<String>,
+}
+
 /// Everything that a config is made of, apart from the defaults of its type.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     pub file: Option<FileSource>,
+    pub replacement: Option<Replacement>,
     /// `FAREBOX_LISTEN__HTTP=…`: two underscores separate levels, capitals do not matter, values are YAML scalars or
     /// lists and maps in brackets.
     pub env: Env,
@@ -105,6 +115,12 @@ pub fn load<T: DeserializeOwned>(
             Err(wrong) => return Err(ConfigError { faults: wrong }),
         }
     }
+    if let Some(Replacement { document, sections }) = &sources.replacement {
+        match tree::parse(&document.name, &document.text) {
+            Ok(given) => faults.extend(layers::replace(&mut root, given, sections).err()),
+            Err(wrong) => return Err(ConfigError { faults: wrong }),
+        }
+    }
     overlay(&mut root, sources, &mut faults);
     let (value, found) = crate::de::read::<T>(&mut root);
     let faulty: Vec<Path> = found.iter().map(|fault| fault.path.clone()).collect();
@@ -133,6 +149,12 @@ pub fn load<T: DeserializeOwned>(
             Err(ConfigError { faults })
         }
     }
+}
+
+/// The names of the sections of a document.
+pub fn sections(document: &FileSource) -> Result<Vec<String>, ConfigError> {
+    let root = tree::parse(&document.name, &document.text).map_err(|faults| ConfigError { faults })?;
+    Ok(layers::sections(&root).map(str::to_owned).collect())
 }
 
 fn overlay(root: &mut Node, sources: &Sources, faults: &mut Vec<PlacedFault>) {

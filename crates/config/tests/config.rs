@@ -305,3 +305,27 @@ fn the_schema_names_every_field() {
     assert_eq!(fields.len(), 7);
     assert_eq!(schema["additionalProperties"], false);
 }
+
+#[test]
+fn sections_of_another_document_stand_in_for_those_of_the_file() {
+    let document = FileSource {
+        name: "revision 7".into(),
+        text: "models:\n  b: openai/b\nlisten: { http: elsewhere }\n".into(),
+    };
+    assert_eq!(farebox_config::sections(&document).unwrap(), ["models", "listen"]);
+    let sections = vec!["models".to_owned(), "providers".to_owned()];
+    let mut all = sources("listen: { backlog: 7 }\nproviders: { openai: {} }\nmodels: { a: openai/a }\n");
+    all.replacement = Some(farebox_config::Replacement { document, sections });
+    all.flags = vec![("models.c".into(), "openai/c".into())];
+    let loaded: Loaded<Config> = load(&all, |_| Vec::new()).unwrap();
+    assert_eq!(loaded.value.models.keys().collect::<Vec<_>>(), ["b", "c"], "flags lie over both");
+    assert!(loaded.value.providers.is_empty(), "what it leaves out is not the file's");
+    assert_eq!((loaded.value.listen.http.as_str(), loaded.value.listen.backlog), ("127.0.0.1:4000", 7));
+    assert_eq!(loaded.origin("models.b").to_string(), "revision 7:2:6");
+    assert_eq!(loaded.origin("listen.backlog").to_string(), "farebox.yaml:1:20");
+
+    all.replacement.as_mut().unwrap().document.text = "models: { b: 7 }\nproviders: [x]".into();
+    let error = load::<Config>(&all, |_| Vec::new()).unwrap_err();
+    let origins: Vec<String> = error.faults.iter().map(|fault| fault.origin.to_string()).collect();
+    assert_eq!(origins, ["revision 7:1:14", "revision 7:2:12"], "{error}");
+}
