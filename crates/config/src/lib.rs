@@ -29,7 +29,7 @@ pub use farebox_types::{ByteSize, Secret, Span};
 pub use fault::{ConfigError, ConfigFault, Origin, PlacedFault};
 pub use load::{Env, FileSource, Loaded, Replacement, Sources, load, sections};
 pub use path::{Path, Step};
-pub use secret::{SecretFault, resolve};
+pub use secret::{SecretFault, in_file, resolve};
 
 /// The JSON schema of a config type, for editors and for the documentation.
 pub fn schema<T: schemars::JsonSchema>() -> serde_json::Value {

@@ -1,6 +1,6 @@
 //! From the reference to the secret.
 
-use std::io;
+use std::{io, path::Path};
 
 use farebox_types::{ErrorKind, Secret};
 use secrecy::SecretString;
@@ -47,17 +47,19 @@ pub fn resolve(secret: &Secret, key: &str, env: &Env) -> Result<SecretString, Se
             };
             Err(SecretFault::Variable { key: key.to_owned(), variable: variable.clone(), what })
         }
-        Secret::File(path) => {
-            let shown = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|source| SecretFault::File {
-                key: key.to_owned(),
-                path: shown.clone(),
-                source,
-            })?;
-            match text.trim_end_matches(['\r', '\n']) {
-                "" => Err(SecretFault::Empty { key: key.to_owned(), path: shown }),
-                secret => Ok(SecretString::from(secret.to_owned())),
-            }
-        }
+        Secret::File(path) => in_file(std::fs::read_to_string(path), path, key),
+    }
+}
+
+/// The secret in the text of a file, found at `key` in the config.
+pub fn in_file(read: io::Result<String>, path: &Path, key: &str) -> Result<SecretString, SecretFault> {
+    let (key, path) = (key.to_owned(), path.display().to_string());
+    let text = match read {
+        Ok(text) => text,
+        Err(source) => return Err(SecretFault::File { key, path, source }),
+    };
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(SecretFault::Empty { key, path }),
+        secret => Ok(SecretString::from(secret.to_owned())),
     }
 }

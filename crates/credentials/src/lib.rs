@@ -15,7 +15,7 @@ mod google;
 mod held;
 
 use bytes::Bytes;
-use farebox_types::Timestamp;
+use farebox_types::{Secret, Timestamp};
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -31,16 +31,16 @@ pub use self::{
 pub enum Credentials {
     /// Nothing.
     None,
-    /// A plain key.
-    Key(SecretString),
+    /// A plain key, by its reference: whoever sends a request reads it then.
+    Key(Secret),
     Aws(Aws),
     Google(Google),
     Entra(Entra),
 }
 
 impl Credentials {
-    /// The plain key, where it is one.
-    pub fn key(&self) -> Option<&SecretString> {
+    /// Where the plain key is, when it is one.
+    pub fn key(&self) -> Option<&Secret> {
         if let Credentials::Key(key) = self { Some(key) } else { None }
     }
 

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path, time::Duration};
 
-use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Sources};
+use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Path as ConfigPath, Replacement, Sources, Step};
 use farebox_identity::Durability;
 use farebox_pricing::{PriceBook, PriceRow};
-use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions};
+use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions, Target};
 use farebox_types::{ByteSize, Money, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,17 +122,92 @@ pub(crate) fn environment() -> Env {
     std::env::vars_os().filter_map(|(name, value)| Some((text(&name)?, text(&value)?))).collect()
 }
 
-/// Loads the config: defaults, then the file, then the environment, then flags.
-pub(crate) fn load(path: Option<&Path>, flags: Vec<(String, String)>) -> Result<Loaded<Config>, ConfigError> {
-    let default = Path::new("farebox.yaml");
-    let path = path.or_else(|| default.exists().then_some(default));
-    let sources = Sources {
-        file: path.map(FileSource::read).transpose()?,
-        env: environment(),
-        reserved_env: RESERVED.iter().map(|name| (*name).to_owned()).collect(),
-        flags,
-    };
-    farebox_config::load(&sources, validate)
+/// The sections that can change while farebox runs. The others are read at start only.
+pub(crate) const LIVE: [&str; 5] = ["providers", "egress", "models", "routing", "prices"];
+
+/// What the config of this process is made of, apart from what is applied while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    sources: Sources,
+    /// Where the provider emulator of `--demo` listens.
+    pub(crate) demo: Option<String>,
+}
+
+impl Base {
+    /// The file as it is now, the environment and the flags.
+    pub(crate) fn read(path: Option<&Path>, flags: Vec<(String, String)>) -> Result<Base, ConfigError> {
+        let default = Path::new("farebox.yaml");
+        let path = path.or_else(|| default.exists().then_some(default));
+        let sources = Sources {
+            file: path.map(FileSource::read).transpose()?,
+            replacement: None,
+            env: environment(),
+            reserved_env: RESERVED.iter().map(|name| (*name).to_owned()).collect(),
+            flags,
+        };
+        Ok(Base { sources, demo: None })
+    }
+
+    /// Defaults, then the file, then the environment, then flags.
+    pub(crate) fn load(&self) -> Result<Loaded<Config>, ConfigError> {
+        self.loaded(&self.sources)
+    }
+
+    /// The same with a document in place of the file's sections that can change.
+    pub(crate) fn with(&self, document: FileSource) -> Result<Loaded<Config>, ConfigError> {
+        self.replaced(document, LIVE.map(str::to_owned).to_vec())
+    }
+
+    /// The same, if the document says nothing new of the sections that cannot change. All its faults otherwise.
+    pub(crate) fn check(&self, document: FileSource) -> Result<Loaded<Config>, ConfigError> {
+        let mut sections = farebox_config::sections(&document)?;
+        sections.extend(LIVE.map(str::to_owned));
+        let wanted = self.replaced(document, sections)?;
+        let differs = farebox_config::differences(&self.load()?.value, &wanted.value)?;
+        let fixed = differs.into_iter().filter(|path| !is_live(path)).map(|path| ConfigFault {
+            message: "this cannot change while farebox runs: leave it as it is here, or change the config file and restart"
+                .to_owned(),
+            path,
+        });
+        match wanted.place(fixed.collect()) {
+            Some(error) => Err(error),
+            None => Ok(wanted),
+        }
+    }
+
+    fn replaced(&self, document: FileSource, sections: Vec<String>) -> Result<Loaded<Config>, ConfigError> {
+        self.loaded(&Sources { replacement: Some(Replacement { document, sections }), ..self.sources.clone() })
+    }
+
+    fn loaded(&self, sources: &Sources) -> Result<Loaded<Config>, ConfigError> {
+        let mut loaded = farebox_config::load(sources, validate)?;
+        if let Some(emulator) = &self.demo {
+            loaded.value.add_demo(emulator);
+        }
+        Ok(loaded)
+    }
+}
+
+/// Whether what stands there can change while farebox runs.
+fn is_live(path: &ConfigPath) -> bool {
+    matches!(path.0.first(), Some(Step::Key(section)) if LIVE.contains(&section.as_str()))
+}
+
+impl Config {
+    /// Adds the emulator as a provider, with two models.
+    fn add_demo(&mut self, emulator: &str) {
+        let provider = ProviderOptions {
+            kind: Some("demo".to_owned()),
+            api_base: Some(format!("{emulator}/v1")),
+            ..Default::default()
+        };
+        self.providers.insert("demo".to_owned(), provider);
+        for name in ["demo-small", "demo-large"] {
+            let target = Target { provider: "demo".to_owned(), model: name.to_owned() };
+            self.models.entry(name.to_owned()).or_insert_with(|| Model::from(target));
+        }
+        self.routing.default.get_or_insert_with(|| "demo-small".to_owned());
+    }
 }
 
 /// What is wrong with a config that can be read.

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     agent::Output,
-    config::{self, Config},
+    config::{Base, Config},
 };
 
 /// Checks, shows or describes the config
@@ -54,7 +54,7 @@ impl ConfigArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let file = self.config.as_deref();
-        let printed = config::load(file, self.set).and_then(|loaded| match self.command {
+        let printed = Base::read(file, self.set).and_then(|base| base.load()).and_then(|loaded| match self.command {
             Command::Show => loaded.show(),
             _ => Ok(format!("ok: {}\n", checked(file))),
         });
@@ -71,7 +71,7 @@ impl ConfigArgs {
     }
 }
 
-/// What was checked, as [`config::load`] chooses it.
+/// What was checked, as [`Base::read`] chooses it.
 fn checked(file: Option<&Path>) -> String {
     let default = Path::new("farebox.yaml");
     match file.or_else(|| default.exists().then_some(default)) {

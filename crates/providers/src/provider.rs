@@ -93,8 +93,8 @@ impl ApplyError {
 pub enum Identity {
     /// Nobody's.
     Anonymous,
-    /// The key that the config refers to, in `Authorization: Bearer` or in a header of its own.
-    Key { secret: Secret, header: Option<HeaderName> },
+    /// The key that the config refers to.
+    Key { secret: Secret },
     /// Amazon's signature by the credentials of `options.aws`, or of the process.
     Aws { region: String },
     /// A token of Google's, by `options.google_credentials`, or of the process.
@@ -203,6 +203,11 @@ impl Provider {
         }
     }
 
+    /// Whether it can be opened with a plain key, the config's or another.
+    pub fn takes_key(&self) -> bool {
+        self.row.key != KeyNeed::None && matches!(self.identity, Identity::Key { .. } | Identity::Anonymous)
+    }
+
     /// The base URL, without a slash at its end.
     pub fn base_url(&self) -> String {
         self.base.to_string().trim_end_matches('/').to_owned()
@@ -233,10 +238,12 @@ impl Provider {
         for (name, value) in &self.headers {
             parts.headers.insert(name.clone(), value.clone());
         }
-        if let (Some(key), Identity::Key { header, .. }) = (key, &self.identity) {
-            let (name, value) = match header {
-                None => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-                Some(name) => (name.clone(), key.expose_secret().to_owned()),
+        if let Some(key) = key.filter(|_| self.takes_key()) {
+            let (name, value) = match &self.row.auth {
+                Auth::Header(name) => (name.clone(), key.expose_secret().to_owned()),
+                Auth::Bearer | Auth::SigV4 | Auth::Google => {
+                    (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
+                }
             };
             let mut value = HeaderValue::try_from(value).map_err(|_| ApplyError::Key)?;
             value.set_sensitive(true);
@@ -253,11 +260,7 @@ fn climbs(path: &str) -> bool {
 
 fn identity(row: &Row, options: &ProviderOptions) -> Result<Identity, ProviderError> {
     if let Some(secret) = options.api_key.clone().filter(|_| row.key != KeyNeed::None) {
-        let header = match &row.auth {
-            Auth::Header(name) => Some(name.clone()),
-            Auth::Bearer | Auth::SigV4 | Auth::Google => None,
-        };
-        return Ok(Identity::Key { secret, header });
+        return Ok(Identity::Key { secret });
     }
     if row.key == KeyNeed::Required {
         let variable = format!("{}_API_KEY", row.kind.to_uppercase().replace('-', "_"));

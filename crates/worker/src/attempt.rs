@@ -11,7 +11,7 @@ use farebox_dialect::{
 };
 use farebox_pricing::RateCard;
 use farebox_proto::v1;
-use farebox_types::{ErrorKind, Fault, Money, Outcome, Usage};
+use farebox_types::{ErrorKind, Fault, Money, Outcome, Project, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -19,10 +19,11 @@ use crate::{
     counts::Counts,
     held::Stop,
     hush,
+    keys::Keys,
     options::Options,
     reply::Reply,
     reservation::{OpenAttempt, Reservation},
-    upstream::{Answering, Connection, Upstream},
+    upstream::{Answering, Connection, Recipient, Upstream},
 };
 
 /// The longest warning, in characters: it may repeat what the caller wrote.
@@ -32,6 +33,9 @@ const WARNING_MAX: usize = 400;
 pub(crate) struct Job<'a> {
     pub(crate) options: &'a Options,
     pub(crate) upstream: &'a Upstream,
+    pub(crate) keys: &'a Keys,
+    /// Whose call it is.
+    pub(crate) project: &'a Project,
     pub(crate) counts: &'a Counts,
     pub(crate) asked: &'a Asked,
     /// The caller's dialect.
@@ -136,10 +140,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         Ok(done) => Ok(done.result),
         Err(Broken::Stopped) if leaving => Err(left()),
         Err(Broken::Stopped) => Err(cancelled()),
-        Err(Broken::Fault(fault)) => {
-            let connection = job.upstream.provider(&job.deployment.provider);
-            Err(hush::fault(connection.as_ref().and_then(|to| to.key()), fault))
-        }
+        Err(Broken::Fault(fault)) => Err(fault),
     };
     Ended { attempt, end, result, warnings: course.warnings, again }
 }
@@ -186,6 +187,10 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         Ok(begun) => begun,
         Err(fault) => return (reservation.use_up(), failed(fault)),
     };
+    let key = match job.keys.find(job.project, &connection).await {
+        Ok(key) => key,
+        Err(fault) => return (reservation.use_up(), failed(fault)),
+    };
     let timeouts = job.deployment.timeouts.unwrap_or_default();
     let limits = Limits {
         first: began + or(timeouts.first_token_ms, job.options.first_token_timeout.get()),
@@ -194,9 +199,13 @@ async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: 
         deadline: job.deadline,
     };
     let connect_timeout = or(timeouts.connect_ms, job.options.connect_timeout.get());
-    let opening = Opening { job, connection: &connection, exchange, limits, connect_timeout, began };
+    let to = Recipient { connection: &connection, key: key.as_ref(), connect_timeout };
+    let opening = Opening { job, to, exchange, limits, began };
     let (attempt, mut course) = opening.open(reservation, request, reply).await;
     course.warnings.extend(warnings);
+    if let Err(Broken::Fault(fault)) = course.result {
+        course.result = Err(hush::fault(key.as_ref(), fault).into());
+    }
     (attempt, course)
 }
 
@@ -300,10 +309,9 @@ async fn within<T>(until: (Instant, &str), reply: &Reply, what: impl Future<Outp
 
 struct Opening<'a> {
     job: &'a Job<'a>,
-    connection: &'a Connection,
+    to: Recipient<'a>,
     exchange: Exchange<'a>,
     limits: Limits,
-    connect_timeout: Duration,
     began: Instant,
 }
 
@@ -330,7 +338,7 @@ impl Opening<'_> {
             }
             return (reservation.use_up(), course);
         }
-        let (attempt, opened) = self.job.upstream.open(reservation, self.connection, request, self.connect_timeout);
+        let (attempt, opened) = self.job.upstream.open(reservation, self.to, request);
         match within(self.limits.wait(true), reply, opened).await {
             Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,
             Ok(Err(error)) => {
@@ -360,7 +368,7 @@ impl Opening<'_> {
         course.used = Used::Nothing;
         let head = answering.head.clone();
         let body = self.read(answering, reply, course).await.unwrap_or_default();
-        course.result = Err(self.exchange.refused(&head, &hush::body(self.connection.key(), body)).into());
+        course.result = Err(self.exchange.refused(&head, &hush::body(self.to.key, body)).into());
     }
 
     async fn whole(&self, answering: Answering, reply: &Reply, course: &mut Course) {

@@ -20,6 +20,7 @@ mod guard;
 mod heartbeat;
 mod held;
 mod hush;
+mod keys;
 mod options;
 mod reply;
 mod reservation;
@@ -29,6 +30,7 @@ mod service;
 mod upstream;
 
 pub use error::Error;
+pub use keys::ProjectSecrets;
 pub use options::Options;
 pub use service::{Deps, Service};
-pub use upstream::{ClientError, Connection};
+pub use upstream::{ClientError, Connection, Upstream};

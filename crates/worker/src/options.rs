@@ -4,6 +4,8 @@ use farebox_types::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::ProjectSecrets;
+
 /// Capacity, timeouts and bounds of one worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -40,6 +42,9 @@ pub struct Options {
     pub count_cache_entries: u64,
     /// How long they are kept.
     pub count_cache_ttl: Span,
+    /// Key files that are kept in memory, each until it changes.
+    pub key_files_max: u64,
+    pub project_secrets: ProjectSecrets,
     /// How long running calls may take to end after the drain began.
     pub drain_timeout: Span,
 }
@@ -63,6 +68,8 @@ impl Default for Options {
             connection_reuse_wait: Span::from_millis(50),
             count_cache_entries: 10_000,
             count_cache_ttl: Span::from_secs(3600),
+            key_files_max: 1024,
+            project_secrets: ProjectSecrets::default(),
             drain_timeout: Span::from_secs(20),
         }
     }

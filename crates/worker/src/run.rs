@@ -7,13 +7,17 @@ use farebox_bus::{Bus, ObjectRef};
 use farebox_dialect::{Asked, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
 
 use crate::{
     attempt::{self, Ended, Job},
     counts::Counts,
     guard::{Amended, Guard},
     held::{Handle, Held, Stop},
+    keys::Keys,
     options::Options,
     reply::Reply,
     reservation::Reservation,
@@ -28,7 +32,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) held: Arc<Held>,
     pub(crate) guard: Guard,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: watch::Receiver<Arc<Upstream>>,
+    pub(crate) keys: Keys,
     pub(crate) counts: Counts,
 }
 
@@ -99,7 +104,8 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
 
 /// Tries the plan. The result is the last attempt, still to be recorded; none when the guard has ended the call.
 async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(Ended, Progress, v1::Deployment)> {
-    let Taken { work, envelope, mut reservation, handle, .. } = taken;
+    let Taken { work, envelope, project, mut reservation, handle, .. } = taken;
+    let upstream = shared.upstream.borrow().clone();
     let now = shared.clock.now();
     let deadline = Instant::now() + envelope.deadline().remaining(now);
     let mut progress = Progress { at: 0, tries: 0, spent: Money::ZERO, warnings: envelope.warnings.clone() };
@@ -114,7 +120,9 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         let deployment = work.plan[progress.at].clone();
         let job = Job {
             options: &shared.options,
-            upstream: &shared.upstream,
+            upstream: &upstream,
+            keys: &shared.keys,
+            project: &project,
             counts: &shared.counts,
             asked: &asked,
             dialect: envelope.dialect(),

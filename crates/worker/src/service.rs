@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use farebox_bus::{Bus, Delivery, Headers, Subscription};
+use farebox_config::Env;
+use farebox_directory::Directory;
 use farebox_proto::{
     headers, json,
     subjects::{self, Tenancy},
     v1,
 };
-use farebox_providers::Egress;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, Project, RequestId};
 use prost::Message;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -21,9 +25,10 @@ use crate::{
     guard::Guard,
     heartbeat::Heartbeat,
     held::Held,
+    keys::Keys,
     options::Options,
     run::{self, Shared, Taken},
-    upstream::{Connection, Upstream},
+    upstream::Upstream,
 };
 
 /// What a worker needs from outside.
@@ -34,10 +39,12 @@ pub struct Deps {
     pub tasks: Tasks,
     /// Names this process to the guard; a new one for each start.
     pub worker_id: String,
-    /// The providers of the config, with what they want to see.
-    pub providers: Vec<Connection>,
-    /// Where requests may go.
-    pub egress: Egress,
+    /// The providers: a call goes to those that are newest when it comes.
+    pub upstream: watch::Receiver<Arc<Upstream>>,
+    /// Which projects have keys of their own.
+    pub directory: Directory,
+    /// Where keys may be.
+    pub env: Env,
 }
 
 /// A worker.
@@ -48,8 +55,8 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn create(options: Options, deps: Deps) -> Result<Service, Error> {
-        let upstream = Upstream::new(&options, deps.egress, deps.clock.clone(), deps.providers)?;
+    pub fn create(options: Options, deps: Deps) -> Service {
+        let keys = Keys::new(&options, deps.env, deps.directory, deps.clock.clone());
         let guard = Guard { bus: deps.bus.clone(), options: options.clone() };
         let shared = Shared {
             bus: deps.bus,
@@ -59,9 +66,10 @@ impl Service {
             options,
             held: Arc::new(Held::new()),
             guard,
-            upstream,
+            upstream: deps.upstream,
+            keys,
         };
-        Ok(Service { shared: Arc::new(shared), tasks: deps.tasks, worker_id: deps.worker_id })
+        Service { shared: Arc::new(shared), tasks: deps.tasks, worker_id: deps.worker_id }
     }
 
     /// Takes work until the drain, then ends what is running.
@@ -135,8 +143,13 @@ impl Service {
         if self.shared.held.running() >= self.shared.options.max_in_flight {
             return self.refuse(&delivery, "this worker runs as many calls as max_in_flight allows").await;
         }
-        if work.plan.is_empty() {
+        let Some(first) = work.plan.first() else {
             return self.refuse(&delivery, "the work has no plan").await;
+        };
+        if self.shared.upstream.borrow().provider(&first.provider).is_none() {
+            // It may be one that this worker has not heard of yet.
+            let reason = format!("this worker has no provider `{}`: see its log", first.provider);
+            return self.refuse(&delivery, &reason).await;
         }
         match Taken::take(work, &self.shared.held) {
             Ok(taken) => {

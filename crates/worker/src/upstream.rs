@@ -32,21 +32,26 @@ pub struct Connection {
     pub credentials: Credentials,
 }
 
-impl Connection {
-    /// The plain key, where there is one: it is taken out of what the provider says.
-    pub(crate) fn key(&self) -> Option<&SecretString> {
-        self.credentials.key()
-    }
-}
+type Clients = HashMap<(String, Duration), reqwest::Client>;
 
-/// All providers of this worker.
-pub(crate) struct Upstream {
+/// All providers of this worker. A call goes on with those that it began with.
+pub struct Upstream {
     options: Options,
     egress: Arc<Egress>,
     clock: Arc<dyn Clock>,
     /// By provider (its proxy and certificates) and timeout to connect: these are properties of a client, not of a request.
-    clients: Mutex<HashMap<(String, Duration), reqwest::Client>>,
+    clients: Mutex<Clients>,
     providers: HashMap<String, Arc<Connection>>,
+    /// Those of the config before: intake may have planned with them a moment ago.
+    gone: HashMap<String, Arc<Connection>>,
+}
+
+/// Where a request goes, and as whose.
+#[derive(Clone, Copy)]
+pub(crate) struct Recipient<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) key: Option<&'a SecretString>,
+    pub(crate) connect_timeout: Duration,
 }
 
 /// Why the client of a provider cannot be made.
@@ -71,18 +76,25 @@ pub(crate) struct SendError {
 }
 
 impl Upstream {
-    pub(crate) fn new(
+    /// The providers of a config. `before`: those of the one before it; open connections are kept where nothing about
+    /// them has changed.
+    pub fn new(
         options: &Options,
         egress: Egress,
         clock: Arc<dyn Clock>,
         providers: Vec<Connection>,
+        before: Option<&Upstream>,
     ) -> Result<Upstream, ClientError> {
-        let providers = providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
+        let providers: HashMap<_, _> =
+            providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
+        let is_gone = |(name, _): &(&String, &Arc<Connection>)| !providers.contains_key(*name);
+        let gone = before.into_iter().flat_map(|before| before.providers.iter().filter(is_gone));
         let upstream = Upstream {
             options: options.clone(),
-            egress: Arc::new(egress),
             clock,
-            clients: Mutex::default(),
+            clients: Mutex::new(before.map(|before| before.kept(&egress, &providers)).unwrap_or_default()),
+            egress: Arc::new(egress),
+            gone: gone.map(|(name, connection)| (name.clone(), connection.clone())).collect(),
             providers,
         };
         // What cannot work is found at start.
@@ -90,6 +102,18 @@ impl Upstream {
             upstream.client(connection, options.connect_timeout.get())?;
         }
         Ok(upstream)
+    }
+
+    /// The clients that serve other connections of the same names as well.
+    fn kept(&self, egress: &Egress, providers: &HashMap<String, Arc<Connection>>) -> Clients {
+        let same = |name: &String| {
+            let (before, now) = (self.providers.get(name)?, providers.get(name)?);
+            let (before, now) = (&before.provider.options, &now.provider.options);
+            (*self.egress == *egress && (&before.proxy, &before.ca) == (&now.proxy, &now.ca)).then_some(())
+        };
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = clients.iter().filter(|((name, _), _)| same(name).is_some());
+        kept.map(|(key, client)| (key.clone(), client.clone())).collect()
     }
 
     fn client(&self, to: &Connection, connect: Duration) -> Result<reqwest::Client, ClientError> {
@@ -105,7 +129,7 @@ impl Upstream {
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<Arc<Connection>> {
-        self.providers.get(name).cloned()
+        self.providers.get(name).or_else(|| self.gone.get(name)).cloned()
     }
 
     /// Opens a request to a provider. It takes the reservation by value: what is not covered cannot be sent. The
@@ -113,13 +137,12 @@ impl Upstream {
     pub(crate) fn open<'a>(
         &'a self,
         reservation: Reservation,
-        to: &'a Connection,
+        to: Recipient<'a>,
         request: http::Request<Bytes>,
-        connect_timeout: Duration,
     ) -> (OpenAttempt, impl Future<Output = Result<Answering, SendError>> + 'a) {
         let attempt = reservation.use_up();
         let (id, sent) = (attempt.call.to_string(), attempt.sent.clone());
-        (attempt, self.send(request, id, sent, to, connect_timeout))
+        (attempt, self.send(request, id, sent, to))
     }
 
     async fn send(
@@ -127,12 +150,12 @@ impl Upstream {
         request: http::Request<Bytes>,
         call_id: String,
         sent: Sent,
-        to: &Connection,
-        connect_timeout: Duration,
+        to: Recipient<'_>,
     ) -> Result<Answering, SendError> {
+        let Recipient { connection: to, key, connect_timeout } = to;
         let unsent =
             |kind: ErrorKind, message: String| SendError { fault: Fault::new(kind, message), may_be_billed: false };
-        let request = to.provider.apply(to.key(), request).map_err(|error| unsent(error.kind(), error.to_string()))?;
+        let request = to.provider.apply(key, request).map_err(|error| unsent(error.kind(), error.to_string()))?;
         let authorized = to.credentials.authorize(request, self.clock.now()).await;
         let request =
             authorized.map_err(|error| unsent(error.kind(), format!("provider `{}`: {error}", to.provider.name)))?;
