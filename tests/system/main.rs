@@ -14,6 +14,7 @@ mod foreign;
 mod input;
 mod jobs;
 mod layers;
+mod live;
 mod load;
 mod recordings;
 mod secrets;

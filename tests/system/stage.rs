@@ -154,6 +154,24 @@ impl Stage {
             .expect("the emulator listens");
         let config = config.replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config).expect("the config is written");
+        Stage::launch(dir, emulator, args, more).await
+    }
+
+    /// The same data, config and emulator, with a farebox that is started anew.
+    pub(crate) async fn restart(self) -> Stage {
+        let Stage { process, dir, emulator, .. } = self;
+        process.sigterm();
+        process.wait(PATIENCE).await.expect("farebox ends");
+        std::fs::remove_file(dir.path().join("ready.json")).expect("it was ready");
+        Stage::launch(dir, emulator, &[], |up| up).await
+    }
+
+    async fn launch(
+        dir: TempDir,
+        emulator: Emulator,
+        args: &[&str],
+        more: impl FnOnce(ProcessBuilder) -> ProcessBuilder,
+    ) -> Stage {
         let ready_file = dir.path().join("ready.json");
         let up = Process::builder(FAREBOX)
             .args(["up", "--data"])

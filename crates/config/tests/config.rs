@@ -308,10 +308,8 @@ fn the_schema_names_every_field() {
 
 #[test]
 fn sections_of_another_document_stand_in_for_those_of_the_file() {
-    let document = FileSource {
-        name: "revision 7".into(),
-        text: "models:\n  b: openai/b\nlisten: { http: elsewhere }\n".into(),
-    };
+    let document =
+        FileSource { name: "revision 7".into(), text: "models:\n  b: openai/b\nlisten: { http: elsewhere }\n".into() };
     assert_eq!(farebox_config::sections(&document).unwrap(), ["models", "listen"]);
     let sections = vec!["models".to_owned(), "providers".to_owned()];
     let mut all = sources("listen: { backlog: 7 }\nproviders: { openai: {} }\nmodels: { a: openai/a }\n");

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, ffi::OsStr, net::SocketAddr, path::Path, time::Duration};
 
-use farebox_config::{ConfigError, ConfigFault, Env, FileSource, Loaded, Path as ConfigPath, Replacement, Sources, Step};
+use farebox_config::{
+    ConfigError, ConfigFault, Env, FileSource, Loaded, Path as ConfigPath, Replacement, Sources, Step,
+};
 use farebox_identity::Durability;
 use farebox_pricing::{PriceBook, PriceRow};
 use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions, Target};
@@ -165,8 +167,9 @@ impl Base {
         let wanted = self.replaced(document, sections)?;
         let differs = farebox_config::differences(&self.load()?.value, &wanted.value)?;
         let fixed = differs.into_iter().filter(|path| !is_live(path)).map(|path| ConfigFault {
-            message: "this cannot change while farebox runs: leave it as it is here, or change the config file and restart"
-                .to_owned(),
+            message:
+                "this cannot change while farebox runs: leave it as it is here, or change the config file and restart"
+                    .to_owned(),
             path,
         });
         match wanted.place(fixed.collect()) {

@@ -3,6 +3,7 @@
 mod agent;
 mod config;
 mod config_cmd;
+mod live;
 mod manage;
 mod output;
 mod prices_cmd;

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     agent::{Align, Moment, Output, render},
-    config,
+    config::Base,
 };
 
 /// Shows and compares prices, and checks a price file
@@ -115,7 +115,7 @@ impl PricesArgs {
 }
 
 fn book(config: Option<&Path>) -> anyhow::Result<PriceBook> {
-    Ok(PriceBook::with_overrides(&config::load(config, Vec::new())?.value.prices)?)
+    Ok(PriceBook::with_overrides(&Base::read(config, Vec::new())?.load()?.value.prices)?)
 }
 
 /// Providers and models that a name means: one provider's where it names one, else those of all.

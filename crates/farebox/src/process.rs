@@ -15,7 +15,8 @@ use farebox_proto::subjects::Tenancy;
 use farebox_runtime::{Signals, Tasks};
 
 use crate::{
-    config::{self, Config, EMBEDDED, Nats, environment},
+    config::{Base, Config, EMBEDDED, Nats, environment},
+    live::Live,
     roles::{self, Parts, Role},
     up::Addresses,
 };
@@ -40,8 +41,12 @@ fn pair(given: &str) -> Result<(String, String), String> {
 }
 
 impl Place {
+    pub(crate) fn base(&self) -> Result<Base> {
+        Ok(Base::read(self.config.as_deref(), self.set.clone())?)
+    }
+
     pub(crate) fn load(&self) -> Result<Loaded<Config>> {
-        Ok(config::load(self.config.as_deref(), self.set.clone())?)
+        Ok(self.base()?.load()?)
     }
 
     pub(crate) fn data(&self) -> Result<PathBuf> {
@@ -84,7 +89,8 @@ pub(crate) fn block_on<T>(threads: usize, work: impl Future<Output = Result<T>>)
 
 /// `farebox <role>`: one role, connected to a NATS server that runs already.
 pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
-    let loaded = place.load()?;
+    let base = place.base()?;
+    let loaded = base.load()?;
     farebox_telemetry::init(&loaded.value.logs)?;
     let nats = &loaded.value.nats;
     let data = place.data()?;
@@ -103,7 +109,8 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
     };
     let (trigger, _) = farebox_runtime::drain();
     let tasks = Tasks::new(trigger);
-    let parts = Parts { config: &loaded, bus, tenancy, tasks: tasks.clone(), keyring, clickhouse_url };
+    let live = Live::start(base, &bus, &tasks).await?;
+    let parts = Parts { config: &loaded.value, live, bus, tenancy, tasks: tasks.clone(), keyring, clickhouse_url };
     let started = roles::start(&parts, &BTreeSet::from([role])).await?;
     let drain = tasks.drain();
     tasks.spawn("shutdown", async move {

@@ -15,11 +15,14 @@ use farebox_proto::subjects::Tenancy;
 use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, Secret, SystemClock};
-use farebox_worker::Connection;
+use farebox_worker::{Connection, Upstream};
 use secrecy::ExposeSecret;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::config::{Config, environment};
+use crate::{
+    config::{Config, environment},
+    live::{InForce, Live},
+};
 
 /// A part of farebox that can run by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +68,10 @@ impl FromStr for Role {
 
 /// What roles are made of.
 pub(crate) struct Parts<'a> {
-    pub(crate) config: &'a Loaded<Config>,
+    /// What cannot change while roles run.
+    pub(crate) config: &'a Config,
+    /// What can.
+    pub(crate) live: Live,
     pub(crate) bus: Bus,
     pub(crate) tenancy: Tenancy,
     pub(crate) tasks: Tasks,
@@ -103,8 +109,8 @@ pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<R
 }
 
 async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Sender<()>) -> Result<()> {
-    let Parts { config, bus, tenancy, tasks, .. } = parts;
-    let (options, bus, tenancy) = (&config.value, bus.clone(), *tenancy);
+    let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
+    let (bus, tenancy) = (bus.clone(), *tenancy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let id = format!("{}-{}", role.name(), uuid::Uuid::now_v7().simple());
     match role {
@@ -141,21 +147,21 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 clock,
                 tasks: tasks.clone(),
                 worker_id: id,
-                providers: connections(config)?,
-                egress: options.egress.clone(),
+                upstream: live.made(role.name(), upstream(options.worker.clone()))?,
+                directory: directory(options),
+                env: environment(),
             };
-            let service = farebox_worker::Service::create(options.worker.clone(), deps)?;
+            let service = farebox_worker::Service::create(options.worker.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
         Role::Intake => {
-            let prices = PriceBook::with_overrides(&options.prices)?;
             let deps = farebox_intake::Deps {
                 bus,
                 tenancy,
                 clock,
                 tasks: tasks.clone(),
                 directory: directory(options),
-                routes: watch::channel(Arc::new(Routes { catalog: catalog(config)?, prices })).1,
+                routes: live.made(role.name(), |now, _| routes(&now.config))?,
             };
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
@@ -168,6 +174,18 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
 fn directory(options: &Config) -> Directory {
     let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
     Directory::fixed(Policies { budgets, ..Policies::default() })
+}
+
+fn routes(config: &Loaded<Config>) -> Result<Routes> {
+    Ok(Routes { catalog: catalog(config)?, prices: PriceBook::with_overrides(&config.value.prices)? })
+}
+
+/// How a worker with these options makes its providers of a config.
+fn upstream(options: farebox_worker::Options) -> impl FnMut(&InForce, Option<&Upstream>) -> Result<Upstream> + Send {
+    move |now, before| {
+        let egress = now.config.value.egress.clone();
+        Ok(Upstream::new(&options, egress, Arc::new(SystemClock), connections(&now.config)?, before)?)
+    }
 }
 
 /// Lives as long as the role does.
@@ -209,7 +227,11 @@ fn credentials(provider: &Provider, env: &Env) -> Result<Credentials, SecretFaul
     let options = &provider.options;
     Ok(match &provider.identity {
         Identity::Anonymous => Credentials::None,
-        Identity::Key { secret, .. } => Credentials::Key(resolve(secret, "api_key")?),
+        Identity::Key { secret } => {
+            // Read for every call: whether it is there is found now.
+            resolve(secret, "api_key")?;
+            Credentials::Key(secret.clone())
+        }
         Identity::Aws { region } => {
             let aws = options.aws.clone().unwrap_or_default();
             let id = maybe(&aws.access_key_id, "aws.access_key_id")?;

@@ -12,12 +12,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use farebox_bus::{Bus, CallError, Headers, topology};
-use farebox_config::Loaded;
 use farebox_emulator::Emulator;
 use farebox_identity::{Accounts, Keyring, ServerConf};
 use farebox_parts::{ClickHouse, ClickHouseOptions, Fetch, Launcher, NatsOptions, NatsServer, Progress};
 use farebox_proto::{subjects, v1};
-use farebox_providers::{Model, Target};
 use farebox_runtime::{Drain, Tasks, write_ready_file};
 use farebox_types::{Clock, SystemClock};
 use prost::Message;
@@ -25,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    config::{Config, EMBEDDED},
+    config::{Base, Config, EMBEDDED},
+    live::Live,
     output::say,
     process::{Place, finish, lock, login, tenancy},
     roles::{self, Parts, Role, Running},
@@ -79,12 +78,17 @@ struct Servers {
 }
 
 pub(crate) async fn run(args: UpArgs) -> Result<()> {
-    let mut loaded = args.place.load()?;
+    let mut base = args.place.base()?;
+    let mut loaded = base.load()?;
     farebox_telemetry::init(&loaded.value.logs)?;
     let wanted = wanted(args.roles.as_deref())?;
     let data = args.place.data()?;
     let _lock = lock(&data)?;
-    let emulator = if args.demo { Some(demo(&mut loaded.value).await?) } else { None };
+    let emulator = if args.demo { Some(Emulator::start(farebox_emulator::Options::default()).await?) } else { None };
+    if let Some(emulator) = &emulator {
+        base.demo = Some(emulator.base_url());
+        loaded = base.load()?;
+    }
     if loaded.value.models.is_empty() {
         say("no models are configured: write farebox.yaml, or try `farebox up --demo`");
     }
@@ -93,7 +97,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let keyring = roles::keyring(&data)?;
     let servers = start_servers(&loaded.value, &data, &keyring).await?;
     let addresses = addresses(&loaded.value, &servers, emulator.as_ref());
-    let (running, bus) = start_roles(&loaded, &addresses, &tasks, keyring, &wanted).await?;
+    let (running, bus) = start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted).await?;
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
     write_ready_file(&data.join(ADDRESSES), &line)?;
@@ -135,23 +139,6 @@ fn wanted(given: Option<&[String]>) -> Result<BTreeSet<Role>> {
         .filter(|name| name.as_str() != "none")
         .map(|name| name.parse::<Role>().map_err(anyhow::Error::msg))
         .collect()
-}
-
-/// Adds the emulator as a provider, with two models.
-async fn demo(config: &mut Config) -> Result<Emulator> {
-    let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
-    let provider = farebox_providers::ProviderOptions {
-        kind: Some("demo".to_owned()),
-        api_base: Some(format!("{}/v1", emulator.base_url())),
-        ..Default::default()
-    };
-    config.providers.insert("demo".to_owned(), provider);
-    for name in ["demo-small", "demo-large"] {
-        let target = Target { provider: "demo".to_owned(), model: name.to_owned() };
-        config.models.entry(name.to_owned()).or_insert_with(|| Model::from(target));
-    }
-    config.routing.default.get_or_insert_with(|| "demo-small".to_owned());
-    Ok(emulator)
 }
 
 fn cache_dir() -> Result<PathBuf> {
@@ -249,13 +236,14 @@ fn addresses(config: &Config, servers: &Servers, emulator: Option<&Emulator>) ->
 }
 
 async fn start_roles(
-    loaded: &Loaded<Config>,
+    base: Base,
+    config: &Config,
     addresses: &Addresses,
     tasks: &Tasks,
     keyring: Keyring,
     wanted: &BTreeSet<Role>,
 ) -> Result<(Running, Bus)> {
-    let nats = &loaded.value.nats;
+    let nats = &config.nats;
     let embedded = nats.url == EMBEDDED;
     let login = login(nats, embedded.then_some(&keyring), farebox_identity::Role::Up)?;
     let options =
@@ -264,7 +252,8 @@ async fn start_roles(
     let tenancy = tenancy(nats);
     topology::ensure_topology(&bus, tenancy, &nats.storage).await?;
     let parts = Parts {
-        config: loaded,
+        config,
+        live: Live::start(base, &bus, tasks).await?,
         bus: bus.clone(),
         tenancy,
         tasks: tasks.clone(),

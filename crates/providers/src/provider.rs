@@ -241,9 +241,7 @@ impl Provider {
         if let Some(key) = key.filter(|_| self.takes_key()) {
             let (name, value) = match &self.row.auth {
                 Auth::Header(name) => (name.clone(), key.expose_secret().to_owned()),
-                Auth::Bearer | Auth::SigV4 | Auth::Google => {
-                    (AUTHORIZATION, format!("Bearer {}", key.expose_secret()))
-                }
+                Auth::Bearer | Auth::SigV4 | Auth::Google => (AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
             };
             let mut value = HeaderValue::try_from(value).map_err(|_| ApplyError::Key)?;
             value.set_sensitive(true);

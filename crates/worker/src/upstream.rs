@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     error::Error as _,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use farebox_credentials::Credentials;
 use farebox_dialect::Head;
-use farebox_providers::{Egress, Provider};
+use farebox_providers::{Egress, Provider, ProviderOptions};
 use farebox_types::{Clock, ErrorKind, Fault};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use secrecy::SecretString;
@@ -32,14 +33,29 @@ pub struct Connection {
     pub credentials: Credentials,
 }
 
-type Clients = HashMap<(String, Duration), reqwest::Client>;
+impl Connection {
+    fn client_key(&self, connect: Duration) -> ClientKey {
+        let ProviderOptions { proxy, ca, .. } = &self.provider.options;
+        ClientKey { proxy: proxy.clone(), ca: ca.clone(), connect }
+    }
+}
+
+/// What is a property of a client, not of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ClientKey {
+    proxy: Option<String>,
+    ca: Option<PathBuf>,
+    /// The timeout to connect.
+    connect: Duration,
+}
+
+type Clients = HashMap<ClientKey, reqwest::Client>;
 
 /// All providers of this worker. A call goes on with those that it began with.
 pub struct Upstream {
     options: Options,
     egress: Arc<Egress>,
     clock: Arc<dyn Clock>,
-    /// By provider (its proxy and certificates) and timeout to connect: these are properties of a client, not of a request.
     clients: Mutex<Clients>,
     providers: HashMap<String, Arc<Connection>>,
     /// Those of the config before: intake may have planned with them a moment ago.
@@ -77,7 +93,7 @@ pub(crate) struct SendError {
 
 impl Upstream {
     /// The providers of a config. `before`: those of the one before it; open connections are kept where nothing about
-    /// them has changed.
+    /// their making has changed.
     pub fn new(
         options: &Options,
         egress: Egress,
@@ -85,8 +101,7 @@ impl Upstream {
         providers: Vec<Connection>,
         before: Option<&Upstream>,
     ) -> Result<Upstream, ClientError> {
-        let providers: HashMap<_, _> =
-            providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
+        let providers: HashMap<_, _> = providers.into_iter().map(|c| (c.provider.name.clone(), Arc::new(c))).collect();
         let is_gone = |(name, _): &(&String, &Arc<Connection>)| !providers.contains_key(*name);
         let gone = before.into_iter().flat_map(|before| before.providers.iter().filter(is_gone));
         let upstream = Upstream {
@@ -104,22 +119,20 @@ impl Upstream {
         Ok(upstream)
     }
 
-    /// The clients that serve other connections of the same names as well.
+    /// The clients that are as they have to be for other providers, too.
     fn kept(&self, egress: &Egress, providers: &HashMap<String, Arc<Connection>>) -> Clients {
-        let same = |name: &String| {
-            let (before, now) = (self.providers.get(name)?, providers.get(name)?);
-            let (before, now) = (&before.provider.options, &now.provider.options);
-            (*self.egress == *egress && (&before.proxy, &before.ca) == (&now.proxy, &now.ca)).then_some(())
-        };
+        if *self.egress != *egress {
+            return Clients::default();
+        }
+        let used = |key: &ClientKey| providers.values().any(|to| to.client_key(key.connect) == *key);
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = clients.iter().filter(|((name, _), _)| same(name).is_some());
-        kept.map(|(key, client)| (key.clone(), client.clone())).collect()
+        clients.iter().filter(|(key, _)| used(key)).map(|(key, client)| (key.clone(), client.clone())).collect()
     }
 
     fn client(&self, to: &Connection, connect: Duration) -> Result<reqwest::Client, ClientError> {
         // The map stays whole whatever panics elsewhere.
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (to.provider.name.clone(), connect);
+        let key = to.client_key(connect);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }

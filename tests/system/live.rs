@@ -1,0 +1,125 @@
+//! A config that changes while calls run, without the API: as it stands in the bucket.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use farebox_bus::{Bus, Login, Options, topology};
+use farebox_emulator::Script;
+use farebox_identity::{Accounts, Keyring, Role};
+use farebox_proto::v1;
+use farebox_testkit::eventually;
+use farebox_types::{Clock, SystemClock};
+use prost::Message;
+
+use crate::stage::{SOON, Stage, chat, fresh_id, picos, play};
+
+const CONFIG: &str = r#"
+nats: { listen: "127.0.0.1:0" }
+clickhouse: { listen: "127.0.0.1:0" }
+providers: { emu: { kind: openai-compatible, api_base: "EMULATOR/v1" } }
+models: { chat: { deployments: [{ target: emu/old }], retries: 0 } }
+prices: [{ provider: emu, models: [old, new], input: "1", output: "2", max_output: 1000 }]
+"#;
+
+/// The sections that change: `chat` is served elsewhere, by a provider of another name, and costs ten times as much.
+const APPLIED: &str = r#"
+providers: { other: { kind: openai-compatible, api_base: "EMULATOR/v1" } }
+models: { chat: { deployments: [{ target: other/new }], retries: 0 } }
+prices: [{ provider: other, models: [new], input: "10", output: "20", max_output: 1000 }]
+"#;
+
+/// The bucket, as those see it who administer farebox.
+async fn bucket(stage: &Stage) -> farebox_bus::Bucket {
+    let keyring = Keyring::load_or_create(&stage.data().join("nats").join("keys")).expect("the keys are there");
+    let accounts = Accounts::new(keyring, SystemClock.now());
+    let login = Login::Creds(accounts.role_credentials(Role::Admin).expect("a role"));
+    let url = stage.ready["nats"].as_str().expect("an address").to_owned();
+    let bus = Bus::connect_as(&Options { url, name: "admin".to_owned(), ..Options::default() }, login).await;
+    bus.expect("it connects").bucket(topology::CONFIG)
+}
+
+async fn apply(stage: &Stage, document: &str) -> u64 {
+    let document = document.replace("EMULATOR", &stage.emulator.base_url());
+    let applied = v1::AppliedConfig { document, ..Default::default() };
+    let written = bucket(stage).await.put(topology::CONFIG_KEY, applied.encode_to_vec().into()).await;
+    written.expect("it is stored")
+}
+
+/// The provider that answered, and what it cost, of a call that must succeed.
+async fn call(stage: &Stage) -> (String, i128) {
+    let answer = stage.ask(&chat("chat", serde_json::json!({ "request_id": fresh_id("live") }))).await;
+    let report = &answer["farebox"];
+    assert_eq!(report["outcome"], "ok", "{answer}");
+    (report["provider"].as_str().expect("a provider").to_owned(), picos(&report["cost_usd"]))
+}
+
+#[test]
+fn a_config_that_is_applied_acts_within_a_second_and_no_call_fails() {
+    play(async {
+        let stage = Stage::with_config(CONFIG, &[], |up| up).await;
+        for model in ["old", "new"] {
+            stage.emulator.script(model, Script::text("hello"));
+        }
+        let (provider, cost) = call(&stage).await;
+        assert_eq!(provider, "emu");
+        // A call that has begun goes on as it began, whatever holds when it ends.
+        stage.emulator.push("old", Script::text("slow").delay(Duration::from_millis(1500)));
+        let done = AtomicBool::new(false);
+        let slow = async {
+            let (provider, slow) = call(&stage).await;
+            assert_eq!((provider.as_str(), slow > 0 && slow < 10 * cost), ("emu", true), "pinned at its admission");
+        };
+        let steady = async {
+            let mut calls = 0;
+            while !done.load(Ordering::Relaxed) {
+                call(&stage).await;
+                calls += 1;
+            }
+            assert!(calls > 1, "{calls} calls");
+        };
+        let change = async {
+            stage.until_asked("old", 2).await;
+            apply(&stage, APPLIED).await;
+            let acts = || async { call(&stage).await == ("other".to_owned(), 10 * cost) };
+            eventually(Duration::from_secs(1), "the new config acts", acts).await;
+            done.store(true, Ordering::Relaxed);
+        };
+        tokio::join!(slow, steady, change);
+
+        // What no role can use changes nothing.
+        let revision = apply(&stage, "models: { chat: nowhere/new }\n").await;
+        let named = format!("revision {revision}:1:");
+        eventually(SOON, "the fault is said", || async {
+            stage.log().contains(&named) && stage.log().contains("there is no provider `nowhere`")
+        })
+        .await;
+        assert_eq!(call(&stage).await.0, "other");
+        let revision =
+            apply(&stage, &APPLIED.replace("api_base", "api_key: os.environ/NOT_SET_ANYWHERE, api_base")).await;
+        eventually(SOON, "the missing secret is said", || async {
+            let log = stage.log();
+            let said = log.lines().find(|line| line.contains("NOT_SET_ANYWHERE")).map(str::to_owned);
+            said.is_some_and(|line| line.contains("ERROR") && line.contains("worker"))
+                && log.contains(&format!("revision {revision}"))
+        })
+        .await;
+        assert_eq!(call(&stage).await.0, "other", "the worker goes on with what it had");
+    });
+}
+
+#[test]
+fn what_was_applied_is_in_force_after_a_restart() {
+    play(async {
+        let stage = Stage::with_config(CONFIG, &[], |up| up).await;
+        for model in ["old", "new"] {
+            stage.emulator.script(model, Script::text("hello"));
+        }
+        apply(&stage, APPLIED).await;
+        eventually(SOON, "it acts", || async { call(&stage).await.0 == "other" }).await;
+        let stage = stage.restart().await;
+        assert_eq!(call(&stage).await.0, "other");
+        assert!(stage.log().contains("the config is an applied one"), "{}", stage.log());
+    });
+}
