@@ -9,6 +9,7 @@ use farebox_identity::Durability;
 use farebox_pricing::{PriceBook, PriceRow};
 use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions, Target};
 use farebox_types::{ByteSize, Money, Secret, Span};
+use farebox_worker::ProjectSecrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -284,8 +285,85 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
             faults.push(ConfigFault::new(path, "0 would let nothing through: at least 1"));
         }
     }
+    faults.extend(project_secrets(&config.worker.project_secrets));
     if config.process.threads == 0 {
         faults.push(ConfigFault::new("process.threads", "at least one thread is needed".to_owned()));
     }
     faults
+}
+
+/// What projects may name must be less than everything.
+fn project_secrets(allowed: &ProjectSecrets) -> Vec<ConfigFault> {
+    let mut faults = Vec::new();
+    if allowed.env_prefix.as_ref().is_some_and(String::is_empty) {
+        let message = "every variable begins so: write what those that projects may name begin with, or leave it out";
+        faults.push(ConfigFault::new("worker.project_secrets.env_prefix", message));
+    }
+    for (i, dir) in allowed.dirs.iter().enumerate() {
+        if !dir.is_absolute() || dir.parent().is_none() {
+            let message =
+                format!("`{}` is no directory for secrets: write an absolute path, and not `/`", dir.display());
+            faults.push(ConfigFault::new(&format!("worker.project_secrets.dirs[{i}]"), message));
+        }
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(text: &str) -> Base {
+        let file = FileSource { name: "farebox.yaml".to_owned(), text: text.to_owned() };
+        let flags = vec![("guard.lease".to_owned(), "9s".to_owned())];
+        Base { sources: Sources { file: Some(file), flags, ..Sources::default() }, demo: None }
+    }
+
+    fn document(text: &str) -> FileSource {
+        FileSource { name: "document".to_owned(), text: text.to_owned() }
+    }
+
+    const FILE: &str = "process: { threads: 2 }\nproviders: { ollama: { api_base: \"http://127.0.0.1:1/v1\" } }\nmodels: { a: ollama/a }\n";
+
+    #[test]
+    fn every_section_that_can_change_is_one() {
+        let all = serde_json::to_value(Config::default()).unwrap();
+        for section in LIVE {
+            assert!(all.get(section).is_some(), "{section}");
+        }
+    }
+
+    #[test]
+    fn a_document_may_repeat_what_cannot_change_and_leave_it_out() {
+        for text in [FILE.to_owned(), FILE.replace("process: { threads: 2 }", ""), "models: {}".to_owned()] {
+            let checked = base(FILE).check(document(&text)).unwrap();
+            assert_eq!(checked.value.process.threads, 2, "{text}");
+            assert_eq!(checked.value.guard.lease, Span::from_secs(9), "flags lie over it");
+        }
+        let bare = base(FILE).with(document("models: {}\nprocess: { threads: 9 }")).unwrap();
+        assert_eq!((bare.value.models.len(), bare.value.providers.len(), bare.value.process.threads), (0, 0, 2));
+    }
+
+    #[test]
+    fn what_cannot_change_is_refused_where_it_stands() {
+        let text = "models: {}\nprocess:\n  threads: 3\nworker: { max_in_flight: 1 }\n";
+        let error = base(FILE).check(document(text)).unwrap_err();
+        let said: Vec<String> = error.faults.iter().map(|fault| format!("{} {}", fault.origin, fault.path)).collect();
+        assert_eq!(said, ["document:4:26 worker.max_in_flight", "document:3:12 process.threads"], "{error}");
+        assert!(error.to_string().contains("restart"), "{error}");
+    }
+
+    #[test]
+    fn faults_are_those_of_a_config_file() {
+        let error = base(FILE).check(document("models:\n  a: nowhere/a\nmodel: 1\n")).unwrap_err();
+        let said: Vec<String> = error.faults.iter().map(|fault| format!("{} {}", fault.origin, fault.path)).collect();
+        assert_eq!(said, ["document:2:6 models.a.deployments[0].target", "document:3:1 model"], "{error}");
+    }
+
+    #[test]
+    fn a_project_may_not_name_everything() {
+        let text = "worker: { project_secrets: { env_prefix: \"\", dirs: [/, keys] } }";
+        let error = base(text).load().unwrap_err();
+        assert_eq!(error.faults.len(), 3, "{error}");
+    }
 }
