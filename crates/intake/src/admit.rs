@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     answer::Results,
+    grace::{Grace, Graced, WARNING},
     options::Options,
     request::Request,
     route::{Plan, Router},
@@ -22,6 +23,7 @@ pub(crate) struct Admitter {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) results: Results,
+    pub(crate) grace: Grace,
     pub(crate) options: Options,
     pub(crate) router: Router,
 }
@@ -35,6 +37,13 @@ pub(crate) struct Road<'a> {
     pub(crate) job: bool,
     pub(crate) received: Timestamp,
     pub(crate) traceparent: Option<&'a str>,
+}
+
+/// What covers a request.
+enum Cover {
+    Answered(v1::reserve_reply::Result),
+    /// No guard leads, and the budgets allow to go on.
+    Graced(Graced),
 }
 
 /// What became of a request.
@@ -65,9 +74,18 @@ impl Admitter {
         let (reservation, call) = (ReservationId::generate(), CallId::generate());
         let ask = reserve_request(request, road, &plan.deployments, reservation, call, deadline);
         match self.reserve(&ask, deadline).await {
-            Ok(v1::reserve_reply::Result::Granted(_)) => {}
-            Ok(v1::reserve_reply::Result::Existing(existing)) => return Admission::Existing(existing),
-            Ok(v1::reserve_reply::Result::Refused(error)) => return Admission::Refused(error.into()),
+            Ok(Cover::Answered(v1::reserve_reply::Result::Granted(_))) => {}
+            Ok(Cover::Answered(v1::reserve_reply::Result::Existing(existing))) => {
+                return Admission::Existing(existing);
+            }
+            Ok(Cover::Answered(v1::reserve_reply::Result::Refused(error))) => {
+                return Admission::Refused(error.into());
+            }
+            Ok(Cover::Graced(graced)) => {
+                // The guard may find the question yet.
+                self.release_later(reservation);
+                return self.go_on(request, road, plan, &graced, deadline).await;
+            }
             Err(fault) => {
                 // Unheard is not undone: the guard may store the reservation yet.
                 self.release_later(reservation);
@@ -94,6 +112,32 @@ impl Admitter {
         }
     }
 
+    /// Hands over what was reserved without a guard.
+    async fn go_on(
+        &self,
+        request: &Request,
+        road: &Road<'_>,
+        plan: Plan,
+        graced: &Graced,
+        deadline: Timestamp,
+    ) -> Admission {
+        let handed = async {
+            let mut work = self.work(request, road, plan, graced.reservation, graced.call, deadline).await?;
+            work.grace = true;
+            if let Some(envelope) = &mut work.envelope {
+                envelope.warnings.push(WARNING.to_owned());
+            }
+            self.hand_over(work, road.traceparent, deadline).await
+        };
+        match handed.await {
+            Ok(()) => Admission::Taken,
+            Err(fault) => {
+                self.grace.release(graced.reservation).await;
+                Admission::Refused(fault)
+            }
+        }
+    }
+
     /// Whether a final answer is stored: a job may have been cancelled while its money was reserved. Where that cannot be
     /// read, the job runs: the first answer stays the answer.
     async fn answered(&self, request: &Request) -> bool {
@@ -101,16 +145,27 @@ impl Admitter {
         matches!(self.results.find(&project, &request.id).await, Ok(Some(_)))
     }
 
-    /// Asks the guard until it answers: the question is the same each time, so a lost answer is given again.
-    async fn reserve(&self, ask: &v1::ReserveRequest, deadline: Timestamp) -> Result<v1::reserve_reply::Result, Fault> {
+    /// Asks the guard until it answers: the question is the same each time, so a lost answer is given again. Where no guard
+    /// leads and the budgets allow it, the call is covered without one.
+    async fn reserve(&self, ask: &v1::ReserveRequest, deadline: Timestamp) -> Result<Cover, Fault> {
         let allowed = self.options.guard_deadline.get().min(deadline.remaining(self.clock.now()));
         let until = Instant::now() + allowed;
         let subject = subjects::reserve(subjects::SHARD);
         loop {
-            let within = self.options.guard_timeout.get().min(until.saturating_duration_since(Instant::now()));
+            if self.grace.is_due()
+                && let Some(leave) = self.grace.leave(ask)
+                && let Some(graced) = self.grace.reserve(ask, &leave).await?
+            {
+                return Ok(Cover::Graced(graced));
+            }
+            let asked = Instant::now();
+            let within = self.options.guard_timeout.get().min(until.saturating_duration_since(asked));
             let answer: Result<v1::ReserveReply, CallError> = self.bus.call(&subject, ask, within).await;
             match answer {
-                Ok(v1::ReserveReply { result: Some(result) }) => return Ok(result),
+                Ok(v1::ReserveReply { result: Some(result) }) => {
+                    self.grace.heard();
+                    return Ok(Cover::Answered(result));
+                }
                 Ok(_) => tracing::warn!("the guard answered nothing to a reservation"),
                 Err(error) if Instant::now() + self.options.offer_pause.get() >= until => {
                     if allowed < self.options.guard_deadline.get() {
@@ -124,7 +179,10 @@ impl Admitter {
                         Fault::new(ErrorKind::Unavailable, message).retry_after(self.options.guard_timeout.get())
                     );
                 }
-                Err(error) => tracing::debug!(%error, "asking the guard again"),
+                Err(error) => {
+                    self.grace.unheard(asked);
+                    tracing::debug!(%error, "asking the guard again");
+                }
             }
             sleep(self.options.offer_pause.get()).await;
         }

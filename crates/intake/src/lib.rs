@@ -7,7 +7,8 @@
 //! Guarantees: a request is admitted with a reservation or refused with a reason; what is reserved is the most that it can
 //! cost, and what has no bound is refused; work that nobody took is given back;
 //! a request id that was used before is attached to or answered from what is stored, never paid twice; a job is
-//! acknowledged only once its final answer is stored.
+//! acknowledged only once its final answer is stored; while no guard leads, only that is admitted whose budgets allow it,
+//! and no more than they allow.
 //!
 //! Not here: budgets (guard), providers (worker).
 //!
@@ -17,6 +18,7 @@
 mod admit;
 mod answer;
 mod error;
+mod grace;
 mod jobs;
 mod live;
 mod options;
@@ -26,6 +28,6 @@ mod route;
 mod service;
 
 pub use error::Error;
-pub use options::Options;
+pub use options::{Options, WithoutGuard};
 pub use route::Routes;
 pub use service::{Deps, Service};

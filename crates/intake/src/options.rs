@@ -26,6 +26,13 @@ pub struct Options {
     pub guard_timeout: Span,
     /// How long the guard is asked in all before the request is refused.
     pub guard_deadline: Span,
+    /// How long no guard may have answered before a call goes on without one, where all its budgets allow that
+    /// (`unreachable`).
+    pub grace_after: Span,
+    /// What becomes of calls that count in no budget while no guard leads.
+    pub without_guard: WithoutGuard,
+    /// How often a reservation without a guard is written again when another intake was first.
+    pub grace_tries: usize,
     /// How long a reservation is given back that the guard did not confirm. Not below the guard's lease: what is not
     /// given back in time counts as spent.
     pub release_deadline: Span,
@@ -64,6 +71,17 @@ pub struct Options {
     pub result_wait: Span,
 }
 
+/// What becomes of a call while no guard leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutGuard {
+    /// It is refused.
+    #[default]
+    Closed,
+    /// It goes on.
+    Open,
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -76,6 +94,9 @@ impl Default for Options {
             max_deadline: Span::from_secs(24 * 60 * 60),
             guard_timeout: Span::from_secs(2),
             guard_deadline: Span::from_secs(10),
+            grace_after: Span::from_secs(2),
+            without_guard: WithoutGuard::Closed,
+            grace_tries: 100,
             release_deadline: Span::from_secs(10),
             offer_wait: Span::from_millis(300),
             worker_deadline: Span::from_secs(3),

@@ -24,6 +24,7 @@ use crate::{
     admit::Admitter,
     answer::{Outgoing, Results},
     error::Error,
+    grace::Grace,
     jobs,
     live::{self, Shared},
     options::Options,
@@ -63,7 +64,9 @@ impl Service {
         let router = Router::new(deps.routes, options.clone());
         let results =
             Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
+        let grace = Grace::new(deps.bus.clone(), deps.clock.clone(), deps.directory, options.clone());
         let admitter = Admitter {
+            grace,
             bus: deps.bus.clone(),
             clock: deps.clock.clone(),
             tasks: deps.tasks.clone(),

@@ -1,5 +1,7 @@
 //! Ends and amendments of attempts, said to the guard until it has heard them.
 
+use std::time::Duration;
+
 use farebox_bus::{Bus, CallError};
 use farebox_proto::{subjects, v1};
 use farebox_types::{ErrorKind, Fault, ReservationId};
@@ -31,7 +33,8 @@ impl Guard {
         let request =
             v1::SettleRequest { shard: subjects::SHARD, reservation_id: reservation.to_string(), end: Some(end) };
         let subject = subjects::settle(subjects::SHARD);
-        let reply = self.insist(&subject, &request, |reply: &v1::SettleReply| {
+        let within = self.options.settle_deadline.get();
+        let reply = self.insist(&subject, &request, within, |reply: &v1::SettleReply| {
             matches!(reply.result, Some(v1::settle_reply::Result::Error(_)) | None)
         });
         match reply.await.and_then(|reply| reply.result) {
@@ -61,7 +64,8 @@ impl Guard {
             ..Default::default()
         };
         let subject = subjects::amend(subjects::SHARD);
-        let reply: Option<v1::AmendReply> = self.insist(&subject, &request, |_| false).await;
+        let reply: Option<v1::AmendReply> =
+            self.insist(&subject, &request, self.options.guard_deadline.get(), |_| false).await;
         match reply.and_then(|reply| reply.result) {
             Some(v1::amend_reply::Result::Granted(granted)) => Amended::Granted(granted),
             Some(v1::amend_reply::Result::Refused(error)) => Amended::Refused(error.into()),
@@ -73,14 +77,20 @@ impl Guard {
         }
     }
 
-    /// Asks again until there is an answer that is not `unclear`, for as long as the options allow.
-    async fn insist<Req, Rep>(&self, subject: &str, request: &Req, unclear: impl Fn(&Rep) -> bool) -> Option<Rep>
+    /// Asks again until there is an answer that is not `unclear`, for so long.
+    async fn insist<Req, Rep>(
+        &self,
+        subject: &str,
+        request: &Req,
+        within: Duration,
+        unclear: impl Fn(&Rep) -> bool,
+    ) -> Option<Rep>
     where
         Req: prost::Message,
         Rep: prost::Message + Default,
     {
-        let until = Instant::now() + self.options.settle_deadline.get();
-        let mut pause = std::time::Duration::from_millis(20);
+        let until = Instant::now() + within;
+        let mut pause = Duration::from_millis(20);
         loop {
             let answer: Result<Rep, CallError> =
                 self.bus.call(subject, request, self.options.guard_timeout.get()).await;

@@ -1,11 +1,11 @@
 //! The sign of life that keeps this worker's leases.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use farebox_bus::Bus;
+use farebox_bus::{Bus, topology};
 use farebox_proto::{subjects, v1};
 use farebox_types::ReservationId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{held::Held, options::Options};
 
@@ -18,6 +18,8 @@ pub(crate) struct Heartbeat {
     pub(crate) guard_id: String,
     pub(crate) sequence: u64,
     pub(crate) send_complete: bool,
+    /// What the last answer bought.
+    pub(crate) lease: Duration,
 }
 
 impl Heartbeat {
@@ -45,6 +47,7 @@ impl Heartbeat {
                 tracing::debug!(%error, "the guard did not answer a heartbeat");
                 // It may be another one that answers next.
                 self.send_complete = true;
+                self.outlast().await;
                 return false;
             }
         };
@@ -58,9 +61,22 @@ impl Heartbeat {
             // The lease counts only once this guard knows everything that is held here.
             self.send_complete = true;
         } else {
-            self.held.renew(sent, std::time::Duration::from_millis(reply.lease_ms));
+            self.lease = Duration::from_millis(reply.lease_ms);
+            self.held.renew(sent, self.lease);
         }
         true
+    }
+
+    /// Nobody ends calls while no guard leads, and one that leads later gives everyone a whole lease first. What is still
+    /// valid when that is seen stays so for a lease from then. What is not may have been ended before.
+    async fn outlast(&self) {
+        let asked = Instant::now();
+        let lead = topology::guard_lease(subjects::SHARD);
+        let leases = self.bus.bucket(topology::LEASES);
+        let free = timeout(self.options.heartbeat_interval.get(), leases.is_free(&lead)).await;
+        if matches!(free, Ok(Ok(true))) && self.held.is_valid() {
+            self.held.renew(asked, self.lease);
+        }
     }
 
     /// Beats until it is told to stop. After a beat that needs a complete one, that one follows at once.

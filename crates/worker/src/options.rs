@@ -16,7 +16,11 @@ pub struct Options {
     pub heartbeat_interval: Span,
     /// How long one message to the guard may take before it is sent again.
     pub guard_timeout: Span,
-    /// How long the end of a call is sent again before the worker gives up and lets the lease run out.
+    /// How long the guard is asked for a further attempt, and how long beyond its deadline an answer waits for a guard that
+    /// lets this worker speak.
+    pub guard_deadline: Span,
+    /// How long the end of a call is sent again before the worker gives up and lets the lease run out. Long: while no guard
+    /// leads it keeps ends, so that calls are not recorded as lost.
     pub settle_deadline: Span,
     /// How long a connection to a provider may take to be made.
     pub connect_timeout: Span,
@@ -55,7 +59,8 @@ impl Default for Options {
             max_in_flight: 1024,
             heartbeat_interval: Span::from_secs(1),
             guard_timeout: Span::from_secs(3),
-            settle_deadline: Span::from_secs(60),
+            guard_deadline: Span::from_secs(60),
+            settle_deadline: Span::from_secs(60 * 60),
             connect_timeout: Span::from_secs(5),
             first_token_timeout: Span::from_secs(60),
             idle_timeout: Span::from_secs(30),

@@ -95,9 +95,7 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         job: envelope.job,
         body_digest: envelope.body_digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         store_timeout: shared.options.guard_timeout.get(),
-        until: Instant::now()
-            + envelope.deadline().remaining(shared.clock.now())
-            + shared.options.settle_deadline.get(),
+        until: Instant::now() + envelope.deadline().remaining(shared.clock.now()) + shared.options.guard_deadline.get(),
         chunks: 0,
     }
 }
@@ -149,7 +147,9 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             // The guard recorded its end and answered the caller.
             return None;
         }
-        let Some((next, pause)) = next_step(&shared.options, &work.plan, &progress, &ended) else {
+        // Without a guard there is nobody to cover a further attempt.
+        let next = if work.grace { None } else { next_step(&shared.options, &work.plan, &progress, &ended) };
+        let Some((next, pause)) = next else {
             return Some((ended, progress, deployment));
         };
         if !wait(pause, deadline, &handle).await {

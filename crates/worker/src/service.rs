@@ -1,6 +1,6 @@
 //! The worker's loops: work, cancels, heartbeats.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Headers, Subscription};
 use farebox_config::Env;
@@ -118,6 +118,7 @@ impl Service {
             guard_id: String::new(),
             sequence: 0,
             send_complete: true,
+            lease: Duration::ZERO,
         };
         let pause = self.shared.options.heartbeat_interval.get() / 10;
         let mut asked = 0_u32;
@@ -150,6 +151,9 @@ impl Service {
             // It may be one that this worker has not heard of yet.
             let reason = format!("this worker has no provider `{}`: see its log", first.provider);
             return self.refuse(&delivery, &reason).await;
+        }
+        if work.grace && !self.shared.held.is_valid() {
+            return self.refuse(&delivery, "no guard has answered this worker for too long").await;
         }
         match Taken::take(work, &self.shared.held) {
             Ok(taken) => {
@@ -220,14 +224,14 @@ impl Service {
         let until = Instant::now() + self.shared.options.drain_timeout.get();
         while self.shared.held.running() > 0 && Instant::now() < until {
             tokio::select! {
-                () = sleep(std::time::Duration::from_millis(20)) => {}
+                () = sleep(Duration::from_millis(20)) => {}
                 Some(delivery) = cancels.next() => self.cancel(&delivery).await,
             }
         }
         self.shared.held.leave();
         let grace = Instant::now() + self.shared.options.guard_timeout.get();
         while self.shared.held.running() > 0 && Instant::now() < grace {
-            sleep(std::time::Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -1,0 +1,224 @@
+//! Intakes over a real NATS server on which no guard leads.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use farebox_bus::{Bus, Headers, LeaseOptions, Subscription, topology};
+use farebox_directory::Directory;
+use farebox_intake::{Deps, Options, Routes, Service, WithoutGuard};
+use farebox_policy::{Budget, Dimension, Period, Pick, Policies, Scope, Unreachable, WhenShort, Zone};
+use farebox_pricing::{PriceBook, PriceRow};
+use farebox_proto::{
+    subjects::{self, SHARD, Tenancy},
+    v1::{self, grace_entry::Entry},
+};
+use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions};
+use farebox_runtime::{DrainTrigger, Tasks};
+use farebox_testkit::{PATIENCE, TestNats, eventually};
+use farebox_types::{Money, Span, SystemClock};
+use prost::Message;
+use serde_json::{Value, json};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+struct World {
+    bus: Bus,
+    /// Everything that intakes offer to workers.
+    work: Subscription,
+    triggers: Vec<DrainTrigger>,
+    _nats: TestNats,
+}
+
+/// Calls of the model `flat` cost a dollar each.
+fn routes() -> Routes {
+    let providers: BTreeMap<String, ProviderOptions> =
+        serde_json::from_value(json!({ "emu": { "kind": "openai-compatible", "api_base": "http://127.0.0.1:1/v1" } }))
+            .unwrap();
+    let models: BTreeMap<String, Model> = serde_json::from_value(json!({ "flat": "emu/flat" })).unwrap();
+    let catalog = Catalog::new(&providers, &models, &RoutingOptions::default(), &Egress::default()).unwrap();
+    let row = json!({
+        "provider": "emu", "models": ["flat"], "input": "0", "output": "0", "per_request": "1", "max_output": 5000,
+    });
+    let rows: Vec<PriceRow> = vec![serde_json::from_value(row).unwrap()];
+    Routes { catalog, prices: PriceBook::with_overrides(&rows).unwrap() }
+}
+
+fn budget(name: &str, scope: Scope, unreachable: Unreachable) -> (String, Budget) {
+    let budget = Budget {
+        name: name.to_owned(),
+        scope,
+        period: Period::Total,
+        time_zone: Zone::default(),
+        limit: Money::usd(1000),
+        limit_text: String::new(),
+        alert: Vec::new(),
+        hard: true,
+        when_short: WhenShort::Refuse,
+        unbounded_ceiling: None,
+        unreachable,
+        raises: Vec::new(),
+    };
+    (name.to_owned(), budget)
+}
+
+fn everything(unreachable: Unreachable) -> (String, Budget) {
+    budget("all", Scope::default(), unreachable)
+}
+
+impl World {
+    async fn start(intakes: usize, budgets: &[(String, Budget)], options: Options) -> World {
+        let nats = TestNats::start().await.unwrap();
+        let url = nats.url();
+        let connect = || async { Bus::connect(&farebox_bus::Options { url: url.clone(), ..Default::default() }).await };
+        let bus = connect().await.unwrap();
+        topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
+        let work = bus.subscribe(subjects::WORK, None).await.unwrap();
+        bus.flush().await.unwrap();
+        let policies = Policies { budgets: budgets.iter().cloned().collect(), ..Policies::default() };
+        let options = Options {
+            guard_timeout: Span::from_millis(100),
+            guard_deadline: Span::from_millis(1500),
+            grace_after: Span::from_millis(100),
+            offer_wait: Span::from_millis(50),
+            ..options
+        };
+        let mut triggers = Vec::new();
+        for _ in 0..intakes {
+            let (trigger, drain) = farebox_runtime::drain();
+            let tasks = Tasks::new(trigger.clone());
+            let deps = Deps {
+                bus: connect().await.unwrap(),
+                tenancy: Tenancy::Single,
+                clock: Arc::new(SystemClock),
+                tasks: tasks.clone(),
+                directory: Directory::fixed(policies.clone()),
+                routes: watch::channel(Arc::new(routes())).1,
+            };
+            tasks.spawn("intake", Service::create(options.clone(), deps).run(drain));
+            triggers.push(trigger);
+        }
+        let world = World { bus, work, triggers, _nats: nats };
+        // Requests are what it listens for last.
+        eventually(PATIENCE, "intake listens", || async {
+            world.bus.request("llm.request", Headers::new(), "{}".into(), Duration::from_secs(1)).await.is_ok()
+        })
+        .await;
+        world
+    }
+
+    /// What a caller hears; nothing where a worker has the call.
+    async fn refused(&self, farebox: Value) -> Option<Value> {
+        let body = json!({ "model": "flat", "messages": [{ "role": "user", "content": "hi" }], "farebox": farebox });
+        let asked = self.bus.request("llm.request", Headers::new(), body.to_string().into(), Duration::from_secs(4));
+        asked.await.ok().map(|answer| serde_json::from_slice(&answer.payload).unwrap())
+    }
+
+    async fn work(&mut self) -> v1::Work {
+        timeout(PATIENCE, self.work.next()).await.unwrap().unwrap().decode().unwrap()
+    }
+
+    async fn stored(&self) -> Vec<v1::GraceEntry> {
+        let stored = self.bus.read_from(topology::GRACE, &subjects::grace(SHARD), 1).await.unwrap();
+        let entries = stored.collect().await.unwrap();
+        entries.into_iter().map(|message| v1::GraceEntry::decode(message.payload).unwrap()).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.triggers.iter().for_each(DrainTrigger::drain);
+    }
+}
+
+#[tokio::test]
+async fn a_call_whose_budgets_are_open_goes_on_and_is_stored_before_a_worker_hears_of_it() {
+    let mut world = World::start(1, &[everything(Unreachable::Open)], Options::default()).await;
+    assert_eq!(world.refused(json!({ "task_id": "t" })).await, None, "a worker has it");
+    let work = world.work().await;
+    assert!(work.grace);
+    let warnings = &work.envelope.unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("no guard could be reached")), "{warnings:?}");
+    let stored = world.stored().await;
+    let [v1::GraceEntry { entry: Some(Entry::Reserved(reserved)), .. }] = &stored[..] else {
+        panic!("{stored:?}");
+    };
+    let request = reserved.request.as_ref().unwrap();
+    assert_eq!(
+        (&request.reservation_id, request.labels.as_ref().unwrap().task_id.as_str()),
+        (&work.reservation_id, "t")
+    );
+    assert_eq!(request.attempt.as_ref().unwrap().call_id, work.call_id);
+    assert_eq!(v1::Money::of(&reserved.holds[0].amount), Money::usd(1));
+}
+
+#[tokio::test]
+async fn a_call_is_refused_where_one_budget_does_not_allow_it_or_only_the_ledger_can_tell() {
+    let task = Scope(vec![(Dimension::Task, Pick::Each)]);
+    let budgets = [everything(Unreachable::Open), budget("tasks", task, Unreachable::Closed)];
+    let world = World::start(1, &budgets, Options::default()).await;
+    for farebox in [json!({ "task_id": "t" }), json!({ "request_id": "chosen" })] {
+        let refused = world.refused(farebox.clone()).await.unwrap_or_else(|| panic!("{farebox} was admitted"));
+        assert_eq!(refused["error"]["type"], "unavailable", "{refused}");
+        assert!(refused["error"]["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{refused}");
+    }
+    assert_eq!(world.stored().await, []);
+    assert_eq!(world.refused(json!({})).await, None, "it counts in the open one only");
+}
+
+#[tokio::test]
+async fn a_call_in_no_budget_does_as_the_option_says() {
+    let world = World::start(1, &[], Options::default()).await;
+    assert!(world.refused(json!({})).await.is_some());
+    let world = World::start(1, &[], Options { without_guard: WithoutGuard::Open, ..Options::default() }).await;
+    assert_eq!(world.refused(json!({})).await, None);
+}
+
+#[tokio::test]
+async fn two_intakes_together_reserve_no_more_than_the_amount() {
+    let task = Scope(vec![(Dimension::Task, Pick::Each)]);
+    let budgets = [everything(Unreachable::Open), budget("tasks", task, Unreachable::Grace(Money::usd(5)))];
+    let world = Arc::new(World::start(2, &budgets, Options::default()).await);
+    let mut callers = JoinSet::new();
+    for caller in 0..50 {
+        let world = world.clone();
+        let task = if caller % 2 == 0 { "even" } else { "odd" };
+        callers.spawn(async move { world.refused(json!({ "task_id": task })).await });
+    }
+    let refusals: Vec<Value> = callers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(refusals.len(), 40, "five of each task went on");
+    for refused in refusals {
+        assert_eq!(refused["error"]["type"], "unavailable", "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("no more than $5"), "{refused}");
+    }
+    assert_eq!(world.stored().await.len(), 10);
+}
+
+#[tokio::test]
+async fn nothing_is_reserved_while_a_guard_leads_that_does_not_answer() {
+    let world = World::start(1, &[everything(Unreachable::Open)], Options::default()).await;
+    let leases = world.bus.bucket(topology::LEASES);
+    let lead = leases.acquire(&topology::guard_lease(SHARD), "g", &LeaseOptions::default()).await;
+    let began = Instant::now();
+    assert_eq!(world.refused(json!({})).await.unwrap()["error"]["type"], "unavailable");
+    assert!(began.elapsed() > Duration::from_secs(1), "the guard is asked until its deadline");
+    assert_eq!(world.stored().await, []);
+    lead.release().await;
+    assert_eq!(world.refused(json!({})).await, None);
+}
+
+#[tokio::test]
+async fn what_no_worker_takes_is_given_back() {
+    let options = Options { worker_deadline: Span::from_millis(200), ..Options::default() };
+    let mut world = World::start(1, &[everything(Unreachable::Open)], options).await;
+    world.work.stop().await;
+    world.bus.flush().await.unwrap();
+    assert_eq!(world.refused(json!({})).await.unwrap()["error"]["type"], "unavailable");
+    let stored = world.stored().await;
+    let entries: Vec<&Entry> = stored.iter().filter_map(|entry| entry.entry.as_ref()).collect();
+    let [Entry::Reserved(reserved), Entry::Released(released)] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!(reserved.request.as_ref().unwrap().reservation_id, released.reservation_id);
+}
