@@ -37,7 +37,7 @@ impl Reader {
             let pick = if term.values.is_empty() { Pick::Each } else { Pick::Any(term.values.clone()) };
             Some((dimension, pick))
         };
-        Scope(terms.iter().enumerate().filter_map(&mut read).collect())
+        Scope::new(terms.iter().enumerate().filter_map(&mut read).collect())
     }
 
     fn money(&mut self, path: &str, amount: &v1::Money) -> Money {

@@ -7,7 +7,9 @@
 
 mod budget;
 mod call;
+mod check;
 mod convert;
+mod forms;
 mod key;
 mod limit;
 mod meter;
@@ -15,9 +17,11 @@ mod period;
 mod policies;
 mod scope;
 mod tenant;
+mod written;
 
 pub use budget::{Budget, Permille, Raise, Unreachable, WhenShort, Window};
 pub use call::CallScope;
+pub use check::Known;
 pub use key::{AdminRole, Key, KeyFault, KeyHash, KeyId, KeyText, NoKey, Pepper, Pins};
 pub use limit::{Limit, Measure, Rate, Strategy};
 pub use meter::Meter;
@@ -25,3 +29,6 @@ pub use period::{Calendar, Period, UnknownPeriod, UnknownZone, Zone};
 pub use policies::{Policies, PolicyFault, PolicyFaults};
 pub use scope::{Dimension, Pick, Scope};
 pub use tenant::{KeyGroup, Organisation, ProjectPolicy};
+pub use written::{
+    BudgetOptions, GroupOptions, KeyOptions, LimitOptions, OrganisationOptions, ProjectOptions, Written,
+};

@@ -92,6 +92,13 @@ impl Zone {
     }
 }
 
+/// As it was written.
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl FromStr for Zone {
     type Err = UnknownZone;
 

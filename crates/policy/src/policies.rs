@@ -45,6 +45,12 @@ impl fmt::Display for PolicyFaults {
     }
 }
 
+/// Where a field (with its dot) of a named thing stands.
+pub(crate) fn at(section: &str, name: &str, field: &str) -> String {
+    let quote = if name.is_empty() || name.contains(['.', '[', '"']) { "\"" } else { "" };
+    format!("{section}.{quote}{name}{quote}{field}")
+}
+
 impl Policies {
     /// The key that a text opens, at a time.
     pub fn open(&self, text: &KeyText, pepper: &Pepper, now: Timestamp) -> Result<&Key, KeyFault> {

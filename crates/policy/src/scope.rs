@@ -85,6 +85,12 @@ pub(crate) struct Counted {
 }
 
 impl Scope {
+    /// In the order of the dimensions, so that it does not matter in which they were written.
+    pub fn new(mut terms: Vec<(Dimension, Pick)>) -> Scope {
+        terms.sort_by_key(|(dimension, _)| *dimension);
+        Scope(terms)
+    }
+
     /// What the call is counted under: none where the rule does not apply to it; one empty text for rules that count
     /// all their calls together; several where it is in several groups or has several tags.
     pub fn subjects(&self, call: &CallScope<'_>) -> Vec<String> {
