@@ -94,8 +94,8 @@ struct Short {
 }
 
 impl Short {
-    fn for_good(fault: Fault) -> Short {
-        Short { fault, wait: None, clamp: None, spent: Vec::new() }
+    fn for_good(fault: Fault) -> Box<Short> {
+        Box::new(Short { fault, wait: None, clamp: None, spent: Vec::new() })
     }
 }
 
@@ -113,7 +113,7 @@ impl Ledger {
         for attempt in attempts {
             match self.weigh(rules, asker, attempt) {
                 Ok(cover) => return Ok(cover),
-                Err(short) => shorts.push(short),
+                Err(short) => shorts.push(*short),
             }
         }
         let waits = || shorts.iter().filter_map(|short| short.wait.as_ref());
@@ -133,7 +133,7 @@ impl Ledger {
         Err(Uncovered::Refused(refusal(shorts)))
     }
 
-    fn weigh(&self, rules: &Rules, asker: &Asker<'_>, attempt: &v1::Attempt) -> Result<Cover, Short> {
+    fn weigh(&self, rules: &Rules, asker: &Asker<'_>, attempt: &v1::Attempt) -> Result<Cover, Box<Short>> {
         let bound = v1::Money::of(&attempt.bound);
         within_max_cost(asker.request.max_cost, asker.spent, bound).map_err(Short::for_good)?;
         let (nobody, nothing) = Default::default();
@@ -152,7 +152,7 @@ impl Ledger {
         if short_of.is_empty() && limited_by.is_empty() {
             return Ok(covered(attempt, &counted, &metered));
         }
-        Err(self.short(asker, attempt, &short_of, &limited_by))
+        Err(Box::new(self.short(asker, attempt, &short_of, &limited_by)))
     }
 
     fn counted<'a>(

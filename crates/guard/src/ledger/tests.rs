@@ -1,3 +1,7 @@
+mod budgets;
+mod limits;
+mod property;
+
 use std::{ops, sync::Arc};
 
 use farebox_policy::{Budget, Calendar, Dimension, Period, Pick, Policies, Scope, Unreachable, WhenShort, Zone};
