@@ -290,11 +290,37 @@ pub struct Passing<'a> {
     pub target: &'a Target,
 }
 
-/// What the config says for calls that do not.
+impl Passing<'_> {
+    /// The output limit where the caller gave none, under the first of these names; and none of them above what the call
+    /// was clamped to.
+    pub(crate) fn limits(&self, names: &[&'static str]) -> Vec<Edit<'static>> {
+        let Defaults { clamp, .. } = self.defaults;
+        match (self.call.max_output_tokens, names.first()) {
+            (None, Some(first)) => {
+                self.defaults.limit(None).map(|limit| Edit::set(first, limit.to_string())).into_iter().collect()
+            }
+            _ => clamp.iter().flat_map(|clamp| names.iter().map(|name| Edit::lower(name, *clamp))).collect(),
+        }
+    }
+}
+
+/// What is said for a call beside its caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Defaults {
+    /// The config's, for calls that have none.
     pub max_output_tokens: Option<u64>,
+    /// The config's, likewise.
     pub temperature: Option<f64>,
+    /// No call has more output than this, whatever its caller says: its budget has no more.
+    pub clamp: Option<u64>,
+}
+
+impl Defaults {
+    /// The output limit of a call whose caller says `said`.
+    pub(crate) fn limit(&self, said: Option<u64>) -> Option<u64> {
+        let limit = said.or(self.max_output_tokens);
+        self.clamp.map_or(limit, |clamp| Some(limit.map_or(clamp, |limit| limit.min(clamp))))
+    }
 }
 
 /// What happens to a parameter the dialect has no word for.

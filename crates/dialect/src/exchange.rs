@@ -19,7 +19,7 @@ use farebox_types::{ErrorKind, Fault, Money, Usage};
 pub use self::{asked::Asked, relay::Relay};
 use self::{asked::Task, relay::Side};
 use crate::{
-    canonical::{Call, Completion, EmbedCall, FinishReason, RerankCall},
+    canonical::{Call, Completion, EmbedCall, FinishReason, ReasoningRequest, RerankCall},
     dialect::{
         CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,
         Passing, Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
@@ -224,6 +224,7 @@ fn generate<'a>(
 ) -> Result<(Way<'a>, Encoded), Fault> {
     let mut call = call.clone();
     let emulation = emulation(&call, target);
+    let thought_less = defaults.clamp.and_then(|clamp| thinks_below(&call, clamp, dialect.name()));
     let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
     let mut encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
@@ -236,14 +237,29 @@ fn generate<'a>(
     } else {
         asked.readable()?;
         call.sampling.temperature = call.sampling.temperature.or(defaults.temperature);
-        call.max_output_tokens = call.max_output_tokens.or(defaults.max_output_tokens);
+        call.max_output_tokens = defaults.limit(call.max_output_tokens);
+        if let Some((reasoning, _)) = &thought_less {
+            call.reasoning = Some(reasoning.clone());
+        }
         if let Some(emulation) = &emulation {
             emulation.apply(&mut call);
         }
         dialect.encode(&call, target)?
     };
     encoded.warnings.extend(emulation.as_ref().map(Emulation::warning));
+    encoded.warnings.extend(thought_less.map(|(_, warning)| warning));
     Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation }, encoded))
+}
+
+/// Less thinking, where a call was clamped to less output than it wanted to think, and the API refuses that.
+fn thinks_below(call: &Call, clamp: u64, dialect: DialectName) -> Option<(ReasoningRequest, Warning)> {
+    let asked = call.reasoning.as_ref().filter(|_| dialect == DialectName::AnthropicMessages)?;
+    let less = asked.below(clamp)?;
+    let told = match less.budget_tokens.filter(|budget| *budget > 0) {
+        Some(budget) => format!("the budget for thinking was lowered to {budget} tokens, below the output limit"),
+        None => "thinking was switched off: the output limit leaves no room for it".to_owned(),
+    };
+    Some((less, Warning(told)))
 }
 
 /// Members that edits take out because they are said in another way, or are farebox's own business.

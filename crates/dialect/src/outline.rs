@@ -37,12 +37,20 @@ pub struct Outline {
     pub remote_media: Option<String>,
     /// How many images, documents and recordings the messages carry.
     pub inline_media: usize,
+    /// Bytes of them, as they stand in the body.
+    pub media_bytes: usize,
     /// How many of them are documents.
     pub inline_documents: usize,
     /// Earlier reasoning that is named and not carried: the provider that has kept it reads it again.
     pub named_reasoning: usize,
     /// The first field whose cost nothing in the body bounds: a file that the provider keeps, a tool that it runs.
     pub unbounded: Option<String>,
+    /// Something of it has a price that no usage shows: a tool that the provider runs, another model.
+    pub unmetered: bool,
+    /// The provider is to search the web, and its usage says how often it did.
+    pub searches: bool,
+    /// A field that lets the provider go on where nobody sees what it uses.
+    pub unseen: Option<&'static str>,
     pub service_tier: Option<String>,
     /// Where the value of the top-level member `farebox` stands in the body; it is an object.
     pub farebox: Option<Range<usize>>,
@@ -87,13 +95,12 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
     let has_tools = tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]");
     let tools = tools.map(|raw| tools_of(dialect, raw.get())).unwrap_or_default();
-    let unbounded = facts
-        .unbounded
-        .iter()
-        .find(|name| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]")))
-        .map(|name| (*name).to_owned())
-        .or(tools.providers)
-        .or(scan.stored);
+    let mut says = |name: &str| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]"));
+    let unseen = facts.unseen.iter().copied().find(|name| says(name));
+    let metered: Vec<&str> = facts.metered.iter().copied().filter(|name| says(name)).collect();
+    let unmetered: Vec<&str> = facts.unmetered.iter().copied().filter(|name| says(name)).collect();
+    let named = unmetered.iter().chain(&metered).next().map(|name| (*name).to_owned());
+    let unbounded = named.or(tools.providers).or(scan.stored);
     let whole = "a whole number";
     let (n, best_of) = (top.optional::<u64>("n", root, whole)?, top.optional::<u64>("best_of", root, whole)?);
     Ok(Outline {
@@ -108,9 +115,13 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         repeated: top.take("query").map_or(0, |query| query.get().len()),
         remote_media: scan.remote,
         inline_media: scan.media,
+        media_bytes: scan.media_bytes,
         inline_documents: scan.documents,
         named_reasoning: scan.named_reasoning,
         unbounded,
+        unmetered: tools.unmetered || !unmetered.is_empty(),
+        searches: tools.searches,
+        unseen,
         service_tier: top.optional::<String>("service_tier", root, "a string")?,
         farebox,
     })
@@ -169,37 +180,54 @@ struct Members {
     content: &'static str,
     /// Output limits.
     limits: &'static [&'static str],
-    /// What makes a provider do, or bill, what nothing in the body bounds: searches, other models, plug-ins, what it keeps
-    /// from earlier calls, tokens of a prediction that is not taken.
-    unbounded: &'static [&'static str],
+    /// What makes a provider read or write what nothing in the body bounds, and say so in its usage: what it keeps from
+    /// earlier calls, tokens of a prediction that is not taken.
+    metered: &'static [&'static str],
+    /// What it may bill besides: searches, other models, plug-ins.
+    unmetered: &'static [&'static str],
+    /// What lets it go on where nobody sees it.
+    unseen: &'static [&'static str],
 }
 
 impl Members {
     fn of(dialect: DialectName) -> Members {
+        let none: &[&str] = &[];
         match dialect {
             DialectName::OpenAiResponses => Members {
                 content: "input",
                 limits: &["max_output_tokens"],
-                unbounded: &["previous_response_id", "conversation", "prompt", "background", "search_parameters"],
+                metered: &["previous_response_id", "conversation"],
+                // A stored prompt may have tools of its own.
+                unmetered: &["prompt", "search_parameters"],
+                unseen: &["background"],
             },
             DialectName::OpenAiCompletions => Members {
                 content: "prompt",
                 limits: &["max_tokens"],
                 // Some servers heed the other API's limit here too, and some do not.
-                unbounded: &["models", "route", "preset", "plugins", "web_search_options", "max_completion_tokens"],
+                metered: &["max_completion_tokens"],
+                unmetered: &["models", "route", "preset", "plugins", "web_search_options"],
+                unseen: none,
             },
-            DialectName::OpenAiEmbeddings => Members { content: "input", limits: &[], unbounded: &[] },
-            DialectName::CohereRerank => Members { content: "documents", limits: &[], unbounded: &[] },
+            DialectName::OpenAiEmbeddings => {
+                Members { content: "input", limits: none, metered: none, unmetered: none, unseen: none }
+            }
+            DialectName::CohereRerank => {
+                Members { content: "documents", limits: none, metered: none, unmetered: none, unseen: none }
+            }
             DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => Members {
                 content: "messages",
                 limits: &["max_tokens"],
+                metered: &["mcp_servers"],
                 // A place and a speed have a price of their own, which no table here knows.
-                unbounded: &["mcp_servers", "container", "inference_geo", "speed"],
+                unmetered: &["container", "inference_geo", "speed"],
+                unseen: none,
             },
             _ => Members {
                 content: "messages",
                 limits: &["max_completion_tokens", "max_tokens"],
-                unbounded: &[
+                metered: &["prediction"],
+                unmetered: &[
                     "web_search_options",
                     "search_parameters",
                     "enable_search",
@@ -207,10 +235,15 @@ impl Members {
                     "route",
                     "preset",
                     "plugins",
-                    "prediction",
                 ],
+                unseen: none,
             },
         }
+    }
+
+    /// All that decides whether a call has a bound.
+    fn unbounded(&self) -> impl Iterator<Item = &'static str> {
+        [self.unseen, self.unmetered, self.metered].into_iter().flatten().copied()
     }
 }
 
@@ -230,7 +263,7 @@ const DECIDING: [(&str, bool); 8] = [
 /// once, in its own spelling. (A doubled `model` is no doubt: all of them are replaced.)
 fn unambiguous(top: &Object<'_>, facts: &Members) -> Result<(), BadRequest> {
     let query = (facts.content == "documents").then_some("query");
-    let read = [facts.content, "tools", "functions"].into_iter().chain(query).chain(facts.unbounded.iter().copied());
+    let read = [facts.content, "tools", "functions"].into_iter().chain(query).chain(facts.unbounded());
     for (name, once) in DECIDING.into_iter().chain(read.map(|name| (name, true))) {
         let mut exact = 0;
         for key in top.keys() {
@@ -288,6 +321,9 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
 struct Tools {
     /// The first one that the provider would run itself, at a price of its own.
     providers: Option<String>,
+    /// One of them has a price that no usage shows.
+    unmetered: bool,
+    searches: bool,
     designed: usize,
 }
 
@@ -306,7 +342,12 @@ fn tools_of(dialect: DialectName, tools: &str) -> Tools {
             None if kinds <= 1 && named && !tool.keys().any(|key| folded(key) == "type") => {}
             Some(kind) if kinds == 1 && matches!(&*kind, "function" | "custom") => {}
             Some(kind) if kinds == 1 && designed(dialect, &kind) => found.designed += 1,
-            _ => {
+            kind => {
+                match kind.as_deref().filter(|_| kinds == 1).map_or(Meter::Nothing, |kind| Meter::of(dialect, kind)) {
+                    Meter::Tokens => {}
+                    Meter::Searches => found.searches = true,
+                    Meter::Nothing => found.unmetered = true,
+                }
                 found.providers.get_or_insert_with(|| at.item(index).member("type").to_string());
             }
         }
@@ -318,4 +359,30 @@ fn tools_of(dialect: DialectName, tools: &str) -> Tools {
 fn designed(dialect: DialectName, kind: &str) -> bool {
     matches!(dialect, DialectName::AnthropicMessages | DialectName::AnthropicCountTokens)
         && ["bash_", "text_editor_", "computer_", "memory_"].iter().any(|own| kind.starts_with(own))
+}
+
+/// What an answer's usage shows of a tool that its provider runs.
+enum Meter {
+    /// It costs the tokens that it brings.
+    Tokens,
+    Searches,
+    Nothing,
+}
+
+impl Meter {
+    fn of(dialect: DialectName, kind: &str) -> Meter {
+        match dialect {
+            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => match kind {
+                kind if kind.starts_with("web_search_") => Meter::Searches,
+                kind if kind.starts_with("web_fetch_") || kind == "mcp_toolset" => Meter::Tokens,
+                _ => Meter::Nothing,
+            },
+            DialectName::OpenAiResponses => match kind {
+                kind if kind.starts_with("web_search") => Meter::Searches,
+                "mcp" => Meter::Tokens,
+                _ => Meter::Nothing,
+            },
+            _ => Meter::Nothing,
+        }
+    }
 }

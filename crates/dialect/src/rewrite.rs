@@ -15,6 +15,8 @@ pub enum Edit<'a> {
     Default { key: &'a str, value: Cow<'a, str> },
     /// Takes the member out, with its comma.
     Remove { key: &'a str },
+    /// Gives the member this number where it is there, not `null`, and no smaller number.
+    Lower { key: &'a str, limit: u64 },
     /// Sets a member of a member; an outer one that is missing, `null` or overruled by a later one becomes an object.
     SetIn { outer: &'a str, key: &'a str, value: Cow<'a, str> },
 }
@@ -38,13 +40,17 @@ impl<'a> Edit<'a> {
         Edit::Remove { key }
     }
 
+    pub fn lower(key: &'a str, limit: u64) -> Edit<'a> {
+        Edit::Lower { key, limit }
+    }
+
     pub fn set_in(outer: &'a str, key: &'a str, value: impl Into<Cow<'a, str>>) -> Edit<'a> {
         Edit::SetIn { outer, key, value: value.into() }
     }
 
     fn key(&self) -> &'a str {
         match self {
-            Edit::Set { key, .. } | Edit::Default { key, .. } | Edit::Remove { key } => key,
+            Edit::Set { key, .. } | Edit::Default { key, .. } | Edit::Lower { key, .. } | Edit::Remove { key } => key,
             Edit::SetIn { outer, .. } => outer,
         }
     }
@@ -89,6 +95,7 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
         match edit {
             Edit::Set { value, .. } => out.extend_from_slice(value.as_bytes()),
             Edit::Default { value, .. } => out.extend_from_slice(if old == b"null" { value.as_bytes() } else { old }),
+            Edit::Lower { limit, .. } => out.extend_from_slice(&lowered(old, *limit)),
             Edit::SetIn { outer, key, value } => {
                 // A duplicate that does not count may be anything.
                 let old = if old.starts_with(b"{") || counted == Some(at) { old } else { b"null" };
@@ -112,6 +119,11 @@ fn apply(body: &[u8], edit: &Edit<'_>) -> Result<Vec<u8>, RewriteError> {
     Ok(out)
 }
 
+fn lowered(old: &[u8], limit: u64) -> Cow<'_, [u8]> {
+    let fits = serde_json::from_slice::<Option<u64>>(old).is_ok_and(|said| said.is_none_or(|said| said <= limit));
+    if fits { Cow::Borrowed(old) } else { Cow::Owned(limit.to_string().into_bytes()) }
+}
+
 fn set_inside(old: &[u8], outer: &str, key: &str, value: &str) -> Result<Vec<u8>, RewriteError> {
     match old.first() {
         Some(b'{') => apply(old, &Edit::set(key, value)),
@@ -125,7 +137,7 @@ fn insert(out: &mut Vec<u8>, after_another: bool, edit: &Edit<'_>) {
     let text = match edit {
         Edit::Set { key, value } | Edit::Default { key, value } => format!("{}:{value}", quote(key)),
         Edit::SetIn { outer, key, value } => format!("{}:{{{}:{value}}}", quote(outer), quote(key)),
-        Edit::Remove { .. } => return,
+        Edit::Lower { .. } | Edit::Remove { .. } => return,
     };
     let tail = out.iter().rev().take_while(|b| is_space(**b)).count();
     let at = out.len() - tail;

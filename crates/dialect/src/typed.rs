@@ -69,8 +69,12 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         named_reasoning: 0,
         remote_media: remote_media(conversation),
         inline_media: conversation.messages.iter().map(|m| inline_media(&m.parts)).sum(),
+        media_bytes: conversation.messages.iter().map(|m| media_bytes(&m.parts)).sum(),
         inline_documents: conversation.messages.iter().map(|m| documents(&m.parts)).sum(),
         unbounded: None,
+        unmetered: false,
+        searches: false,
+        unseen: None,
         service_tier: None,
         farebox: None,
     }
@@ -83,6 +87,20 @@ fn inline_media(parts: &[v1::Part]) -> usize {
         _ => 0,
     };
     parts.iter().map(count).sum()
+}
+
+fn media_bytes(parts: &[v1::Part]) -> usize {
+    let bytes = |given: &v1::Part| match &given.kind {
+        Some(part::Kind::Image(media) | part::Kind::Document(media) | part::Kind::Audio(media)) => {
+            match &media.source {
+                Some(v1::media::Source::Data(data)) => data.len(),
+                _ => 0,
+            }
+        }
+        Some(part::Kind::ToolResult(result)) => media_bytes(&result.parts),
+        _ => 0,
+    };
+    parts.iter().map(bytes).sum()
 }
 
 fn documents(parts: &[v1::Part]) -> usize {

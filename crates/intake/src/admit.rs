@@ -46,6 +46,14 @@ enum Cover {
     Graced(Graced),
 }
 
+/// What the guard, or grace, said yes to.
+struct Covered {
+    reservation: ReservationId,
+    /// One for each deployment of the plan that the guard was asked about.
+    calls: Vec<CallId>,
+    granted: v1::Granted,
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -71,10 +79,12 @@ impl Admitter {
             Ok(plan) => plan,
             Err(fault) => return Admission::Refused(fault),
         };
-        let (reservation, call) = (ReservationId::generate(), CallId::generate());
-        let ask = reserve_request(request, road, &plan.deployments, reservation, call, deadline);
-        match self.reserve(&ask, deadline).await {
-            Ok(Cover::Answered(v1::reserve_reply::Result::Granted(_))) => {}
+        let reservation = ReservationId::generate();
+        let offered = plan.deployments.iter().take(1 + self.options.alternatives_max);
+        let calls: Vec<CallId> = offered.map(|_| CallId::generate()).collect();
+        let ask = reserve_request(request, road, &plan.deployments, reservation, &calls, deadline);
+        let granted = match self.reserve(&ask, deadline).await {
+            Ok(Cover::Answered(v1::reserve_reply::Result::Granted(granted))) => granted,
             Ok(Cover::Answered(v1::reserve_reply::Result::Existing(existing))) => {
                 return Admission::Existing(existing);
             }
@@ -91,12 +101,13 @@ impl Admitter {
                 self.release_later(reservation);
                 return Admission::Refused(fault);
             }
-        }
+        };
         if road.job && self.answered(request).await {
             self.release(reservation).await;
             return Admission::Answered;
         }
-        let work = match self.work(request, road, plan, reservation, call, deadline).await {
+        let covered = Covered { reservation, calls, granted };
+        let work = match self.work(request, road, plan, covered, deadline).await {
             Ok(work) => work,
             Err(fault) => {
                 self.release(reservation).await;
@@ -122,7 +133,9 @@ impl Admitter {
         deadline: Timestamp,
     ) -> Admission {
         let handed = async {
-            let mut work = self.work(request, road, plan, graced.reservation, graced.call, deadline).await?;
+            let (reservation, calls) = (graced.reservation, vec![graced.call]);
+            let covered = Covered { reservation, calls, granted: v1::Granted::default() };
+            let mut work = self.work(request, road, plan, covered, deadline).await?;
             work.grace = true;
             if let Some(envelope) = &mut work.envelope {
                 envelope.warnings.push(WARNING.to_owned());
@@ -239,16 +252,24 @@ impl Admitter {
         &self,
         request: &Request,
         road: &Road<'_>,
-        plan: Plan,
-        reservation: ReservationId,
-        call: CallId,
+        mut plan: Plan,
+        covered: Covered,
         deadline: Timestamp,
     ) -> Result<v1::Work, Fault> {
         /// Room for everything but the body.
         const ENVELOPE: usize = 64 * 1024;
+        let Covered { reservation, calls, granted } = covered;
+        let at = granted.covered(&calls).ok_or_else(|| {
+            Fault::new(ErrorKind::Internal, "the guard covered a call that it was not asked for: nothing was sent")
+        })?;
         let mut warnings = request.warnings.clone();
         warnings.extend(plan.warnings);
-        let plan = plan.deployments;
+        // Those before it have no room now.
+        let mut plan = plan.deployments.split_off(at);
+        if let Some(first) = plan.first_mut() {
+            first.grant(&granted);
+        }
+        warnings.extend(granted.warnings);
         let stream = streams(request, road);
         if request.stream && !stream {
             warnings.push("the answer was not streamed: there is no reply subject for its pieces".to_owned());
@@ -273,11 +294,12 @@ impl Admitter {
                 model: plan.first().map(|first| first.alias.clone()).unwrap_or_default(),
                 warnings,
                 body_digest: request.digest.to_vec().into(),
-                ..Default::default()
+                budgets: granted.budgets,
+                limits: granted.limits,
             }),
             plan,
             reservation_id: reservation.to_string(),
-            call_id: call.to_string(),
+            call_id: calls[at].to_string(),
             ..Default::default()
         })
     }
@@ -324,10 +346,10 @@ fn reserve_request(
     road: &Road<'_>,
     plan: &[v1::Deployment],
     reservation: ReservationId,
-    call: CallId,
+    calls: &[CallId],
     deadline: Timestamp,
 ) -> v1::ReserveRequest {
-    let first = plan.first().cloned().unwrap_or_default();
+    let mut attempts = plan.iter().zip(calls).map(|(deployment, call)| deployment.attempt(*call));
     v1::ReserveRequest {
         shard: subjects::SHARD,
         reservation_id: reservation.to_string(),
@@ -343,17 +365,9 @@ fn reserve_request(
         received_unix_ms: road.received.millis(),
         deadline_unix_ms: deadline.millis(),
         trace_id: road.traceparent.and_then(trace_id).unwrap_or_default(),
-        attempt: Some(v1::Attempt {
-            call_id: call.to_string(),
-            provider: first.provider,
-            upstream_model: first.model,
-            model: first.alias,
-            bound: first.bound,
-            price_version: first.price_version,
-            ..Default::default()
-        }),
+        attempt: attempts.next(),
         max_cost: request.max_cost.map(Into::into),
-        ..Default::default()
+        alternatives: attempts.collect(),
     }
 }
 

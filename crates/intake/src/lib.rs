@@ -5,7 +5,7 @@
 //! and opens no connection to a provider.
 //!
 //! Guarantees: a request is admitted with a reservation or refused with a reason; what is reserved is the most that it can
-//! cost, and what has no bound is refused; work that nobody took is given back;
+//! cost, and of what has no bound the guard is told why; work that nobody took is given back;
 //! a request id that was used before is attached to or answered from what is stored, never paid twice; a job is
 //! acknowledged only once its final answer is stored; while no guard leads, only that is admitted whose budgets allow it,
 //! and no more than they allow.
@@ -26,6 +26,7 @@ mod queries;
 mod request;
 mod route;
 mod service;
+mod size;
 
 pub use error::Error;
 pub use options::{Options, WithoutGuard};

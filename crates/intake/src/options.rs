@@ -44,6 +44,11 @@ pub struct Options {
     pub offer_pause: Span,
     /// Output limit that is set for a model whose own is not known, where the caller gives none.
     pub assumed_max_output_tokens: u64,
+    /// Output tokens that an answer is expected to have whose caller gives no limit: what limits on tokens are held for until
+    /// the truth is known.
+    pub assumed_answer_tokens: u64,
+    /// The most other deployments that are named to the guard, for calls whose first one has no room in its provider's limits.
+    pub alternatives_max: usize,
     /// Input tokens that a provider may add for tools.
     pub tool_overhead_tokens: u64,
     /// The most input tokens that one image or recording in the body may cost beyond its bytes.
@@ -102,6 +107,8 @@ impl Default for Options {
             worker_deadline: Span::from_secs(3),
             offer_pause: Span::from_millis(50),
             assumed_max_output_tokens: 16_384,
+            assumed_answer_tokens: 1_000,
+            alternatives_max: 8,
             tool_overhead_tokens: 1_024,
             media_tokens_max: 8_192,
             document_tokens_max: 524_288,

@@ -248,24 +248,17 @@ impl Request {
             let message = format!("{} tags are too many: at most {}", labels.tags.len(), options.tags_max);
             return Err(Fault::new(ErrorKind::BadRequest, message));
         }
-        priceable(&self.outline, options)
+        sensible(&self.outline, options)
     }
 }
 
-/// Whether the body alone says how much the call can cost at most, at the prices that are known.
-fn priceable(outline: &Outline, options: &Options) -> Result<(), Fault> {
-    let unsupported = |message: String| Err(Fault::new(ErrorKind::Unsupported, message));
+/// Whether the call makes sense as it is, and all that it costs will be seen.
+fn sensible(outline: &Outline, options: &Options) -> Result<(), Fault> {
     let bad = |message: String| Err(Fault::new(ErrorKind::BadRequest, message));
-    if let Some(field) = &outline.remote_media {
-        return unsupported(format!(
-            "`{field}` makes the provider fetch something whose cost has no bound: send the content itself, in base64"
-        ));
-    }
-    if let Some(field) = &outline.unbounded {
-        return unsupported(format!(
-            "`{field}` has a cost that nothing in the request bounds: send files in base64, and run tools (searches \
-             included) yourself, as functions"
-        ));
+    if let Some(field) = outline.unseen {
+        let message =
+            format!("`{field}` is answered before the call has ended, so that its cost is never seen: leave it out");
+        return Err(Fault::new(ErrorKind::Unsupported, message));
     }
     if outline.max_output_tokens == Some(0) {
         return bad("an output limit of 0 leaves no room for an answer: give at least 1, or leave it out".to_owned());

@@ -133,6 +133,7 @@ fn catalog() -> Catalog {
         "open": "emu/open",
         "claude": "claude/limited",
         "unpriced": "emu/unpriced",
+        "spread": { "deployments": [{ "target": "emu/limited", "rpm": 1 }], "fallback": ["open", "claude"] },
         "half": { "deployments": [{ "target": "emu/limited" }], "fallback": ["unpriced"] },
     }))
     .unwrap();
@@ -217,7 +218,7 @@ async fn the_limit_that_bounds_a_call_is_sent_where_nothing_else_limits_it() {
 }
 
 #[tokio::test]
-async fn what_has_no_bound_is_refused_before_the_guard_is_asked() {
+async fn what_makes_no_sense_is_refused_before_the_guard_is_asked_and_what_has_no_bound_is_named_to_it() {
     let mut world = World::start(quick()).await;
     let with = |name: &str, value: Value| {
         let mut body = chat("limited", json!({}));
@@ -225,14 +226,6 @@ async fn what_has_no_bound_is_refused_before_the_guard_is_asked() {
         body
     };
     for (body, kind, word) in [
-        (with("web_search_options", json!({})), "unsupported", "web_search_options"),
-        (with("tools", json!([{ "type": "web_search" }])), "unsupported", "tools[0].type"),
-        (
-            with("messages", json!([{ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }])),
-            "unsupported",
-            "messages[0].content[0].file.file_id",
-        ),
-        (with("service_tier", json!("flex")), "unsupported", "flex"),
         (with("max_completion_tokens", json!(0)), "bad_request", "at least 1"),
         (with("n", json!(0)), "bad_request", "`n`"),
         (with("n", json!(100_000)), "bad_request", "128"),
@@ -241,10 +234,58 @@ async fn what_has_no_bound_is_refused_before_the_guard_is_asked() {
         assert_eq!(answer["error"]["type"], kind, "{answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(word), "{answer}");
     }
-    // The first question is of the request that is in order.
-    world.ask("llm.request", &with("service_tier", json!("auto"))).await;
-    let (_, asked) = world.reserve().await;
-    assert_eq!(asked.attempt.unwrap().model, "limited");
+    // The first question is of a request that is in order.
+    for (body, word) in [
+        (with("service_tier", json!("auto")), ""),
+        (with("web_search_options", json!({})), "`web_search_options`"),
+        (with("tools", json!([{ "type": "web_search" }])), "`tools[0].type`"),
+        (
+            with("messages", json!([{ "role": "user", "content": [{ "type": "file", "file": { "file_id": "f" } }] }])),
+            "`messages[0].content[0].file.file_id`",
+        ),
+        (with("service_tier", json!("flex")), "`flex`"),
+    ] {
+        world.ask("llm.request", &body).await;
+        let (delivery, asked) = world.reserve().await;
+        world.grant(&delivery).await;
+        assert_eq!(world.work().await.reservation_id, asked.reservation_id);
+        let attempt = asked.attempt.unwrap();
+        assert_eq!((attempt.model.as_str(), attempt.unbounded.is_empty()), ("limited", word.is_empty()));
+        assert!(attempt.unbounded.contains(word), "{}", attempt.unbounded);
+    }
+}
+
+#[tokio::test]
+async fn the_plan_begins_with_the_deployment_that_the_guard_chose_as_it_was_granted() {
+    let mut world = World::start(quick()).await;
+    world.ask("llm.request", &chat("spread", json!({}))).await;
+    let (delivery, asked) = world.reserve().await;
+    let first = asked.attempt.unwrap();
+    assert_eq!((first.upstream_model.as_str(), first.requests_per_minute), ("limited", 1));
+    let others: Vec<&str> = asked.alternatives.iter().map(|other| other.upstream_model.as_str()).collect();
+    assert_eq!(others, ["open", "limited"]);
+    let share = asked.alternatives[1].output.unwrap();
+    assert_eq!(share.bound(), v1::Money::of(&asked.alternatives[1].bound));
+    let budget = v1::BudgetLeft { budget: "team".into(), ..Default::default() };
+    let granted = v1::Granted {
+        lease_ms: 6_000,
+        call_id: asked.alternatives[1].call_id.clone(),
+        bound: Some(farebox_types::Money::from_picos(7).into()),
+        clamped_max_tokens: 70,
+        warnings: vec!["the budget `soft` is spent".into()],
+        budgets: vec![budget.clone()],
+        limits: vec![v1::LimitLeft { limit: "slow".into(), ..Default::default() }],
+    };
+    let result = Some(reserve_reply::Result::Granted(granted.clone()));
+    world.answer(&delivery, &v1::ReserveReply { result }).await;
+    let work = world.work().await;
+    let places: Vec<(&str, &str)> = work.plan.iter().map(|d| (d.provider.as_str(), d.model.as_str())).collect();
+    assert_eq!(places, [("claude", "limited")], "what stood before it has no room");
+    assert_eq!((work.plan[0].clamped_max_tokens, work.plan[0].bound), (70, granted.bound));
+    assert_eq!(work.call_id, granted.call_id);
+    let envelope = work.envelope.unwrap();
+    assert_eq!((envelope.budgets, envelope.limits), (vec![budget], granted.limits));
+    assert_eq!(envelope.warnings, granted.warnings);
 }
 
 #[tokio::test]

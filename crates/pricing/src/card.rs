@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use farebox_proto::v1;
-use farebox_types::{Money, Usage};
+use farebox_types::Usage;
 
 use crate::{Breakdown, Rates, ServiceTier};
 
@@ -28,7 +28,7 @@ pub struct TierRates {
 }
 
 impl TierRates {
-    fn covers(&self, total_input: u64) -> bool {
+    pub(crate) fn covers(&self, total_input: u64) -> bool {
         total_input > self.above || self.above == 0 || (self.inclusive && total_input == self.above)
     }
 }
@@ -117,16 +117,4 @@ pub fn price(usage: &Usage, card: &RateCard, served: &str) -> Breakdown {
         tier_unpriced: tier.is_none(),
         ..card.rates(usage.total_input(), served).price(usage)
     }
-}
-
-/// The most that one call within these limits can cost when it is served in the standard tier or in one of `tiers`: never
-/// below [`price`] of any usage within them.
-pub fn bound(card: &RateCard, input_max: u64, output_max: u64, searches_max: u64, tiers: &[&str]) -> Money {
-    let possible = |tier| tier == ServiceTier::Standard || tiers.iter().any(|word| ServiceTier::of(word) == Some(tier));
-    let reachable = card.tiers.iter().filter(|t| possible(t.tier) && t.covers(input_max)).map(|t| &t.rates);
-    reachable
-        .chain([&card.standard])
-        .map(|rates| rates.bound(input_max, output_max, searches_max))
-        .max()
-        .unwrap_or_default()
 }

@@ -139,6 +139,10 @@ fn rounded(micropicos: i128) -> Money {
     Money::from_picos(micropicos.saturating_add(half) / MILLION)
 }
 
+fn rounded_up(micropicos: i128) -> Money {
+    Money::from_picos(micropicos.saturating_add(MILLION - 1) / MILLION)
+}
+
 impl Rates {
     /// The cost of `usage` at these rates, whatever tier they are of.
     pub fn price(&self, usage: &Usage) -> Breakdown {
@@ -168,12 +172,15 @@ impl Rates {
         breakdown
     }
 
-    /// The most that so many tokens and searches cost at these rates.
-    pub(crate) fn bound(&self, input_max: u64, output_max: u64, searches_max: u64) -> Money {
-        let exact =
-            micropicos(input_max, self.dearest_input()).saturating_add(micropicos(output_max, self.dearest_output()));
+    /// The most that so many tokens of input and searches cost at these rates, with the request's own fee.
+    pub(crate) fn without_output(&self, input_max: u64, searches_max: u64) -> Money {
         let apart = self.searched(searches_max).saturating_add(Money::from_picos(i128::from(self.per_request)));
-        rounded(exact).saturating_add(apart)
+        rounded_up(micropicos(input_max, self.dearest_input())).saturating_add(apart)
+    }
+
+    /// The most that one token costs in each of so many answers.
+    pub(crate) fn output_token(&self, answers: u64) -> Money {
+        rounded_up(micropicos(answers, self.dearest_output()))
     }
 
     /// The rates for tokens times a factor. What does not come out even is rounded up.
@@ -234,7 +241,8 @@ mod tests {
     #[test]
     fn absurd_counts_do_not_wrap() {
         let rates = Rates { input: i64::MAX, output: i64::MAX, ..Rates::default() };
-        assert!(rates.bound(u64::MAX, u64::MAX, u64::MAX) > Money::usd(1_000_000));
+        assert!(rates.without_output(u64::MAX, u64::MAX) > Money::usd(1_000_000));
+        assert!(rates.output_token(u64::MAX) > Money::usd(1_000_000));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The price book and its arithmetic, against costs computed by hand (`costs/costs.txt`).
 
 use farebox_pricing::{
-    Amount, PriceBook, PriceError, PriceRow, RateCard, Rates, SearchContext, ServiceTier, TierRates, bound, price,
-    read_prices,
+    Amount, Extent, PriceBook, PriceError, PriceRow, RateCard, Rates, SearchContext, ServiceTier, TierRates, bound,
+    price, read_prices,
 };
 use farebox_proto::v1;
 use farebox_types::{Money, Timestamp, Usage};
@@ -48,7 +48,8 @@ fn costs_computed_by_hand() {
         let cost = price(&used, &priced.card, tier);
         assert_eq!((cost.total.to_string().as_str(), cost.tier_unpriced), (expected, unpriced), "{line}");
         let (input, output, searches) = (used.total_input(), used.total_output(), used.searches.unwrap_or(0));
-        assert!(bound(&priced.card, input, output, searches, &[tier]) >= cost.total, "{line}");
+        let extent = Extent { input, max_tokens: output, answers: 1, searches };
+        assert!(bound(&priced.card, extent, &[tier]).amount() >= cost.total, "{line}");
         count += 1;
     }
     assert!(count >= 60, "{count}");
@@ -295,6 +296,7 @@ proptest! {
         card in card(),
         usage in any_usage(),
         more in prop::array::uniform3(0_u64..5_000),
+        answers in 1_u64..4,
         tier in prop::sample::select(&SERVED[..]),
         possible in prop::sample::subsequence(&SERVED[..], 0..5),
     ) {
@@ -302,7 +304,8 @@ proptest! {
         let input = usage.total_input() + more[0];
         let output = usage.total_output() + more[1];
         let searches = usage.searches.unwrap_or(0) + more[2];
-        prop_assert!(bound(&card, input, output, searches, &tiers) >= price(&usage, &card, tier).total);
+        let extent = Extent { input, max_tokens: output.div_ceil(answers), answers, searches };
+        prop_assert!(bound(&card, extent, &tiers).amount() >= price(&usage, &card, tier).total);
     }
 
     #[test]

@@ -38,6 +38,62 @@ impl v1::Money {
     }
 }
 
+impl v1::LimitMeasure {
+    /// As people and JSON write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            v1::LimitMeasure::Requests => "requests",
+            v1::LimitMeasure::Tokens => "tokens",
+            v1::LimitMeasure::Concurrent => "concurrent",
+            v1::LimitMeasure::Unspecified => "unknown",
+        }
+    }
+}
+
+impl v1::OutputShare {
+    /// What a call costs at most with all of its output.
+    pub fn bound(&self) -> Money {
+        let output = v1::Money::of(&self.per_token).picos().saturating_mul(i128::from(self.max_tokens));
+        v1::Money::of(&self.fixed).saturating_add(Money::from_picos(output))
+    }
+}
+
+impl v1::Granted {
+    /// Which of these attempts is covered, by their order. A grant that names none covers the first.
+    pub fn covered(&self, calls: &[CallId]) -> Option<usize> {
+        if self.call_id.is_empty() {
+            return Some(0);
+        }
+        calls.iter().position(|call| call.to_string() == self.call_id)
+    }
+}
+
+impl v1::Deployment {
+    /// One attempt here, as the guard is asked to cover it: whatever an attempt before was clamped to.
+    pub fn attempt(&self, call: CallId) -> v1::Attempt {
+        v1::Attempt {
+            call_id: call.to_string(),
+            provider: self.provider.clone(),
+            upstream_model: self.model.clone(),
+            model: self.alias.clone(),
+            bound: self.output.map_or(self.bound, |share| Some(share.bound().into())),
+            price_version: self.price_version.clone(),
+            unbounded: self.unbounded.clone(),
+            output: self.output,
+            expected_tokens: self.expected_tokens,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrent: self.concurrent,
+        }
+    }
+
+    /// Takes over what the grant of an attempt here says. One that names no bound leaves the one that was asked for.
+    pub fn grant(&mut self, granted: &v1::Granted) {
+        self.bound = granted.bound.or(self.bound);
+        self.clamped_max_tokens = granted.clamped_max_tokens;
+    }
+}
+
 impl From<Usage> for v1::Usage {
     fn from(u: Usage) -> v1::Usage {
         v1::Usage {

@@ -175,6 +175,7 @@ fn final_facts(response: &v1::LlmResponse) -> Value {
         facts.insert("attempts".into(), report.attempts.into());
         facts.insert("outcome".into(), report.outcome().known().map(Outcome::as_str).into());
         facts.insert("warnings".into(), report.warnings.clone().into());
+        left(report, &mut facts);
         facts.insert("tokens".into(), tokens(report.usage.map(Usage::from).unwrap_or_default()));
     }
     if let Some(v1::llm_response::Result::Stored(body)) = &response.result
@@ -183,6 +184,28 @@ fn final_facts(response: &v1::LlmResponse) -> Value {
         facts.insert("stored_body".into(), json!({ "bucket": object.bucket, "name": object.name }));
     }
     Value::Object(facts)
+}
+
+/// What budgets and limits say of the call, where any hold for it.
+fn left(report: &v1::CallReport, facts: &mut Map<String, Value>) {
+    if report.clamped {
+        facts.insert("clamped".into(), true.into());
+    }
+    let dollars = |field: &Option<v1::Money>| Value::from(v1::Money::of(field).to_string());
+    let budget = |b: &v1::BudgetLeft| json!({ "budget": b.budget, "limit_usd": dollars(&b.limit), "left_usd": dollars(&b.left) });
+    let limit = |l: &v1::LimitLeft| {
+        json!({
+            "limit": l.limit, "measure": l.measure().word(), "allowed": l.allowed, "left": l.left, "reset_ms": l.reset_ms,
+        })
+    };
+    for (name, values) in [
+        ("budgets", report.budgets.iter().map(budget).collect::<Vec<_>>()),
+        ("limits", report.limits.iter().map(limit).collect()),
+    ] {
+        if !values.is_empty() {
+            facts.insert(name.into(), values.into());
+        }
+    }
 }
 
 fn tokens(usage: Usage) -> Value {
@@ -250,6 +273,33 @@ mod tests {
             v1::LlmResponse { result: Some(v1::llm_response::Result::Error(error.clone())), ..Default::default() };
         assert_eq!(error_of(&final_answer(&response)), Some(error));
         assert_eq!(error_of(br#"{"choices": []}"#), None);
+    }
+
+    #[test]
+    fn an_answer_says_what_is_left_where_budgets_and_limits_hold() {
+        let facts = |report: v1::CallReport| {
+            let response = v1::LlmResponse { report: Some(report), ..Default::default() };
+            serde_json::from_slice::<Value>(&final_answer(&response)).unwrap()["farebox"].clone()
+        };
+        let dollars = |text: &str| Some(text.parse::<Money>().unwrap().into());
+        let told = facts(v1::CallReport {
+            clamped: true,
+            budgets: vec![v1::BudgetLeft { budget: "team".into(), limit: dollars("5"), left: dollars("0.25") }],
+            limits: vec![v1::LimitLeft {
+                limit: "slow".into(),
+                measure: v1::LimitMeasure::Requests.into(),
+                allowed: 100,
+                left: 99,
+                reset_ms: 1500,
+            }],
+            ..Default::default()
+        });
+        assert_eq!(told["clamped"], true);
+        assert_eq!(told["budgets"], json!([{ "budget": "team", "limit_usd": "5", "left_usd": "0.25" }]));
+        let slow = json!({ "limit": "slow", "measure": "requests", "allowed": 100, "left": 99, "reset_ms": 1500 });
+        assert_eq!(told["limits"], json!([slow]));
+        let none = facts(v1::CallReport::default());
+        assert!(["clamped", "budgets", "limits"].iter().all(|name| none.get(name).is_none()), "{none}");
     }
 
     #[test]

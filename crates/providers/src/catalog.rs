@@ -85,6 +85,10 @@ pub struct Deployment {
     pub reports_cost: bool,
     pub timeout: TimeoutOptions,
     pub retries: u32,
+    /// What the provider allows here in a minute, and at a time.
+    pub rpm: Option<u64>,
+    pub tpm: Option<u64>,
+    pub concurrent: Option<u64>,
 }
 
 /// A checked catalog: every reference in it leads somewhere.
@@ -236,6 +240,9 @@ impl Catalog {
                 reports_cost: provider.reports_cost(),
                 timeout: model.timeout,
                 retries: model.retries,
+                rpm: taken.rpm,
+                tpm: taken.tpm,
+                concurrent: taken.concurrent,
             });
         }
         ordered
@@ -339,6 +346,10 @@ impl Faults {
             }
             if !(1..=MAX_WEIGHT).contains(&deployment.weight) {
                 self.add(format!("{path}.weight"), format!("a weight lies between 1 and {MAX_WEIGHT}"));
+            }
+            let allowed = [("rpm", deployment.rpm), ("tpm", deployment.tpm), ("concurrent", deployment.concurrent)];
+            for (name, _) in allowed.into_iter().filter(|(_, allowed)| *allowed == Some(0)) {
+                self.add(format!("{path}.{name}"), "a limit of zero lets no call through: leave the deployment out");
             }
         }
         for (i, fallback) in model.fallback.iter().enumerate() {

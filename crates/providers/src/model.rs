@@ -23,10 +23,7 @@ impl Deref for Model {
 
 impl From<Target> for Model {
     fn from(target: Target) -> Model {
-        Model(ModelOptions {
-            deployments: vec![DeploymentOptions { target, weight: 1, dialect: None, priced_as: None }],
-            ..ModelOptions::default()
-        })
+        Model(ModelOptions { deployments: vec![DeploymentOptions::of(target)], ..ModelOptions::default() })
     }
 }
 
@@ -102,6 +99,23 @@ pub struct DeploymentOptions {
     /// Under which `provider/model` the price table has it, where its own name says nothing (a deployment's name at Azure).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_as: Option<Target>,
+    /// Requests a minute that the provider allows here. A call above it goes to the next deployment, or waits a while. All
+    /// models with the same target share it, as they do the two below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<u64>,
+    /// Tokens a minute, input and output together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<u64>,
+    /// Calls at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrent: Option<u64>,
+}
+
+impl DeploymentOptions {
+    /// One that has no options of its own.
+    pub fn of(target: Target) -> DeploymentOptions {
+        DeploymentOptions { target, weight: 1, dialect: None, priced_as: None, rpm: None, tpm: None, concurrent: None }
+    }
 }
 
 fn one() -> u32 {

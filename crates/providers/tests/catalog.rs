@@ -32,7 +32,7 @@ fn good() -> Catalog {
         "models": {
             "claude": "anthropic/claude-sonnet-4-20250514",
             "gpt-4": {
-                "deployments": [{ "target": "openai/gpt-4", "weight": 3 }, { "target": "local/gpt-4-clone" }],
+                "deployments": [{ "target": "openai/gpt-4", "weight": 3, "rpm": 500, "tpm": 100_000, "concurrent": 8 }, { "target": "local/gpt-4-clone" }],
                 "params": { "max_tokens": 4096, "temperature": 0.7 },
                 "fallback": ["claude", "llama"],
                 "timeout": { "first_token": "20s", "total": "10m" },
@@ -67,6 +67,8 @@ fn a_plan_is_the_model_and_then_its_fallbacks() {
     );
     assert_eq!(plan[0].alias, "gpt-4");
     assert_eq!((plan[0].default_max_tokens, plan[0].default_temperature), (Some(4096), Some(0.7)));
+    assert_eq!((plan[0].rpm, plan[0].tpm, plan[0].concurrent), (Some(500), Some(100_000), Some(8)));
+    assert_eq!((plan[1].rpm, plan[1].tpm, plan[1].concurrent), (None, None, None));
     assert_eq!((plan[0].retries, plan[0].timeout.total), (3, Some(Span::from_secs(600))));
     assert_eq!((plan[0].dialect, plan[0].prices.as_str()), (None, "openai"));
     assert_eq!((plan[2].alias.as_str(), plan[2].provider.as_str()), ("claude", "anthropic"));
@@ -130,7 +132,7 @@ fn every_fault_of_a_catalog_is_found_at_once() {
         },
         "models": {
             "gpt-4.1": {
-                "deployments": [{ "target": "azure/gpt-4", "weight": 0 }],
+                "deployments": [{ "target": "azure/gpt-4", "weight": 0, "tpm": 0 }],
                 "params": { "max_tokens": 0, "temperature": 3.5 },
                 "fallback": ["gpt-4.1", "claude"],
                 "timeout": { "idle": "0s" },
@@ -151,6 +153,7 @@ fn every_fault_of_a_catalog_is_found_at_once() {
     models.empty.deployments: a model needs at least one deployment
     models."gpt-4.1".deployments[0].target: there is no provider `azure` in `providers`; there are: `azure/eu`, `demo`, `local`, `opanai`, `openai`
     models."gpt-4.1".deployments[0].weight: a weight lies between 1 and 10000
+    models."gpt-4.1".deployments[0].tpm: a limit of zero lets no call through: leave the deployment out
     models."gpt-4.1".fallback[0]: a model cannot fall back to itself
     models."gpt-4.1".fallback[1]: there is no model `claude`; there are: `empty`, `gpt-4.1`
     models."gpt-4.1".retries: at most 10 retries make sense
@@ -179,7 +182,7 @@ fn the_demo_provider_gets_its_address_later() {
 #[test]
 fn unknown_fields_are_refused_in_both_forms() {
     for bad in [
-        serde_json::json!({ "deployments": [{ "target": "a/b", "rpm": 500 }] }),
+        serde_json::json!({ "deployments": [{ "target": "a/b", "rps": 500 }] }),
         serde_json::json!({ "deployments": [], "balance": "usage" }),
         serde_json::json!({ "timeout": { "read": "1s" } }),
     ] {

@@ -15,7 +15,7 @@ use farebox_types::{ErrorKind, Fault, Money, Outcome, Project, Usage};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    billing::{Said, Used, bill, count},
+    billing::{Said, Terms, Used, bill, count},
     counts::Counts,
     held::Stop,
     hush,
@@ -106,8 +106,13 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let began = Instant::now();
     let chunks_before = reply.chunks;
     let (attempt, course) = run(job, reservation, reply, began).await;
-    let card = RateCard::from(job.deployment);
-    let bill = bill(course.used, &card, &course.said, attempt.bound);
+    let terms = Terms {
+        card: RateCard::from(job.deployment),
+        bound: attempt.bound,
+        unbounded: !job.deployment.unbounded.is_empty(),
+        unmetered: job.deployment.unmetered,
+    };
+    let bill = bill(course.used, &terms, &course.said);
     let leaving = reply.handle.why() == Some(Stop::Leaving);
     let (outcome, kind) = match &course.result {
         Ok(_) => (Outcome::Ok, None),
@@ -225,7 +230,8 @@ fn begin<'a>(
         unsupported: if deployment.refuse_unknown_params { OnUnsupported::Refuse } else { OnUnsupported::Drop },
         ..connection.provider.target(name, &deployment.model)
     };
-    let defaults = Defaults { max_output_tokens: limit, temperature: deployment.default_temperature };
+    let clamp = Some(deployment.clamped_max_tokens).filter(|clamp| *clamp > 0);
+    let defaults = Defaults { max_output_tokens: limit, temperature: deployment.default_temperature, clamp };
     let (exchange, request, warnings) = Exchange::begin(job.asked, provider, target, defaults)?;
     let warnings = warnings.into_iter().map(|warning| warning.0.chars().take(WARNING_MAX).collect()).collect();
     Ok((exchange, request, warnings))

@@ -37,13 +37,25 @@ pub(crate) struct Said {
     pub(crate) cost: Option<Money>,
 }
 
-pub(crate) fn bill(used: Used, card: &RateCard, said: &Said, bound: Money) -> Bill {
+/// What an attempt was admitted on.
+pub(crate) struct Terms {
+    pub(crate) card: RateCard,
+    /// What was reserved for it.
+    pub(crate) bound: Money,
+    /// Nothing in the request bounds its cost.
+    pub(crate) unbounded: bool,
+    /// It may be billed for what no usage shows.
+    pub(crate) unmetered: bool,
+}
+
+pub(crate) fn bill(used: Used, terms: &Terms, said: &Said) -> Bill {
+    let Terms { card, bound, unbounded, unmetered } = terms;
     let counted = |usage: Usage, cost: Money, estimated| Bill { usage, cost, estimated, reported: false };
     match used {
         Used::Nothing => counted(Usage::default(), Money::ZERO, false),
         Used::Reported(usage) => match said.cost {
             Some(cost) => Bill { usage, cost, estimated: false, reported: true },
-            None => counted(usage, price(&usage, card, &said.tier).total, false),
+            None => counted(usage, price(&usage, card, &said.tier).total, *unmetered),
         },
         Used::Partly { reported, read, wrote } => {
             let mut usage = reported;
@@ -52,9 +64,10 @@ pub(crate) fn bill(used: Used, card: &RateCard, said: &Said, bound: Money) -> Bi
             }
             // Reported output of an unfinished stream is provisional.
             usage.output = Some(usage.output.unwrap_or_default().max(wrote));
-            counted(usage, price(&usage, card, &said.tier).total.min(bound), true)
+            let cost = price(&usage, card, &said.tier).total;
+            counted(usage, if *unbounded { cost } else { cost.min(*bound) }, true)
         }
-        Used::Unknown => counted(Usage::default(), bound, true),
+        Used::Unknown => counted(Usage::default(), *bound, true),
     }
 }
 
@@ -75,15 +88,16 @@ mod tests {
 
     use super::*;
 
-    fn card() -> RateCard {
+    fn terms(bound: Money) -> Terms {
         // 1 and 2 dollars a million.
-        Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }.into()
+        let card = Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }.into();
+        Terms { card, bound, unbounded: false, unmetered: false }
     }
 
     #[test]
     fn a_cut_stream_is_billed_by_what_came_and_errs_high() {
         let used = Used::Partly { reported: Usage::default(), read: 100, wrote: 10 };
-        let bill = bill(used, &card(), &Said::default(), Money::usd(1));
+        let bill = bill(used, &terms(Money::usd(1)), &Said::default());
         assert_eq!((bill.usage.input, bill.usage.output), (Some(100), Some(10)));
         assert_eq!(bill.cost.to_string(), "0.00012");
         assert!(bill.estimated);
@@ -93,7 +107,7 @@ mod tests {
     fn a_cost_that_is_believed_is_the_cost() {
         let usage = Usage { input: Some(100), output: Some(10), ..Usage::default() };
         let said = Said { cost: Some("0.5".parse().unwrap()), ..Said::default() };
-        let bill = bill(Used::Reported(usage), &card(), &said, Money::usd(1));
+        let bill = bill(Used::Reported(usage), &terms(Money::usd(1)), &said);
         assert_eq!((bill.cost, bill.reported, bill.usage), ("0.5".parse().unwrap(), true, usage));
     }
 
@@ -101,7 +115,7 @@ mod tests {
     fn what_the_provider_said_before_the_cut_counts() {
         let reported = Usage { input: Some(7), output: Some(1), ..Usage::default() };
         let used = Used::Partly { reported, read: 100, wrote: 10 };
-        let bill = bill(used, &card(), &Said::default(), Money::usd(1));
+        let bill = bill(used, &terms(Money::usd(1)), &Said::default());
         assert_eq!((bill.usage.input, bill.usage.output), (Some(7), Some(10)));
     }
 
@@ -109,7 +123,24 @@ mod tests {
     fn an_estimate_is_never_above_the_reservation_and_an_unknown_bill_is_all_of_it() {
         let bound = "0.00001".parse().unwrap();
         let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 1000 };
-        assert_eq!(bill(used, &card(), &Said::default(), bound).cost, bound);
-        assert_eq!(bill(Used::Unknown, &card(), &Said::default(), bound).cost, bound);
+        assert_eq!(bill(used, &terms(bound), &Said::default()).cost, bound);
+        assert_eq!(bill(Used::Unknown, &terms(bound), &Said::default()).cost, bound);
+    }
+
+    #[test]
+    fn what_usage_does_not_show_makes_the_cost_an_estimate_unless_the_provider_says_it() {
+        let usage = Usage { input: Some(100), output: Some(10), ..Usage::default() };
+        let unmetered = Terms { unmetered: true, ..terms(Money::usd(1)) };
+        let counted = bill(Used::Reported(usage), &unmetered, &Said::default());
+        assert_eq!((counted.cost.to_string().as_str(), counted.estimated), ("0.00012", true));
+        let said = Said { cost: Some("0.5".parse().unwrap()), ..Said::default() };
+        assert!(!bill(Used::Reported(usage), &unmetered, &said).estimated);
+    }
+
+    #[test]
+    fn an_estimate_of_what_has_no_bound_is_not_cut_to_the_part_that_was_known() {
+        let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 0 };
+        let unbounded = Terms { unbounded: true, ..terms("0.00001".parse().unwrap()) };
+        assert_eq!(bill(used, &unbounded, &Said::default()).cost.to_string(), "0.001");
     }
 }

@@ -54,14 +54,20 @@ impl Guard {
         }
     }
 
-    /// Ends an attempt and asks to cover the next one.
-    pub(crate) async fn amend(&self, reservation: ReservationId, ended: v1::AttemptEnd, next: v1::Attempt) -> Amended {
+    /// Ends an attempt and asks to cover the next one, or one of those that may stand in for it.
+    pub(crate) async fn amend(
+        &self,
+        reservation: ReservationId,
+        ended: v1::AttemptEnd,
+        next: v1::Attempt,
+        alternatives: Vec<v1::Attempt>,
+    ) -> Amended {
         let request = v1::AmendRequest {
             shard: subjects::SHARD,
             reservation_id: reservation.to_string(),
             ended: Some(ended),
             next: Some(next),
-            ..Default::default()
+            alternatives,
         };
         let subject = subjects::amend(subjects::SHARD);
         let reply: Option<v1::AmendReply> =

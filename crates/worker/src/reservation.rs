@@ -60,8 +60,13 @@ pub(crate) struct OpenAttempt {
 }
 
 impl OpenAttempt {
-    /// The guard ended this attempt and covers `next` in its place.
-    pub(crate) fn replaced_by(self, next: CallId, bound: Money, _grant: &v1::Granted) -> Reservation {
-        Reservation { id: self.reservation, call: next, bound, number: self.number + 1 }
+    /// The guard ended this attempt and covers one of `offered` in its place: which one, by its order. `None`: it is none
+    /// of them.
+    pub(crate) fn replaced_by(self, offered: &[v1::Attempt], granted: &v1::Granted) -> Option<(usize, Reservation)> {
+        let calls: Vec<CallId> =
+            offered.iter().map(|attempt| attempt.call_id.parse()).collect::<Result<_, _>>().ok()?;
+        let at = granted.covered(&calls)?;
+        let bound = v1::Money::of(&granted.bound.or(offered[at].bound));
+        Some((at, Reservation { id: self.reservation, call: calls[at], bound, number: self.number + 1 }))
     }
 }

@@ -66,6 +66,52 @@ struct Progress {
     tries: u32,
     spent: Money,
     warnings: Vec<String>,
+    /// What was left when this attempt was admitted.
+    budgets: Vec<v1::BudgetLeft>,
+    limits: Vec<v1::LimitLeft>,
+}
+
+impl Progress {
+    fn begun(envelope: &v1::Envelope) -> Progress {
+        Progress {
+            at: 0,
+            tries: 0,
+            spent: Money::ZERO,
+            warnings: envelope.warnings.clone(),
+            budgets: envelope.budgets.clone(),
+            limits: envelope.limits.clone(),
+        }
+    }
+
+    /// The guard covers a further attempt, at this place of the plan.
+    fn granted(&mut self, at: usize, granted: v1::Granted) {
+        if at != self.at {
+            (self.at, self.tries) = (at, 0);
+        }
+        let known = std::mem::take(&mut self.warnings);
+        let news = granted.warnings.into_iter().filter(|warning| !known.contains(warning)).collect::<Vec<_>>();
+        self.warnings = [known, news].concat();
+        (self.budgets, self.limits) = (granted.budgets, granted.limits);
+    }
+
+    /// What the caller is told in any case.
+    fn report(self, deployment: &v1::Deployment) -> v1::CallReport {
+        let mut warnings = self.warnings;
+        let clamped = deployment.clamped_max_tokens;
+        if clamped > 0 {
+            warnings.push(format!("clamped to {clamped} tokens by budget"));
+        }
+        v1::CallReport {
+            model: deployment.alias.clone(),
+            provider: deployment.provider.clone(),
+            cost: Some(self.spent.into()),
+            warnings,
+            clamped: clamped > 0,
+            budgets: self.budgets,
+            limits: self.limits,
+            ..Default::default()
+        }
+    }
 }
 
 /// Carries a call to its end. The end is recorded by the guard whether the caller is still there or not.
@@ -102,11 +148,11 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
 
 /// Tries the plan. The result is the last attempt, still to be recorded; none when the guard has ended the call.
 async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(Ended, Progress, v1::Deployment)> {
-    let Taken { work, envelope, project, mut reservation, handle, .. } = taken;
+    let Taken { mut work, envelope, project, mut reservation, handle, .. } = taken;
     let upstream = shared.upstream.borrow().clone();
     let now = shared.clock.now();
     let deadline = Instant::now() + envelope.deadline().remaining(now);
-    let mut progress = Progress { at: 0, tries: 0, spent: Money::ZERO, warnings: envelope.warnings.clone() };
+    let mut progress = Progress::begun(&envelope);
     let asked = match read_body(shared, &envelope).await {
         Ok(asked) => asked,
         Err(fault) => {
@@ -161,16 +207,17 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             return Some((ended, progress, deployment));
         }
         progress.spent += v1::Money::of(&ended.end.cost);
-        match amend(shared, &work.plan[next], ended).await {
-            Next::Covered(covered) => reservation = covered,
+        match amend(shared, &work.plan[next..], ended).await {
+            Next::Covered(further, granted, covered) => {
+                reservation = covered;
+                work.plan[next + further].grant(&granted);
+                progress.granted(next + further, granted);
+            }
             Next::Recorded(fault, call_id) => {
-                report_refused(reply, fault, call_id, &progress, &deployment).await;
+                report_refused(reply, fault, call_id, progress, &deployment).await;
                 return None;
             }
             Next::Closed => return None,
-        }
-        if next != progress.at {
-            progress = Progress { at: next, tries: 0, ..progress };
         }
     }
 }
@@ -240,27 +287,27 @@ async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
 }
 
 enum Next {
-    Covered(Reservation),
+    /// How much further in the plan, and by what grant.
+    Covered(usize, v1::Granted, Reservation),
     /// The guard recorded the attempt and covers no further one.
     Recorded(Fault, String),
     Closed,
 }
 
-async fn amend(shared: &Shared, next: &v1::Deployment, ended: Ended) -> Next {
-    let call = CallId::generate();
-    let attempt = v1::Attempt {
-        call_id: call.to_string(),
-        provider: next.provider.clone(),
-        upstream_model: next.model.clone(),
-        model: next.alias.clone(),
-        bound: next.bound,
-        price_version: next.price_version.clone(),
-        ..Default::default()
-    };
+/// Asks to cover an attempt at the first of these deployments, or at one behind it where its provider's limits have no room.
+async fn amend(shared: &Shared, plan: &[v1::Deployment], ended: Ended) -> Next {
+    let offered: Vec<v1::Attempt> = plan.iter().map(|deployment| deployment.attempt(CallId::generate())).collect();
+    let Some((first, others)) = offered.split_first() else { return Next::Closed };
     let Ended { attempt: open, end, result, .. } = ended;
     let call_id = end.call_id.clone();
-    match shared.guard.amend(open.reservation, end, attempt).await {
-        Amended::Granted(granted) => Next::Covered(open.replaced_by(call, v1::Money::of(&next.bound), &granted)),
+    match shared.guard.amend(open.reservation, end, first.clone(), others.to_vec()).await {
+        Amended::Granted(granted) => match open.replaced_by(&offered, &granted) {
+            Some((further, covered)) => Next::Covered(further, granted, covered),
+            None => {
+                tracing::error!(call = granted.call_id, "the guard covered a call that it was not asked for");
+                Next::Closed
+            }
+        },
         Amended::Closed => Next::Closed,
         Amended::Refused(refusal) => {
             let fault = match result {
@@ -280,18 +327,11 @@ async fn report_refused(
     reply: &mut Reply,
     fault: Fault,
     call_id: String,
-    progress: &Progress,
+    progress: Progress,
     deployment: &v1::Deployment,
 ) {
-    let report = v1::CallReport {
-        call_id,
-        model: deployment.alias.clone(),
-        provider: deployment.provider.clone(),
-        cost: Some(progress.spent.into()),
-        outcome: v1::Outcome::from(Outcome::Error).into(),
-        warnings: progress.warnings.clone(),
-        ..Default::default()
-    };
+    let outcome = v1::Outcome::from(Outcome::Error).into();
+    let report = v1::CallReport { call_id, outcome, ..progress.report(deployment) };
     // Silenced means that the caller has an answer.
     let _ = reply.finish(v1::llm_response::Result::Error(fault.into()), report).await;
 }
@@ -310,19 +350,15 @@ async fn conclude(
     let latency = shared.clock.now().millis() - received_unix_ms;
     let report = v1::CallReport {
         call_id: end.call_id.clone(),
-        model: deployment.alias.clone(),
-        provider: deployment.provider.clone(),
         served_model: end.served_model.clone(),
         usage: end.usage,
         cost: Some((progress.spent + v1::Money::of(&end.cost)).into()),
         latency_ms: u64::try_from(latency).unwrap_or_default(),
         first_token_ms: end.first_token_ms,
-        cached: false,
         attempts: attempt.number,
         outcome: end.outcome,
-        warnings: progress.warnings,
         estimated: end.estimated,
-        ..Default::default()
+        ..progress.report(deployment)
     };
     let result = result.unwrap_or_else(|fault| v1::llm_response::Result::Error(fault.into()));
     if reply.finish(result, report).await.is_err() {

@@ -113,9 +113,14 @@ pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
         edits.push(Edit::set("anthropic_beta", serde_json::Value::from(betas).to_string()));
     }
     let thinking = thinking::plan(call, target, defaults.max_output_tokens.unwrap_or(target.default_max_output_tokens));
-    if call.max_output_tokens.is_none() {
-        edits.push(Edit::set("max_tokens", thinking.max_tokens.to_string()));
+    match (call.max_output_tokens, defaults.clamp) {
+        (None, clamp) => {
+            let limit = clamp.map_or(thinking.max_tokens, |clamp| thinking.max_tokens.min(clamp));
+            edits.push(Edit::set("max_tokens", limit.to_string()));
+        }
+        (Some(_), clamp) => edits.extend(clamp.map(|clamp| Edit::lower("max_tokens", clamp))),
     }
+    edits.extend(defaults.clamp.and_then(|clamp| thinking::within(call, clamp)));
     edits.extend(temperature(call, target, *defaults, thinking.thinks()));
     match (target.hosting, call.stream) {
         // The path says it.

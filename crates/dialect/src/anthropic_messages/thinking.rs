@@ -9,10 +9,11 @@ use super::types::NAME;
 use crate::{
     canonical::{Call, Content, Effort, ReasoningRequest, Role, ToolChoice},
     dialect::{Quirk, Target},
+    rewrite::Edit,
 };
 
 /// The smallest budget the API takes.
-const MIN_BUDGET: u64 = 1024;
+const MIN_BUDGET: u64 = ReasoningRequest::MIN_BUDGET;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -67,6 +68,15 @@ pub(super) fn plan<'a>(call: &'a Call, target: &Target, limit: u64) -> Thinking<
         return own_words(asked, mode, nothing);
     }
     budgeted(call, asked, nothing)
+}
+
+/// A caller's own budget, below the limit that its call was clamped to: the API refuses any other.
+pub(super) fn within(call: &Call, clamp: u64) -> Option<Edit<'static>> {
+    let budget = call.reasoning.as_ref()?.below(clamp)?.budget_tokens;
+    Some(match budget.filter(|budget| *budget > 0) {
+        Some(budget) => Edit::set_in("thinking", "budget_tokens", budget.to_string()),
+        None => Edit::set("thinking", r#"{"type":"disabled"}"#),
+    })
 }
 
 /// The limit stays as it is, even where the budget does not fit into it: what a call can cost was reserved by it.

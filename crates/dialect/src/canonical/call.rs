@@ -376,6 +376,24 @@ impl ReasoningRequest {
         self.budget_tokens.or(effort.budget()).or(Effort::Medium.budget()).unwrap_or_default()
     }
 
+    /// The smallest budget that is worth one.
+    pub(crate) const MIN_BUDGET: u64 = 1024;
+
+    /// The same with a budget below an output limit, or without thinking where that leaves too little; `None`: it is below
+    /// as it stands.
+    pub(crate) fn below(&self, limit: u64) -> Option<ReasoningRequest> {
+        self.budget_tokens.filter(|budget| *budget > 0 && *budget >= limit)?;
+        if limit <= Self::MIN_BUDGET {
+            return Some(ReasoningRequest {
+                budget_tokens: Some(0),
+                effort: Some(Effort::None),
+                adaptive: false,
+                ..self.clone()
+            });
+        }
+        Some(ReasoningRequest { budget_tokens: Some(limit - 1), ..self.clone() })
+    }
+
     /// Whether any thinking is asked for; `None`: nothing is said.
     pub(crate) fn is_on(&self) -> Option<bool> {
         match (&self.effort, self.budget_tokens) {

@@ -34,10 +34,9 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     let Passing { call, asked_stream, defaults, target } = passing;
     let mut edits = vec![Edit::string("model", &target.model)];
-    if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
-        let name = if target.has(Quirk::MaxTokens) { "max_tokens" } else { "max_completion_tokens" };
-        edits.push(Edit::set(name, limit.to_string()));
-    } else if let Some(limit) = call.max_output_tokens.filter(|_| target.has(Quirk::MaxTokens)) {
+    if !target.has(Quirk::MaxTokens) {
+        edits.extend(passing.limits(&["max_completion_tokens", "max_tokens"]));
+    } else if let Some(limit) = defaults.limit(call.max_output_tokens) {
         edits.push(Edit::set("max_tokens", limit.to_string()));
         edits.push(Edit::remove("max_completion_tokens"));
     }

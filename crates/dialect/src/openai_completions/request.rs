@@ -34,9 +34,7 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     let Passing { call, asked_stream, defaults, target } = passing;
     let mut edits = vec![Edit::string("model", &target.model)];
-    if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
-        edits.push(Edit::set("max_tokens", limit.to_string()));
-    }
+    edits.extend(passing.limits(&["max_tokens"]));
     if let Some(temperature) = defaults.temperature {
         edits.push(Edit::default("temperature", temperature.to_string()));
     }

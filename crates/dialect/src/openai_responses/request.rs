@@ -37,9 +37,7 @@ pub(super) fn around(target: &Target, body: Bytes) -> Result<http::Request<Bytes
 pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     let Passing { call, asked_stream, defaults, target } = passing;
     let mut edits = vec![Edit::string("model", &target.model)];
-    if let (Some(limit), None) = (defaults.max_output_tokens, call.max_output_tokens) {
-        edits.push(Edit::set("max_output_tokens", limit.to_string()));
-    }
+    edits.extend(passing.limits(&["max_output_tokens"]));
     match defaults.temperature {
         // Reasoning models take none, from nobody.
         _ if target.has(Quirk::NoSampling) => edits.extend(["temperature", "top_p"].map(Edit::remove)),

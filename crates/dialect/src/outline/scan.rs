@@ -6,6 +6,7 @@ use serde::{
     Deserializer,
     de::{self, DeserializeSeed, IgnoredAny},
 };
+use serde_json::value::RawValue;
 
 use crate::{dialect::DialectName, json::Path};
 
@@ -17,6 +18,7 @@ pub(super) struct Scan {
     /// What the provider is to take from its own store.
     pub(super) stored: Option<String>,
     pub(super) media: usize,
+    pub(super) media_bytes: usize,
     pub(super) documents: usize,
     pub(super) named_reasoning: usize,
     /// A file stands in its part without a member around it (responses).
@@ -153,6 +155,9 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
         let carries = text.len() >= 5 && text.as_bytes()[..5].eq_ignore_ascii_case(b"data:");
         let bare = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
             && !text.starts_with('/');
+        if self.is_address && (carries || bare) {
+            self.scan.media_bytes += text.len();
+        }
         let picture = !carries || text.len() >= 11 && text.as_bytes()[5..11].eq_ignore_ascii_case(b"image/");
         self.scan.documents += usize::from(self.is_address && !self.counted && !picture);
         if self.is_address && self.scan.remote.is_none() && !carries && !bare {
@@ -171,7 +176,12 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
     }
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            if matches!(&*key, "input" | "arguments" | "text" | "data" | "citations") {
+            if key == "data" {
+                let data = map.next_value::<&'de RawValue>()?.get();
+                self.scan.media_bytes += if data.starts_with('"') { data.len() } else { 0 };
+                continue;
+            }
+            if matches!(&*key, "input" | "arguments" | "text" | "citations") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }

@@ -70,7 +70,7 @@ fn hosted_requests() {
         let target = hosted(hosting);
         let encoded = provider.encode(&call, &target).unwrap().request;
         // A body that goes through is sent to the same place and says the same.
-        let defaults = Defaults { max_output_tokens: Some(77), temperature: Some(0.5) };
+        let defaults = Defaults { max_output_tokens: Some(77), temperature: Some(0.5), clamp: None };
         let passing = Passing { call: &call, asked_stream: true, defaults, target: &target };
         let given = br#"{"model":"writer","messages":[{"role":"user","content":"hi"}],"stream":true,"x":1.10}"#;
         let body = rewrite(given, &provider.edits(&passing)).unwrap();
@@ -181,7 +181,7 @@ fn a_budget_for_thinking_never_lifts_the_output_limit() {
     });
     let mut call = parse(&body);
     // Where the caller names no limit, the plan's is what was reserved.
-    let defaults = Defaults { max_output_tokens: Some(1000), temperature: None };
+    let defaults = Defaults { max_output_tokens: Some(1000), temperature: None, clamp: None };
     let passing = Passing { call: &call, asked_stream: false, defaults, target: &target };
     let sent = rewrite(body.to_string().as_bytes(), &provider.edits(&passing)).unwrap();
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&sent).unwrap()["max_tokens"], 1000);

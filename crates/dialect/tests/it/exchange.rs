@@ -56,6 +56,106 @@ fn a_body_of_the_providers_own_dialect_keeps_its_bytes() {
     }
 }
 
+/// What a call that was clamped to so many tokens is sent as, and what its caller is told.
+fn clamped(caller: DialectName, to: DialectName, target: &Target, body: &str, clamp: u64) -> (String, Vec<String>) {
+    let asked = ask(caller, body, false);
+    let defaults = Defaults { max_output_tokens: Some(4000), clamp: Some(clamp), ..Defaults::default() };
+    let (_, request, warnings) =
+        Exchange::begin(&asked, provider_dialect(to).unwrap(), target.clone(), defaults).unwrap();
+    let body = String::from_utf8(request.into_body().to_vec()).unwrap();
+    (body, warnings.into_iter().map(|warning| warning.0).collect())
+}
+
+#[test]
+fn a_clamped_body_differs_in_its_output_limit_alone() {
+    use DialectName as D;
+    let chat = r#""messages": [ {"role":"user","content":"h\u0069"} ]"#;
+    let (responses, completions) = (r#""input" : "h\u0069""#, r#""prompt" : "h\u0069""#);
+    for (dialect, content, given, sent) in [
+        (D::OpenAiChat, chat, r#""max_tokens" : 1000"#, r#""max_tokens" : 300"#),
+        (D::OpenAiChat, chat, r#""max_completion_tokens":1000"#, r#""max_completion_tokens":300"#),
+        (
+            D::OpenAiChat,
+            chat,
+            r#""max_completion_tokens":1000, "max_tokens":1000"#,
+            r#""max_completion_tokens":300, "max_tokens":300"#,
+        ),
+        (
+            D::OpenAiChat,
+            chat,
+            r#""max_completion_tokens":1000, "max_tokens":null"#,
+            r#""max_completion_tokens":300, "max_tokens":null"#,
+        ),
+        // What is less than that stays.
+        (D::OpenAiChat, chat, r#""max_tokens":299"#, r#""max_tokens":299"#),
+        (D::OpenAiChat, chat, r#""max\u005ftokens":1000"#, r#""max\u005ftokens":300"#),
+        (D::OpenAiChat, chat, r#""y":0"#, r#""y":0,"max_completion_tokens":300"#),
+        (D::OpenAiResponses, responses, r#""max_output_tokens":1000"#, r#""max_output_tokens":300"#),
+        (D::OpenAiResponses, responses, r#""max_output_tokens":null"#, r#""max_output_tokens":300"#),
+        (D::OpenAiResponses, responses, r#""y":0"#, r#""y":0,"max_output_tokens":300"#),
+        (D::OpenAiCompletions, completions, r#""max_tokens":1000"#, r#""max_tokens":300"#),
+        (D::OpenAiCompletions, completions, r#""y":0"#, r#""y":0,"max_tokens":300"#),
+        (D::AnthropicMessages, chat, r#""max_tokens":1000"#, r#""max_tokens":300"#),
+        (D::AnthropicMessages, chat, r#""max_tokens":300"#, r#""max_tokens":300"#),
+    ] {
+        let of = |limits: &str| format!("  {{ {ODD}, \"model\" : \"up-1\",{content},{limits} }}\n");
+        let (body, warnings) = clamped(dialect, dialect, &Target::new("up-1"), &of(given), 300);
+        assert_eq!((body.as_str(), warnings), (of(sent).as_str(), vec![]), "{dialect} {given}");
+        // Clamped once is clamped: the same again changes nothing.
+        assert_eq!(clamped(dialect, dialect, &Target::new("up-1"), &body, 300).0, body);
+    }
+    let old = Target { quirks: vec![Quirk::MaxTokens], ..Target::new("up-1") };
+    let body = r#"{"model":"up-1","messages":[{"role":"user","content":"hi"}],"max_completion_tokens":1000}"#;
+    let (body, _) = clamped(D::OpenAiChat, D::OpenAiChat, &old, body, 300);
+    assert_eq!(body, r#"{"model":"up-1","messages":[{"role":"user","content":"hi"}],"max_tokens":300}"#);
+}
+
+#[test]
+fn a_clamped_call_is_translated_with_the_lower_limit() {
+    use DialectName as D;
+    for (to, place) in [
+        (D::AnthropicMessages, "/max_tokens"),
+        (D::OpenAiResponses, "/max_output_tokens"),
+        (D::Gemini, "/generationConfig/maxOutputTokens"),
+        (D::BedrockConverse, "/inferenceConfig/maxTokens"),
+        (D::CohereChat, "/max_tokens"),
+        (D::OllamaChat, "/options/num_predict"),
+    ] {
+        for (limit, sent) in [(r#","max_tokens":1000"#, 300), ("", 300), (r#","max_tokens":7"#, 7)] {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{limit}}}"#);
+            let (body, _) = clamped(D::OpenAiChat, to, &Target::new("up-1"), &body, 300);
+            let body: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(body.pointer(place), Some(&json!(sent)), "{to} {limit}");
+        }
+    }
+}
+
+#[test]
+fn a_clamped_budget_for_thinking_stays_below_the_limit() {
+    let dialect = DialectName::AnthropicMessages;
+    let of = |limit: u64, thinking: &str| {
+        format!(
+            r#"{{"model":"up-1","max_tokens":{limit},"thinking": {thinking},"messages":[{{"role":"user","content":"hi"}}]}}"#
+        )
+    };
+    let given = r#"{ "type":"enabled","budget_tokens" : 5000}"#;
+    for (clamp, thinking, told) in [
+        (2000, r#"{ "type":"enabled","budget_tokens" : 1999}"#, "the budget for thinking was lowered to 1999 tokens"),
+        (1024, r#"{"type":"disabled"}"#, "thinking was switched off"),
+        (5001, given, ""),
+    ] {
+        let (body, warnings) = clamped(dialect, dialect, &Target::new("up-1"), &of(8000, given), clamp);
+        assert_eq!(body, of(clamp, thinking));
+        assert_eq!(warnings.len(), usize::from(!told.is_empty()), "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.starts_with(told)), "{warnings:?}");
+        // Translated, it is the same.
+        let emulating = Target { quirks: vec![Quirk::JsonByTool], ..Target::new("up-1") };
+        let (body, _) = clamped(dialect, dialect, &emulating, &of(8000, given), clamp);
+        let thinking: Value = serde_json::from_str(thinking).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["thinking"], thinking);
+    }
+}
+
 #[test]
 fn a_stream_is_asked_for_in_the_dialects_own_words() {
     use DialectName as D;

@@ -108,7 +108,7 @@ fn a_conversation_becomes_one_prompt() {
 fn a_body_on_its_way_through() {
     let target = Target::new("babbage");
     let call = parse(&json!({"prompt": "hi", "stream": true}));
-    let defaults = farebox_dialect::Defaults { max_output_tokens: Some(5), temperature: None };
+    let defaults = farebox_dialect::Defaults { max_output_tokens: Some(5), temperature: None, clamp: None };
     let passing = Passing { call: &call, asked_stream: true, defaults, target: &target };
     let expected = [
         Edit::string("model", "babbage"),

@@ -35,7 +35,11 @@ fn reads_what_routing_needs() {
         remote_media: None,
         inline_media: 0,
         inline_documents: 0,
+        media_bytes: 0,
         unbounded: None,
+        unmetered: false,
+        searches: false,
+        unseen: None,
         service_tier: Some("flex".into()),
         farebox: outline.farebox.clone(),
     };
@@ -131,6 +135,7 @@ fn media_are_counted() {
          {\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"wav\"}},{\"type\":\"text\",\"text\":\"image_url\"}]}]}",
     );
     assert_eq!((outline.inline_media, outline.remote_media), (2, None));
+    assert_eq!(outline.media_bytes, "data:image/png;base64,AAAA".len() + "\"AAAA\"".len());
 }
 
 #[test]
@@ -201,6 +206,37 @@ fn what_makes_a_provider_do_more_is_named() {
 }
 
 #[test]
+fn what_usage_does_not_show_is_told_apart_from_what_it_does() {
+    let told = |dialect, content: &str, member: &str| {
+        let outline = outline(dialect, format!("{{{content},{member}}}").as_bytes()).unwrap();
+        assert!(outline.unbounded.is_some(), "{member}");
+        (outline.unmetered, outline.searches)
+    };
+    let chat = r#""messages":[{"role":"user","content":"hi"}]"#;
+    for (dialect, member, expected) in [
+        (DialectName::OpenAiChat, r#""prediction":{"type":"content"}"#, (false, false)),
+        (DialectName::OpenAiChat, r#""prediction":{},"plugins":[{}]"#, (true, false)),
+        (DialectName::OpenAiChat, r#""tools":[{"type":"web_search"}]"#, (true, false)),
+        (DialectName::AnthropicMessages, r#""tools":[{"type":"web_search_20250305"}]"#, (false, true)),
+        (DialectName::AnthropicMessages, r#""tools":[{"type":"web_fetch_20250910"}]"#, (false, false)),
+        (
+            DialectName::AnthropicMessages,
+            r#""tools":[{"type":"web_search_20250305"},{"type":"code_execution_20250825"}]"#,
+            (true, true),
+        ),
+        (DialectName::AnthropicMessages, r#""speed":"fast""#, (true, false)),
+        (DialectName::OpenAiResponses, r#""previous_response_id":"r""#, (false, false)),
+        (DialectName::OpenAiResponses, r#""tools":[{"type":"web_search_preview"}]"#, (false, true)),
+        (DialectName::OpenAiResponses, r#""tools":[{"type":"mcp"}]"#, (false, false)),
+        (DialectName::OpenAiResponses, r#""tools":[{"type":"image_generation"}]"#, (true, false)),
+        (DialectName::OpenAiResponses, r#""tools":[{"type":"mcp","Type":"file_search"}]"#, (true, false)),
+    ] {
+        let content = if dialect == DialectName::OpenAiResponses { r#""input":"hi""# } else { chat };
+        assert_eq!(told(dialect, content, member), expected, "{member}");
+    }
+}
+
+#[test]
 fn every_dialect_of_callers_has_its_own_members() {
     let read = |dialect, body: &str| outline(dialect, body.as_bytes()).unwrap();
     let responses = |body: &str| read(DialectName::OpenAiResponses, body);
@@ -216,13 +252,15 @@ fn every_dialect_of_callers_has_its_own_members() {
     assert_eq!(items.remote_media.as_deref(), Some("input[0].content[1].image_url"));
     for (member, field) in [
         (r#""previous_response_id":"resp_1""#, "previous_response_id"),
-        (r#""background":true"#, "background"),
         (r#""tools":[{"type":"web_search"}]"#, "tools[0].type"),
     ] {
         let told = responses(&format!(r#"{{"input":"hi",{member}}}"#));
         assert_eq!(told.unbounded.as_deref(), Some(field));
     }
-    assert_eq!(responses(r#"{"input":"hi","background":false}"#).unbounded, None);
+    for (background, unseen) in [("true", Some("background")), ("false", None)] {
+        let told = responses(&format!(r#"{{"input":"hi","background":{background},"previous_response_id":"r"}}"#));
+        assert_eq!((told.unseen, told.unbounded.as_deref()), (unseen, Some("previous_response_id")));
+    }
     let stored = responses(r#"{"input":[{"type":"item_reference","id":"msg_1"}]}"#);
     assert_eq!(stored.unbounded.as_deref(), Some("input[0]"));
 

@@ -179,6 +179,9 @@ pub(crate) fn report(response: &v1::LlmResponse) -> Vec<String> {
     if report.attempts > 1 {
         facts.push(format!("{} attempts", report.attempts));
     }
+    if report.clamped {
+        facts.push("clamped".to_owned());
+    }
     if report.cached {
         facts.push("from the cache".to_owned());
     }
@@ -186,7 +189,22 @@ pub(crate) fn report(response: &v1::LlmResponse) -> Vec<String> {
         facts.extend(cut_short(completion.finish_reason()).map(str::to_owned));
     }
     let warnings = report.warnings.iter().map(|warning| format!("warning: {}", clean(warning)));
-    std::iter::once(facts.join(" · ")).chain(warnings).collect()
+    std::iter::once(facts.join(" · ")).chain(left(report)).chain(warnings).collect()
+}
+
+/// What budgets and limits have left, where any hold for the call.
+fn left(report: &v1::CallReport) -> Option<String> {
+    let dollars = |field| v1::Money::of(field);
+    let budgets = report
+        .budgets
+        .iter()
+        .map(|b| format!("${} of ${} ({})", dollars(&b.left), dollars(&b.limit), clean(&b.budget)));
+    let limits = report
+        .limits
+        .iter()
+        .map(|l| format!("{} of {} {} ({})", l.left, l.allowed, l.measure().word(), clean(&l.limit)));
+    let left: Vec<String> = budgets.chain(limits).collect();
+    (!left.is_empty()).then(|| format!("left: {}", left.join(" · ")))
 }
 
 fn cut_short(reason: v1::FinishReason) -> Option<&'static str> {
@@ -302,6 +320,26 @@ mod tests {
             ]
         );
         let report = response.report.as_mut().unwrap();
+        let dollars = |text: &str| Some(text.parse::<Money>().unwrap().into());
+        report.clamped = true;
+        report.budgets = vec![v1::BudgetLeft { budget: "team".into(), limit: dollars("5"), left: dollars("0.25") }];
+        report.limits = vec![v1::LimitLeft {
+            limit: "slow".into(),
+            measure: v1::LimitMeasure::Requests.into(),
+            allowed: 100,
+            left: 99,
+            reset_ms: 1500,
+        }];
+        assert_eq!(
+            super::report(&response),
+            [
+                "gpt-4 via openai · 12 in / 34 out tokens · $0.000123 · 812 ms · clamped",
+                "left: $0.25 of $5 (team) · 99 of 100 requests (slow)",
+                "warning: parameter `x`\u{fffd}was dropped"
+            ]
+        );
+        let report = response.report.as_mut().unwrap();
+        (report.clamped, report.budgets, report.limits) = (false, Vec::new(), Vec::new());
         (report.estimated, report.attempts, report.latency_ms) = (true, 3, 12_345);
         report.warnings.clear();
         response.result = Some(Answer::Completion(v1::Completion {

@@ -98,6 +98,7 @@ pub(super) fn edited(name: DialectName, input: &[u8]) -> Result<(), String> {
         Edit::remove("farebox"),
         Edit::set_in("stream_options", "include_usage", "true"),
         Edit::default("temperature", "0.50"),
+        Edit::lower("max_tokens", 100),
     ];
     let outlined = outline(name, input);
     let changed = rewrite(input, &edits);
@@ -113,7 +114,7 @@ pub(super) fn edited(name: DialectName, input: &[u8]) -> Result<(), String> {
     let changed = changed.map_err(|error| format!("edit: {error}"))?;
     sound::json("an edited body", &changed)?;
     let (before, after) = (members(input)?, members(&changed)?);
-    let touched = ["model", "farebox", "stream_options", "temperature"];
+    let touched = ["model", "farebox", "stream_options", "temperature", "max_tokens"];
     let rest = |all: &[(String, String)]| -> Vec<(String, String)> {
         all.iter().filter(|(key, _)| !touched.contains(&key.as_str())).cloned().collect()
     };
@@ -126,7 +127,11 @@ pub(super) fn edited(name: DialectName, input: &[u8]) -> Result<(), String> {
     };
     let included =
         |value: &str| serde_json::from_str::<Value>(value).map_or(true, |options| options["include_usage"] == true);
-    let sound = is("model", &|value| value == r#""other \"\\ one""#)
+    let low = |value: &str| serde_json::from_str::<Option<u64>>(value).is_ok_and(|said| said.is_none_or(|n| n <= 100));
+    let limits = |all: &[(String, String)]| all.iter().filter(|(key, _)| key == "max_tokens").count();
+    let sound = limits(&before) == limits(&after)
+        && after.iter().all(|(key, value)| key != "max_tokens" || low(value))
+        && is("model", &|value| value == r#""other \"\\ one""#)
         && is("stream_options", &included)
         && is("temperature", &|value| value != "null")
         && !after.iter().any(|(key, _)| key == "farebox");
