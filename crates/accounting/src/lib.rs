@@ -8,11 +8,15 @@
 //! all writers before it). So every end has exactly one row, whatever is killed when. While ClickHouse is away one batch
 //! is held in memory and the rest waits in the ledger.
 //!
-//! Not here: prices (the worker computed them), rollups (questions are answered from the rows), alerts.
+//! What the guard's books say was spent is held against the rows from time to time, and whenever somebody asks; a difference
+//! is announced on `llm.alert.books`.
+//!
+//! Not here: prices (the worker computed them), rollups (questions are answered from the rows), other alerts.
 //!
 //! Subjects: consumes `farebox.v1.ledger.<shard>` (durable consumer [`CONSUMER`]); answers `llm.usage` of each project, and
-//! `farebox.v1.usage` to farebox's own roles.
+//! `farebox.v1.usage` and `farebox.v1.accounting.check` to farebox's own roles; asks `farebox.v1.guard.<shard>.books`.
 
+mod check;
 mod error;
 mod options;
 mod questions;

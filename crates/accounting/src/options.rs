@@ -1,6 +1,6 @@
 //! Options of accounting.
 
-use farebox_types::{ByteSize, Span};
+use farebox_types::{ByteSize, Project, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,14 @@ pub struct Options {
     pub groups_max: u32,
     /// The most single calls in one answer.
     pub recent_max: u32,
+    /// How often the guard's books are held against the rows.
+    pub check_interval: Span,
+    /// How long the guard is asked for its books, and how long rows may take to come as far as they.
+    pub check_patience: Span,
+    /// How many days are compared, today included. Fewer than rows and books are kept.
+    pub check_days: u32,
+    /// The project that hears of differences. The guard's `operators_project`.
+    pub operators_project: Project,
 }
 
 impl Default for Options {
@@ -46,6 +54,10 @@ impl Default for Options {
             questions_max: 4,
             groups_max: 1_000,
             recent_max: 1_000,
+            check_interval: Span::from_secs(300),
+            check_patience: Span::from_secs(10),
+            check_days: 7,
+            operators_project: Project::default_project(),
         }
     }
 }

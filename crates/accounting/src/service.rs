@@ -7,9 +7,10 @@ use farebox_clickhouse::Client;
 use farebox_proto::subjects::{self, Tenancy};
 use farebox_runtime::Drain;
 use farebox_types::Clock;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
+    check::Check,
     error::Error,
     options::Options,
     questions::Questions,
@@ -47,24 +48,30 @@ impl Service {
         let queries = self.deps.tenancy.usage_queries();
         let mail = self.deps.bus.subscribe(&queries, Some(subjects::ACCOUNTING_QUEUE)).await?;
         let inside = self.deps.bus.subscribe(subjects::USAGE, Some(subjects::ACCOUNTING_QUEUE)).await?;
+        let checks = self.deps.bus.subscribe(subjects::BOOKS_CHECK, Some(subjects::ACCOUNTING_QUEUE)).await?;
         let questions = Questions::new(&self.options, &self.deps);
+        let check = Check::new(&self.options, &self.deps);
+        let (writes, is_writing) = watch::channel(false);
         tokio::select! {
             // Ends on the drain, or with an error; questions end with it.
-            done = self.write(&drain) => done,
+            done = self.write(&drain, &writes) => done,
             () = questions.serve(mail, inside) => Ok(()),
+            () = check.serve(checks, is_writing) => Ok(()),
         }
     }
 
-    async fn write(&self, drain: &Drain) -> Result<(), Error> {
+    async fn write(&self, drain: &Drain, writes: &watch::Sender<bool>) -> Result<(), Error> {
         loop {
             let lease = tokio::select! {
                 lease = self.lead() => lease,
                 () = drain.signaled() => return Ok(()),
             };
+            writes.send_replace(true);
             let ended = match Writer::create(&self.options, &self.deps).await {
                 Ok(mut writer) => Box::pin(writer.run(drain, &lease)).await,
                 Err(error) => Err(error),
             };
+            writes.send_replace(false);
             lease.release().await;
             match ended {
                 Ok(End::Drained) => return Ok(()),

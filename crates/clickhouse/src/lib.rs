@@ -25,4 +25,4 @@ pub use client::Client;
 pub use error::{Certainty, Error};
 pub use options::Options;
 pub use term::Term;
-pub use usage::{GroupBy, Period, UsageSum};
+pub use usage::{DaySum, GroupBy, Period, UsageSum};

@@ -70,6 +70,16 @@ struct SumRow {
     spent: i128,
 }
 
+/// What the rows of one day of a project add up to: a UTC day, by when calls were admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaySum {
+    pub project: String,
+    /// e.g. 2026-11-21
+    pub day: String,
+    pub calls: u64,
+    pub cost: Money,
+}
+
 const WHERE: &str = "WHERE ({project:String} = '' OR project = {project:String}) AND ended_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') \
                      AND ended_at < fromUnixTimestamp64Milli({until:Int64}, 'UTC')";
 
@@ -110,6 +120,18 @@ impl Client {
             cost: Money::from_picos(row.spent),
         });
         Ok(sums.collect())
+    }
+
+    /// What was spent by project and day since `from` (milliseconds since the epoch), by the rows of the ledger up to
+    /// `through`.
+    pub async fn spent_by_day(&self, incarnation: u64, through: u64, from: i64) -> Result<Vec<DaySum>, Error> {
+        let sql = "SELECT toString(project), toString(toDate(started_at, 'UTC')) AS day, count(), sum(cost) FROM calls \
+                   WHERE ledger_incarnation = {incarnation:UInt64} AND ledger_sequence <= {through:UInt64} \
+                   AND started_at >= fromUnixTimestamp64Milli({from:Int64}, 'UTC') GROUP BY project, day";
+        let query = self.query(sql).param("incarnation", incarnation).param("through", through).param("from", from);
+        let rows: Vec<(String, String, u64, i128)> = query.all().await?;
+        let sum = |(project, day, calls, cost)| DaySum { project, day, calls, cost: Money::from_picos(cost) };
+        Ok(rows.into_iter().map(sum).collect())
     }
 
     /// The newest calls of a project, or of all, newest first.

@@ -52,7 +52,7 @@ impl Role {
             Role::Guard => {
                 &["$KV.farebox-leases.>", "llm.*.call.*", "llm.*.event.*", "llm.*.alert.*", "llm.*.response.*"]
             }
-            Role::Accounting => &["$KV.farebox-leases.>"],
+            Role::Accounting => &["$KV.farebox-leases.>", "llm.*.alert.*"],
             Role::Edge => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.usage"],
             Role::Admin => &["$KV.>", "llm.*.usage"],
             Role::Up => &["$KV.>", "llm.>"],

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod check;
 mod clickhouse;
 mod crashes;
 mod usage;

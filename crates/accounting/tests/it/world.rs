@@ -98,6 +98,8 @@ impl World {
             ack_wait: Span::from_secs(1),
             retry_min: Span::from_millis(50),
             retry_max: Span::from_millis(200),
+            check_interval: Span::from_millis(200),
+            check_days: 100_000,
             ..Options::default()
         };
         let deps = Deps {
