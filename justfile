@@ -44,6 +44,10 @@ bench *ARGS:
     cargo build --release -p farebox -p farebox-bench
     target/release/farebox-bench {{ ARGS }}
 
+# What the guard decides in a second, next to bare writes to JetStream
+bench-guard *ARGS:
+    cargo run --release -p farebox-bench -- guard {{ ARGS }}
+
 # What the dialects cost by themselves
 bench-dialects:
     cargo run --release -p farebox-bench -- dialects

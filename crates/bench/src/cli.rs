@@ -23,6 +23,20 @@ pub(crate) enum Command {
     Dialects,
     /// Shows that hard budgets hold on every level while guards and workers are killed and stopped.
     BudgetStorm(StormArgs),
+    /// What the guard decides in a second, next to bare writes to JetStream.
+    Guard(GuardArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardArgs {
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) callers: u16,
+    /// Length of each phase, after a second to warm up.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) seconds: u64,
+    /// What stored messages outlive [default: one after the other].
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<Durability>,
 }
 
 #[derive(Debug, Args)]

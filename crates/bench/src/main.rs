@@ -16,6 +16,7 @@ mod config;
 mod dialects;
 mod direct;
 mod emulator;
+mod guard;
 mod http;
 mod load;
 mod pace;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Emulator(_) | Command::Dialects) => {
             tokio::runtime::Builder::new_current_thread().enable_all().build()
         }
+        Some(Command::Guard(_)) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
         Some(Command::BudgetStorm(_)) | None => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
         }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             Some(Command::Emulator(args)) => emulator::serve(args).await.map(|()| true),
             Some(Command::Dialects) => dialects::tables().and_then(|text| Ok(table::print(&text)?)).map(|()| true),
             Some(Command::BudgetStorm(args)) => storm::run(args).await,
+            Some(Command::Guard(args)) => guard::run(args).await.map(|()| true),
             None => run::run(&cli.run).await,
         }
     });
