@@ -7,6 +7,7 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 use crate::{
+    callout::Admitted,
     error::IdentityError,
     jwt,
     keyring::{Keyring, write_private},
@@ -129,16 +130,11 @@ impl Accounts {
         self.sign(account, claims)
     }
 
-    /// A user of a project, as the callout hands it out. `until`: when the server ends the connection.
-    pub(crate) fn caller(
-        &self,
-        project: &Project,
-        user: &str,
-        key_id: &str,
-        until: Option<Timestamp>,
-    ) -> Result<String, IdentityError> {
-        let extra = until.map_or(json!({}), |until| json!({ "exp": until.millis() / 1000 }));
-        self.user(&self.keyring.project(project), user, key_id, caller_permissions(), extra)
+    /// A user of a project, as the callout hands it out.
+    pub(crate) fn caller(&self, user: &str, admitted: &Admitted) -> Result<String, IdentityError> {
+        let extra = admitted.until.map_or(json!({}), |until| json!({ "exp": until.millis() / 1000 }));
+        let permissions = caller_permissions(&admitted.subjects);
+        self.user(&self.keyring.project(&admitted.project), user, &admitted.name, permissions, extra)
     }
 
     /// What the callout answers to the server: the user's token, or why there is none.
@@ -146,7 +142,7 @@ impl Accounts {
         &self,
         user: &str,
         server: &str,
-        verdict: Result<String, &str>,
+        verdict: Result<String, String>,
     ) -> Result<String, IdentityError> {
         let mut nats = json!({ "type": "authorization_response", "version": 2 });
         match verdict {

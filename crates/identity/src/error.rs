@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use farebox_bus::{CallError, ConnectError, SubscribeError};
+use farebox_bus::{CallError, ConnectError, PublishError, SubscribeError};
 use farebox_types::ErrorKind;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,8 @@ pub enum IdentityError {
     Keys { path: PathBuf, reason: String },
     #[error("{path} can be read by others: run `chmod 600 {path}`, and make new keys if it was exposed", path = path.display())]
     Exposed { path: PathBuf },
+    #[error("it is no root of farebox's accounts: a root.key holds 52 letters and digits")]
+    BadRoot,
     #[error("a token cannot be signed: {reason}")]
     Sign { reason: String },
     #[error("the server's question who is connecting is not valid: {reason}")]
@@ -19,6 +21,8 @@ pub enum IdentityError {
     Push { project: String, reason: String },
     #[error("the NATS server did not answer when the account of project `{project}` was pushed")]
     PushCall { project: String, source: CallError },
+    #[error("the NATS servers cannot be asked for their connections")]
+    Connections(#[source] PublishError),
     #[error("identity cannot connect to NATS")]
     Connect(#[from] ConnectError),
     #[error("identity cannot subscribe")]
@@ -28,12 +32,14 @@ pub enum IdentityError {
 impl IdentityError {
     pub fn kind(&self) -> ErrorKind {
         match self {
-            IdentityError::Keys { .. } | IdentityError::Exposed { .. } | IdentityError::Sign { .. } => {
-                ErrorKind::Internal
-            }
+            IdentityError::Keys { .. }
+            | IdentityError::Exposed { .. }
+            | IdentityError::BadRoot
+            | IdentityError::Sign { .. } => ErrorKind::Internal,
             IdentityError::BadQuestion { .. } => ErrorKind::BadRequest,
             IdentityError::Push { .. } => ErrorKind::Unavailable,
             IdentityError::PushCall { source, .. } => source.kind(),
+            IdentityError::Connections(source) => source.kind(),
             IdentityError::Connect(source) => source.kind(),
             IdentityError::Subscribe(source) => source.kind(),
         }

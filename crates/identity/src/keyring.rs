@@ -8,6 +8,7 @@ use std::{
 };
 
 use data_encoding::BASE32_NOPAD;
+use farebox_policy::Pepper;
 use farebox_types::Project;
 use nkeys::{KeyPair, KeyPairType};
 use sha2::{Digest, Sha256};
@@ -34,6 +35,12 @@ impl Keyring {
     /// A keyring from a root secret.
     pub fn from_root(root: [u8; 32]) -> Keyring {
         Keyring { root }
+    }
+
+    /// A keyring from the text of its file.
+    pub fn from_text(text: &str) -> Result<Keyring, IdentityError> {
+        let bytes = BASE32_NOPAD.decode(text.trim().as_bytes()).map_err(|_| IdentityError::BadRoot)?;
+        Ok(Keyring { root: bytes.try_into().map_err(|_| IdentityError::BadRoot)? })
     }
 
     /// Loads the root secret from `dir`, or makes a new one there. The directory and file are for their owner only.
@@ -87,8 +94,18 @@ impl Keyring {
         self.derive(KeyPairType::User, "user", name)
     }
 
-    /// HMAC-SHA-256 of the label under the root, as the seed of a key.
+    /// What hashes of callers' keys are keyed with.
+    pub fn pepper(&self) -> Pepper {
+        Pepper::new(self.secret("farebox pepper 1"))
+    }
+
     fn derive(&self, kind: KeyPairType, what: &str, name: &str) -> KeyPair {
+        let seed = self.secret(&format!("farebox nats key 1\0{what}\0{name}"));
+        KeyPair::new_from_raw(kind, seed).expect("any 32 bytes are a seed")
+    }
+
+    /// HMAC-SHA-256 of a label under the root.
+    fn secret(&self, label: &str) -> [u8; 32] {
         let pad = |with: u8| {
             let mut block = [with; BLOCK_LEN];
             for (byte, root) in block.iter_mut().zip(self.root) {
@@ -96,12 +113,8 @@ impl Keyring {
             }
             block
         };
-        let inner = Sha256::new()
-            .chain_update(pad(0x36))
-            .chain_update(format!("farebox nats key 1\0{what}\0{name}"))
-            .finalize();
-        let seed: [u8; 32] = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into();
-        KeyPair::new_from_raw(kind, seed).expect("any 32 bytes are a seed")
+        let inner = Sha256::new().chain_update(pad(0x36)).chain_update(label).finalize();
+        Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
     }
 }
 
@@ -119,9 +132,7 @@ fn read_root(path: &Path, mut file: fs::File) -> Result<Keyring, IdentityError> 
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
-    let bytes = BASE32_NOPAD.decode(text.trim().as_bytes()).map_err(|_| failed("it is not base32".to_owned()))?;
-    let root = bytes.try_into().map_err(|_| failed("it has the wrong length".to_owned()))?;
-    Ok(Keyring { root })
+    Keyring::from_text(&text).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]

@@ -7,30 +7,31 @@
 //! - a role has its own user with the permissions that it needs: only the guard can write the ledger;
 //! - a caller without a key becomes project `default`, from the machine's own loopback only, and only if allowed;
 //! - all keys come from one root secret in a file that nobody else can read: a second process with the same file makes
-//!   the same accounts, and a new project needs no restart.
+//!   the same accounts, and a new project needs no restart;
+//! - what was let in is ended when what let it in does not hold any more: a revoked key is out within a second.
 //!
-//! Not here: what a key may do (that is `intake`), and where keys are kept ([`KeyDirectory`] is the seam).
+//! Not here: what a key may ask for (that is `intake`), and where keys are kept (`directory`).
 //!
-//! Subjects: answers `$SYS.REQ.USER.AUTH`, asks `$SYS.REQ.CLAIMS.UPDATE`.
+//! Subjects: answers `$SYS.REQ.USER.AUTH`; asks `$SYS.REQ.CLAIMS.UPDATE`, `$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP`,
+//! `$SYS.REQ.SERVER.PING.CONNZ`, `$SYS.REQ.SERVER.*.CONNZ` and `$SYS.REQ.SERVER.*.KICK`.
 
 mod accounts;
 mod callout;
 mod conf;
-mod directory;
+mod connections;
 mod error;
+mod evict;
 mod jwt;
 mod keyring;
 mod options;
 mod permissions;
-mod push;
+mod registrar;
 mod service;
 
 pub use accounts::Accounts;
 pub use conf::{Durability, ServerConf};
-pub use directory::{KeyDirectory, KeyIdentity, NoKeys, StaticKeys};
 pub use error::IdentityError;
 pub use keyring::Keyring;
 pub use options::Options;
 pub use permissions::Role;
-pub use push::push_account;
-pub use service::{Deps, Identity, Registrar};
+pub use service::{Deps, Identity};

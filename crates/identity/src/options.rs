@@ -1,6 +1,6 @@
 //! Options of the role `identity`.
 
-use farebox_types::Span;
+use farebox_types::{Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,28 @@ pub struct Options {
     pub session_max: Span,
     /// How long the server may take to accept an account.
     pub push_timeout: Span,
+    /// How long after the last answer of a NATS server those of others are waited for.
+    pub servers_wait: Span,
+    /// How often all connections are held against the keys, should a change have gone unnoticed.
+    pub sweep_interval: Span,
+    /// The root of farebox's accounts, on NATS servers that were set up with it (`farebox identity nats-config`): the
+    /// text of its `root.key`, as `file:/path` or `os.environ/NAME`. The embedded server has its own.
+    pub root_key: Option<Secret>,
+    /// What hashes of keys are keyed with, on other NATS servers: any long secret, the same for every process of farebox.
+    /// Absent: made from the root of the accounts.
+    pub pepper: Option<Secret>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { anonymous: true, session_max: Span::from_secs(12 * 3600), push_timeout: Span::from_secs(3) }
+        Options {
+            anonymous: true,
+            session_max: Span::from_secs(12 * 3600),
+            push_timeout: Span::from_secs(3),
+            servers_wait: Span::from_millis(300),
+            sweep_interval: Span::from_secs(60),
+            root_key: None,
+            pepper: None,
+        }
     }
 }

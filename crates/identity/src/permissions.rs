@@ -87,10 +87,20 @@ impl Role {
     }
 }
 
-/// A caller may use its account as it likes, but neither say what only farebox says nor answer in its place.
-pub(crate) fn caller_permissions() -> (Value, Value) {
-    (
-        json!({ "deny": ["$SYS.>", "$JS.>", "llm.call.>", "llm.event.>", "llm.response.>", "llm.alert.>"] }),
-        json!({ "deny": ["$SYS.>", "llm.request", "llm.job", "llm.usage", "llm.cancel.>", "llm.result.>"] }),
-    )
+/// What no caller may say, as only farebox says it, or is none of its business.
+const NOT_SAID: [&str; 6] = ["$SYS.>", "$JS.>", "llm.call.>", "llm.event.>", "llm.response.>", "llm.alert.>"];
+/// Where no caller may listen: it would answer in farebox's place.
+const NOT_HEARD: [&str; 6] = ["$SYS.>", "llm.request", "llm.job", "llm.usage", "llm.cancel.>", "llm.result.>"];
+const INBOXES: &str = "_INBOX.>";
+
+/// A caller may use its account as it likes, or only the subjects that its key names, and its inboxes.
+pub(crate) fn caller_permissions(subjects: &[String]) -> (Value, Value) {
+    let narrowed = |denied: &[&str]| {
+        if subjects.is_empty() {
+            return json!({ "deny": denied });
+        }
+        let allowed: Vec<&str> = subjects.iter().map(String::as_str).chain([INBOXES]).collect();
+        json!({ "allow": allowed, "deny": denied })
+    };
+    (narrowed(&NOT_SAID), narrowed(&NOT_HEARD))
 }

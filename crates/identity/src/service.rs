@@ -3,12 +3,19 @@
 use std::sync::Arc;
 
 use farebox_bus::{Bus, Delivery, Headers, Login, Subscription};
+use farebox_directory::Directory;
+use farebox_policy::Pepper;
 use farebox_runtime::Drain;
-use farebox_types::{Clock, Project};
+use farebox_types::Clock;
 
 use crate::{
-    accounts::Accounts, callout, directory::KeyDirectory, error::IdentityError, keyring::Keyring, options::Options,
-    push::push_account,
+    accounts::Accounts,
+    callout::{self, Keys},
+    error::IdentityError,
+    evict::Evictor,
+    keyring::Keyring,
+    options::Options,
+    registrar::Registrar,
 };
 
 const QUESTIONS: &str = "$SYS.REQ.USER.AUTH";
@@ -20,7 +27,9 @@ pub struct Deps {
     /// How to reach NATS; its credentials are replaced by the role's own.
     pub bus: farebox_bus::Options,
     pub keyring: Keyring,
-    pub directory: Arc<dyn KeyDirectory>,
+    pub directory: Directory,
+    /// What hashes of keys are keyed with.
+    pub pepper: Pepper,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -50,26 +59,18 @@ impl Identity {
         Ok(Identity { deps, callout, system, questions })
     }
 
-    /// What makes the account of a new project known to the server.
-    pub fn registrar(&self) -> Registrar {
-        Registrar {
-            system: self.system.clone(),
-            keyring: self.deps.keyring.clone(),
-            clock: self.deps.clock.clone(),
-            options: self.deps.options.clone(),
-        }
-    }
-
-    /// Answers until the drain begins, then what has arrived.
+    /// Answers until the drain begins, then what has arrived. Meanwhile it follows the changes of projects and keys.
     pub async fn run(mut self, drain: Drain) -> Result<(), IdentityError> {
-        loop {
-            tokio::select! {
-                question = self.questions.next() => match question {
-                    Some(question) => self.answer(question).await,
-                    None => return Ok(()),
-                },
-                () = drain.signaled() => break,
-            }
+        let Deps { options, keyring, directory, clock, .. } = &self.deps;
+        let system = || self.system.clone();
+        let evictor =
+            Evictor::new(system(), keyring.clone(), directory.clone(), clock.clone(), options.clone()).follow();
+        let registrar = Registrar::new(system(), keyring.clone(), clock.clone(), options.clone());
+        let registrar = registrar.follow(directory.clone());
+        tokio::select! {
+            () = evictor => {}
+            () = registrar => {}
+            () = self.answer_until(drain) => {}
         }
         self.questions.stop().await;
         while let Some(question) = self.questions.next().await {
@@ -80,11 +81,24 @@ impl Identity {
         Ok(())
     }
 
+    async fn answer_until(&mut self, drain: Drain) {
+        loop {
+            tokio::select! {
+                question = self.questions.next() => match question {
+                    Some(question) => self.answer(question).await,
+                    None => return,
+                },
+                () = drain.signaled() => return,
+            }
+        }
+    }
+
     async fn answer(&self, question: Delivery) {
         let Some(reply) = &question.reply else { return };
         let text = String::from_utf8_lossy(&question.payload);
         let deps = &self.deps;
-        let verdict = callout::answer(&text, &deps.keyring, deps.directory.as_ref(), &deps.options, deps.clock.now());
+        let keys = Keys { directory: &deps.directory, pepper: &deps.pepper };
+        let verdict = callout::answer(&text, &deps.keyring, &keys, &deps.options, deps.clock.now());
         match verdict {
             Ok(verdict) => {
                 if let Err(error) = self.callout.publish(reply, Headers::new(), verdict.into()).await {
@@ -94,21 +108,5 @@ impl Identity {
             // No answer is a refusal as well: the server waits a moment and closes the connection.
             Err(error) => tracing::warn!(%error, "a question of the NATS server was not answered"),
         }
-    }
-}
-
-/// Makes accounts of projects known to the server at run time.
-#[derive(Clone)]
-pub struct Registrar {
-    system: Bus,
-    keyring: Keyring,
-    clock: Arc<dyn Clock>,
-    options: Options,
-}
-
-impl Registrar {
-    pub async fn register(&self, project: &Project) -> Result<(), IdentityError> {
-        let accounts = Accounts::new(self.keyring.clone(), self.clock.now());
-        push_account(&self.system, &accounts, project, self.options.push_timeout.get()).await
     }
 }

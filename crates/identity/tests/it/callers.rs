@@ -2,10 +2,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use farebox_bus::{Bus, CallError, Caller, ConnectError, Delivery, Headers, Login, Subscription, caller};
-use farebox_identity::{NoKeys, Options, Role};
+use farebox_identity::{Options, Role};
 use farebox_proto::subjects::Tenancy;
 
-use crate::world::{LONG, World, project};
+use crate::world::{LONG, World};
 
 /// Waits for one message of a caller, and answers it with its subject.
 async fn serve_one(bus: &Bus, requests: &mut Subscription) -> (Delivery, Caller) {
@@ -50,18 +50,15 @@ async fn who_brings_no_key_is_the_project_default_and_cannot_be_another() {
 #[tokio::test]
 async fn a_project_made_at_run_time_connects_at_once_and_sees_only_its_own() {
     let world = World::start().await;
-    let began = Instant::now();
-    world.registrar.register(&project("acme")).await.unwrap();
-    world.registrar.register(&project("acme")).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5));
-    let (one, two) = (world.anyone().await, world.with_key("acme-secret").await.unwrap());
+    let text = world.add_key("k1", "acme");
+    let (one, two) = (world.anyone().await, world.soon_with(&text).await);
     let intake = world.role(Role::Intake).await;
     let guard = world.role(Role::Guard).await;
     let mut requests = intake.subscribe("llm.*.request", Some("intake")).await.unwrap();
     intake.flush().await.unwrap();
     let (answer, (_, who)) = tokio::join!(ask(&two, "llm.request", Headers::new()), serve_one(&intake, &mut requests));
     assert_eq!(answer.unwrap().payload, "llm.acme.request");
-    assert_eq!((who.project.as_str(), who.key_id.as_deref()), ("acme", Some("key-1")));
+    assert_eq!((who.project.as_str(), who.key_id.as_deref()), ("acme", Some("k1")));
 
     for name in ["call", "event", "response", "alert"] {
         let (mut mine, mut theirs, mut all) = (
@@ -92,17 +89,9 @@ async fn a_project_made_at_run_time_connects_at_once_and_sees_only_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_project_that_the_server_does_not_know_yet_is_refused() {
-    let world = World::start().await;
-    assert!(world.with_key("acme-secret").await.is_err());
-    world.registrar.register(&project("acme")).await.unwrap();
-    assert!(world.with_key("acme-secret").await.unwrap().is_connected());
-    world.stop().await;
-}
-
-#[tokio::test]
 async fn a_wrong_key_is_refused_and_so_is_none_where_one_is_needed() {
-    let world = World::with(NoKeys, Options { anonymous: false, ..Options::default() }).await;
+    let world = World::with(Options { anonymous: false, ..Options::default() }).await;
+    world.add_key("k1", "acme");
     for login in [Login::None, Login::Token("wrong".to_owned()), Login::UserPassword("u".into(), "wrong".into())] {
         let error = world.connect(login).await.err().unwrap();
         assert!(matches!(error, ConnectError::Refused { .. }), "{error}");

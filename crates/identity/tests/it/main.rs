@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod callers;
+mod changes;
 mod roles;
 mod world;

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, ConnectError, Login, Options as BusOptions};
-use farebox_identity::{
-    Accounts, Deps, Identity, KeyDirectory, Keyring, Options, Registrar, Role, ServerConf, StaticKeys,
-};
+use farebox_directory::{Directory, Feed};
+use farebox_identity::{Accounts, Deps, Identity, Keyring, Options, Role, ServerConf};
+use farebox_policy::{Key, KeyId, KeyText, Pepper, Policies, ProjectPolicy};
 use farebox_runtime::{DrainTrigger, Tasks, drain};
 use farebox_testkit::TestNats;
 use farebox_types::{Clock, Project, Span, SystemClock};
@@ -16,7 +16,9 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 pub(crate) struct World {
     pub(crate) nats: TestNats,
     pub(crate) accounts: Accounts,
-    pub(crate) registrar: Registrar,
+    pub(crate) feed: Feed,
+    pub(crate) pepper: Pepper,
+    directory: Directory,
     trigger: DrainTrigger,
     tasks: Tasks,
     _data: TempDir,
@@ -26,32 +28,93 @@ pub(crate) fn project(name: &str) -> Project {
     Project::parse(name).unwrap()
 }
 
+/// The key of a project, and its text.
+pub(crate) fn key(id: &str, of: &str, pepper: &Pepper) -> (Key, String) {
+    let text = KeyText::new(KeyId::parse(id).unwrap(), [id.len() as u8; 32]);
+    let key = Key {
+        id: text.id.clone(),
+        project: Some(project(of)),
+        name: String::new(),
+        hash: text.hash(pepper),
+        previous: None,
+        groups: Vec::new(),
+        expires: None,
+        revoked: None,
+        models: Vec::new(),
+        subjects: Vec::new(),
+        addresses: Vec::new(),
+        pins: Default::default(),
+        metadata: Default::default(),
+        created: SystemClock.now(),
+        role: None,
+    };
+    (key, text.reveal())
+}
+
 impl World {
     pub(crate) async fn start() -> World {
-        let keys = StaticKeys::default().with("acme-secret", &project("acme"), "key-1");
-        World::with(keys, Options::default()).await
+        World::with(Options::default()).await
     }
 
-    pub(crate) async fn with(directory: impl KeyDirectory, options: Options) -> World {
+    pub(crate) async fn with(options: Options) -> World {
         let data = TempDir::new().unwrap();
         let keyring = Keyring::load_or_create(&data.path().join("keys")).unwrap();
         let accounts = Accounts::new(keyring.clone(), SystemClock.now());
         let conf = ServerConf::new(([127, 0, 0, 1], 0).into(), data.path());
         let lines = conf.render(&accounts).unwrap();
         let nats = TestNats::builder().without_jetstream().config(&lines).start().await.unwrap();
+        let pepper = keyring.pepper();
+        let (feed, directory) = Directory::fed(Policies::default());
+        feed.fresh(true);
         let deps = Deps {
             options,
             bus: bus_options(&nats),
+            pepper: keyring.pepper(),
             keyring,
-            directory: Arc::new(directory),
+            directory: directory.clone(),
             clock: Arc::new(SystemClock),
         };
         let identity = Identity::create(deps).await.unwrap();
-        let registrar = identity.registrar();
         let (trigger, signal) = drain();
         let tasks = Tasks::new(trigger.clone());
         tasks.spawn("identity", identity.run(signal));
-        World { nats, accounts, registrar, trigger, tasks, _data: data }
+        World { nats, accounts, feed, pepper, directory, trigger, tasks, _data: data }
+    }
+
+    /// Changes what is known of keys and projects.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Policies)) {
+        let mut policies = (*self.directory.newest()).clone();
+        change(&mut policies);
+        self.feed.policies(policies);
+    }
+
+    /// A new key, of a project that may be new as well. Its text.
+    pub(crate) fn add_key(&self, id: &str, of: &str) -> String {
+        let (key, text) = key(id, of, &self.pepper);
+        self.change(|policies| {
+            let policy = ProjectPolicy {
+                name: project(of),
+                organisation: String::new(),
+                models: Vec::new(),
+                provider_keys: Default::default(),
+                disabled: false,
+                metadata: Default::default(),
+            };
+            policies.projects.entry(of.to_owned()).or_insert(policy);
+            policies.keys.insert(key.id.clone(), key);
+        });
+        text
+    }
+
+    /// A connection with a key, as soon as there can be one. Must not take long.
+    pub(crate) async fn soon_with(&self, text: &str) -> Bus {
+        let until = tokio::time::Instant::now() + Duration::from_secs(1);
+        loop {
+            match self.with_key(text).await {
+                Ok(bus) => return bus,
+                Err(error) => assert!(tokio::time::Instant::now() < until, "not let in within a second: {error}"),
+            }
+        }
     }
 
     pub(crate) async fn connect(&self, login: Login) -> Result<Bus, ConnectError> {
