@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use farebox_policy::{Budget, Key, KeyGroup, KeyId, Limit, Organisation, Policies, ProjectPolicy};
+use farebox_policy::{Key, KeyId, Policies, PolicyFault, PolicyFaults};
 use farebox_proto::v1;
 
 /// What an entity is.
@@ -77,42 +77,35 @@ entity!(v1::Key, Key, id);
 entity!(v1::Budget, Budget, name);
 entity!(v1::Limit, Limit, name);
 
-/// Reads what stands under a name, as the rules know it.
-fn read<W, D>(name: &str, value: &Bytes) -> Result<D, String>
-where
-    W: Entity,
-    D: TryFrom<W>,
-    D::Error: fmt::Display,
-{
-    let wire = W::decode(value.clone()).map_err(|error| error.to_string())?;
-    if wire.name() != name {
-        return Err(format!("it says that it is `{}`", wire.name()));
-    }
-    D::try_from(wire).map_err(|error| error.to_string())
+/// Reads what stands under a name.
+fn read<W: Entity>(name: &str, value: &Bytes) -> Result<W, PolicyFaults> {
+    let fault = |message: String| PolicyFaults(vec![PolicyFault { path: format!("{}.{name}", W::KIND), message }]);
+    let wire = W::decode(value.clone()).map_err(|error| fault(error.to_string()))?;
+    if wire.name() == name { Ok(wire) } else { Err(fault(format!("it says that it is `{}`", wire.name()))) }
 }
 
 /// Puts an entity into a set of policies, in the place of the one of its name. One that cannot be read changes nothing.
-pub(crate) fn put(policies: &mut Policies, kind: Kind, name: &str, value: &Bytes) -> Result<(), String> {
+pub(crate) fn put(policies: &mut Policies, kind: Kind, name: &str, value: &Bytes) -> Result<(), PolicyFaults> {
     let named = || name.to_owned();
     match kind {
         Kind::Organisation => {
-            policies.organisations.insert(named(), read::<v1::Organisation, Organisation>(name, value)?);
+            policies.organisations.insert(named(), (&read::<v1::Organisation>(name, value)?).into());
         }
         Kind::Project => {
-            policies.projects.insert(named(), read::<v1::Project, ProjectPolicy>(name, value)?);
+            policies.projects.insert(named(), (&read::<v1::Project>(name, value)?).try_into()?);
         }
         Kind::Group => {
-            policies.groups.insert(named(), read::<v1::KeyGroup, KeyGroup>(name, value)?);
+            policies.groups.insert(named(), (&read::<v1::KeyGroup>(name, value)?).into());
         }
         Kind::Key => {
-            let key = read::<v1::Key, Key>(name, value)?;
+            let key = Key::try_from(&read::<v1::Key>(name, value)?)?;
             policies.keys.insert(key.id.clone(), key);
         }
         Kind::Budget => {
-            policies.budgets.insert(named(), read::<v1::Budget, Budget>(name, value)?);
+            policies.budgets.insert(named(), (&read::<v1::Budget>(name, value)?).try_into()?);
         }
         Kind::Limit => {
-            policies.limits.insert(named(), read::<v1::Limit, Limit>(name, value)?);
+            policies.limits.insert(named(), (&read::<v1::Limit>(name, value)?).try_into()?);
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Why a policy was not read or written.
 
 use farebox_bus::{StoreError, StreamError};
-use farebox_policy::PolicyFault;
+use farebox_policy::PolicyFaults;
 use farebox_types::ErrorKind;
 
 use crate::entity::Kind;
@@ -19,8 +19,8 @@ pub enum DirectoryError {
     #[error("the {kind} `{name}` is not there")]
     NotFound { kind: Kind, name: String },
     /// With each fault that would be new.
-    #[error("the change would make the rules contradict each other: {}", said(.0))]
-    Invalid(Vec<PolicyFault>),
+    #[error("the rules would not hold together: {0}")]
+    Invalid(PolicyFaults),
     #[error("the {kind} `{name}` cannot be read: {reason}")]
     Damaged { kind: Kind, name: String, reason: String },
     #[error("others change policies at the same time: try again")]
@@ -29,10 +29,6 @@ pub enum DirectoryError {
     Read(#[from] StreamError),
     #[error("the change could not be stored")]
     Write(#[from] StoreError),
-}
-
-fn said(faults: &[PolicyFault]) -> String {
-    faults.iter().map(|fault| format!("{}: {}", fault.path, fault.message)).collect::<Vec<_>>().join("; ")
 }
 
 impl DirectoryError {

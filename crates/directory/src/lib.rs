@@ -7,22 +7,27 @@
 //!
 //! Not here: what policies mean (`policy`), and who may change them (`admin`).
 
+mod access;
 mod entity;
 mod error;
 mod live;
 mod options;
 mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use farebox_policy::Policies;
 use tokio::sync::watch;
 
+pub use access::{Access, Denied, Keys, Models};
 pub use entity::{Entity, Kind};
 pub use error::DirectoryError;
 pub use live::Live;
 pub use options::Options;
 pub use store::{Kept, Store};
+
+/// When to come back to who could not tell.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Changes cannot be heard: what is known may be out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

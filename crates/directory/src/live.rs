@@ -213,8 +213,8 @@ impl Live {
         match value {
             None => entity::remove(&mut self.policies, kind, name),
             Some(value) => {
-                if let Err(reason) = entity::put(&mut self.policies, kind, name, &value) {
-                    tracing::error!(key, reason, "a stored policy cannot be read: what was known before it holds");
+                if let Err(faults) = entity::put(&mut self.policies, kind, name, &value) {
+                    tracing::error!(key, %faults, "a stored policy cannot be read: what was known before it holds");
                 }
             }
         }

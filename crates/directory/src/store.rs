@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use farebox_bus::{Bucket, Bus, Entry, StoreError, topology};
-use farebox_policy::{Policies, PolicyFault};
+use farebox_policy::{Known, Policies, PolicyFault, PolicyFaults};
 use farebox_proto::v1;
 use prost::Message;
 
@@ -136,20 +136,17 @@ impl Store {
         }
         let before = faults(&policies);
         match value {
-            Some(value) => entity::put(&mut policies, kind, name, value).map_err(|reason| DirectoryError::Damaged {
-                kind,
-                name: name.to_owned(),
-                reason,
-            })?,
+            Some(value) => entity::put(&mut policies, kind, name, value).map_err(DirectoryError::Invalid)?,
             None => entity::remove(&mut policies, kind, name),
         }
         let new: Vec<PolicyFault> = faults(&policies).into_iter().filter(|fault| !before.contains(fault)).collect();
-        if new.is_empty() { Ok(()) } else { Err(DirectoryError::Invalid(new)) }
+        if new.is_empty() { Ok(()) } else { Err(DirectoryError::Invalid(PolicyFaults(new))) }
     }
 }
 
 fn faults(policies: &Policies) -> Vec<PolicyFault> {
-    policies.check()
+    // Models and providers may change while farebox runs: rules for ones that are not there hold nothing up.
+    policies.check(&Known::default())
 }
 
 fn key(kind: Kind, name: &str) -> String {

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) worker: farebox_worker::Options,
     pub(crate) accounting: farebox_accounting::Options,
     pub(crate) identity: farebox_identity::Options,
+    pub(crate) directory: farebox_directory::Options,
     pub(crate) logs: farebox_telemetry::Options,
     pub(crate) process: Process,
 }
@@ -117,7 +118,8 @@ impl Default for Process {
 }
 
 /// Variables with farebox's prefix that are flags, not config.
-const RESERVED: [&str; 9] = ["CONFIG", "DATA", "NATS", "CREDS", "READY_FILE", "LOG", "GRPC", "ADMIN_KEY", "MASTER_KEY"];
+const RESERVED: [&str; 10] =
+    ["CONFIG", "DATA", "NATS", "CREDS", "KEY", "READY_FILE", "LOG", "GRPC", "ADMIN_KEY", "MASTER_KEY"];
 
 /// The environment of this process, as far as it is text.
 pub(crate) fn environment() -> Env {
@@ -229,6 +231,17 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
         let message = format!("`{}` is no address: write `embedded` or nats://host:port", config.nats.url);
         faults.push(ConfigFault::new("nats.url", message));
     }
+    if config.identity.root_key.is_some() && config.nats.url != EMBEDDED && !config.nats.accounts {
+        let message = "the root of accounts is of no use on a server without them: set nats.accounts: true";
+        faults.push(ConfigFault::new("identity.root_key", message));
+    }
+    if config.directory.stale_after.get() < config.directory.check_interval.get() * 2 {
+        let message = format!(
+            "{} would make everything stale all the time: at least twice directory.check_interval ({})",
+            config.directory.stale_after, config.directory.check_interval
+        );
+        faults.push(ConfigFault::new("directory.stale_after", message));
+    }
     if config.clickhouse.url != EMBEDDED && !config.clickhouse.url.starts_with("http") {
         let message = format!("`{}` is no address: write `embedded` or http://host:8123", config.clickhouse.url);
         faults.push(ConfigFault::new("clickhouse.url", message));
@@ -247,6 +260,9 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
         ("worker.heartbeat_interval", config.worker.heartbeat_interval),
         ("worker.guard_timeout", config.worker.guard_timeout),
         ("intake.guard_timeout", config.intake.guard_timeout),
+        ("directory.check_interval", config.directory.check_interval),
+        ("identity.servers_wait", config.identity.servers_wait),
+        ("identity.sweep_interval", config.identity.sweep_interval),
         ("intake.job_ack_wait", config.intake.job_ack_wait),
         ("intake.result_wait", config.intake.result_wait),
     ] {

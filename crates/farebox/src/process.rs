@@ -97,7 +97,9 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
     let embedded = nats.url == EMBEDDED;
     let running = if embedded { Some(Addresses::read(&data)?) } else { None };
     let url = running.as_ref().map_or_else(|| nats.url.clone(), |running| running.nats.clone());
-    let keyring = if embedded { Some(roles::keyring(&data)?) } else { None };
+    // Who has credentials of its own need not be trusted with the root of all of them.
+    let signs = embedded || role == Role::Identity || nats.credentials.is_none();
+    let keyring = if signs { roles::keyring(&loaded.value, &data)? } else { None };
     let login = login(nats, keyring.as_ref(), identity_of(role))?;
     let options = farebox_bus::Options { url, name: format!("farebox {}", role.name()), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;
@@ -133,13 +135,13 @@ pub(crate) fn tenancy(nats: &Nats) -> Tenancy {
 
 /// How a role shows who it is: with farebox's own keys, or as the config says.
 pub(crate) fn login(nats: &Nats, keyring: Option<&Keyring>, role: farebox_identity::Role) -> Result<Login> {
-    match (keyring, &nats.credentials) {
-        (Some(keyring), _) => roles::login(keyring, role),
-        (None, Some(secret)) => {
+    match (&nats.credentials, keyring) {
+        (Some(secret), _) if nats.url != EMBEDDED => {
             let secret = farebox_config::resolve(secret, "nats.credentials", &environment())?;
             Ok(Login::from_secret(secrecy::ExposeSecret::expose_secret(&secret)))
         }
-        (None, None) => Ok(Login::None),
+        (_, Some(keyring)) => roles::login(keyring, role),
+        (_, None) => Ok(Login::None),
     }
 }
 

@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use farebox_bus::{Bus, Login};
 use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
-use farebox_directory::Directory;
+use farebox_directory::{Directory, Keys};
 use farebox_identity::{Accounts, Keyring};
 use farebox_intake::Routes;
-use farebox_policy::Policies;
+use farebox_policy::{Pepper, Policies};
 use farebox_pricing::PriceBook;
 use farebox_proto::subjects::Tenancy;
 use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
@@ -20,7 +20,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::oneshot;
 
 use crate::{
-    config::{Config, environment},
+    config::{Config, EMBEDDED, environment},
     live::{InForce, Live},
 };
 
@@ -82,8 +82,11 @@ pub(crate) struct Parts<'a> {
 
 /// Roles that run, and how they are stopped in order.
 pub(crate) struct Running {
-    stages: Vec<(farebox_runtime::DrainTrigger, oneshot::Receiver<()>)>,
+    stages: Vec<Stage>,
 }
+
+/// What drains a part, and what closes when it has ended.
+type Stage = (farebox_runtime::DrainTrigger, oneshot::Receiver<()>);
 
 impl Running {
     /// Drains one role after the other, the last one started first: who needs another is gone before it.
@@ -98,17 +101,39 @@ impl Running {
 
 /// Starts roles in their order.
 pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<Running> {
-    let mut stages = Vec::new();
+    let (mut stages, directory) = follow(parts).await.context("keys and rules cannot be read")?;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let (trigger, drain) = farebox_runtime::drain();
         let (alive, ended) = oneshot::channel();
-        spawn(parts, role, drain, alive).await.with_context(|| format!("the role `{}` cannot start", role.name()))?;
+        spawn(parts, &directory, role, drain, alive)
+            .await
+            .with_context(|| format!("the role `{}` cannot start", role.name()))?;
         stages.push((trigger, ended));
     }
     Ok(Running { stages })
 }
 
-async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Sender<()>) -> Result<()> {
+/// Follows keys and rules, until all roles have ended.
+async fn follow(parts: &Parts<'_>) -> Result<(Vec<Stage>, Directory)> {
+    let options = parts.config;
+    let live = farebox_directory::Live::open(&parts.bus, policies(options), options.directory.clone()).await?;
+    let directory = live.directory();
+    let (trigger, drain) = farebox_runtime::drain();
+    let (alive, ended) = oneshot::channel();
+    parts.tasks.spawn("directory", async move {
+        live.run(drain).await;
+        drop(alive);
+    });
+    Ok((vec![(trigger, ended)], directory))
+}
+
+async fn spawn(
+    parts: &Parts<'_>,
+    directory: &Directory,
+    role: Role,
+    drain: Drain,
+    alive: oneshot::Sender<()>,
+) -> Result<()> {
     let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
     let (bus, tenancy) = (bus.clone(), *tenancy);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -119,15 +144,16 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
             let deps = farebox_identity::Deps {
                 options: options.identity.clone(),
                 bus: bus.options().clone(),
+                pepper: pepper(options, &keyring)?,
                 keyring,
-                directory: Arc::new(farebox_identity::NoKeys),
+                directory: directory.clone(),
                 clock,
             };
             let service = farebox_identity::Identity::create(deps).await?;
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
         Role::Guard => {
-            let directory = directory(options);
+            let directory = directory.clone();
             let deps = farebox_guard::Deps { bus, tenancy, clock, directory, guard_id: id };
             let service = farebox_guard::Service::create(options.guard.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
@@ -148,7 +174,7 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 tasks: tasks.clone(),
                 worker_id: id,
                 upstream: live.made(role.name(), upstream(options.worker.clone()))?,
-                directory: directory(options),
+                directory: directory.clone(),
                 env: environment(),
             };
             let service = farebox_worker::Service::create(options.worker.clone(), deps);
@@ -160,7 +186,8 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
                 tenancy,
                 clock,
                 tasks: tasks.clone(),
-                directory: directory(options),
+                directory: directory.clone(),
+                keys: keys(options),
                 routes: live.made(role.name(), |now, _| routes(&now.config))?,
             };
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
@@ -170,10 +197,22 @@ async fn spawn(parts: &Parts<'_>, role: Role, drain: Drain, alive: oneshot::Send
     Ok(())
 }
 
-/// The rules that hold.
-fn directory(options: &Config) -> Directory {
+/// The rules that the config says.
+fn policies(options: &Config) -> Policies {
     let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
-    Directory::fixed(Policies { budgets, ..Policies::default() })
+    Policies { budgets, ..Policies::default() }
+}
+
+/// Whose keys the NATS server lets in: farebox's own, where it signs the accounts.
+fn keys(options: &Config) -> Keys {
+    if options.nats.url == EMBEDDED || options.identity.root_key.is_some() { Keys::Own } else { Keys::Foreign }
+}
+
+/// What hashes of keys are keyed with.
+fn pepper(options: &Config, keyring: &Keyring) -> Result<Pepper> {
+    let Some(reference) = &options.identity.pepper else { return Ok(keyring.pepper()) };
+    let secret = farebox_config::resolve(reference, "identity.pepper", &environment())?;
+    Ok(farebox_identity::pepper_of(secret.expose_secret()))
 }
 
 fn routes(config: &Loaded<Config>) -> Result<Routes> {
@@ -275,7 +314,13 @@ pub(crate) fn login(keyring: &Keyring, role: farebox_identity::Role) -> Result<L
     Ok(Login::Creds(accounts.role_credentials(role)?))
 }
 
-/// Where the keys of a data directory are.
-pub(crate) fn keyring(data: &Path) -> Result<Keyring> {
-    Ok(Keyring::load_or_create(&data.join("nats").join("keys"))?)
+/// What signs the accounts: of the embedded server the root in the data directory, of others the one that the config
+/// names.
+pub(crate) fn keyring(options: &Config, data: &Path) -> Result<Option<Keyring>> {
+    if options.nats.url == EMBEDDED {
+        return Ok(Some(Keyring::load_or_create(&data.join("nats").join("keys"))?));
+    }
+    let Some(reference) = &options.identity.root_key else { return Ok(None) };
+    let secret = farebox_config::resolve(reference, "identity.root_key", &environment())?;
+    Ok(Some(Keyring::from_text(secret.expose_secret()).context("identity.root_key")?))
 }

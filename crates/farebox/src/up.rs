@@ -94,8 +94,8 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     }
     let (trigger, _) = farebox_runtime::drain();
     let tasks = Tasks::new(trigger);
-    let keyring = roles::keyring(&data)?;
-    let servers = start_servers(&loaded.value, &data, &keyring).await?;
+    let keyring = roles::keyring(&loaded.value, &data)?;
+    let servers = start_servers(&loaded.value, &data, keyring.as_ref()).await?;
     let addresses = addresses(&loaded.value, &servers, emulator.as_ref());
     let (running, bus) = start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted).await?;
     let line = serde_json::to_string(&addresses)?;
@@ -151,10 +151,10 @@ fn fetch() -> Result<Fetch> {
     Ok(Fetch::new(cache_dir()?, std::env::var_os("PATH").unwrap_or_default()))
 }
 
-async fn start_servers(config: &Config, data: &Path, keyring: &Keyring) -> Result<Servers> {
+async fn start_servers(config: &Config, data: &Path, keyring: Option<&Keyring>) -> Result<Servers> {
     let fetch = fetch()?;
     let mut servers = Servers::default();
-    if config.nats.url == EMBEDDED {
+    if let (EMBEDDED, Some(keyring)) = (config.nats.url.as_str(), keyring) {
         let binary = fetch.nats_server(&progress).await?;
         let started = start_nats(config, data, keyring, binary, config.nats.listen).await;
         servers.nats = Some(started.with_context(|| not_up("NATS", "nats.listen", config.nats.listen))?);
@@ -240,12 +240,11 @@ async fn start_roles(
     config: &Config,
     addresses: &Addresses,
     tasks: &Tasks,
-    keyring: Keyring,
+    keyring: Option<Keyring>,
     wanted: &BTreeSet<Role>,
 ) -> Result<(Running, Bus)> {
     let nats = &config.nats;
-    let embedded = nats.url == EMBEDDED;
-    let login = login(nats, embedded.then_some(&keyring), farebox_identity::Role::Up)?;
+    let login = login(nats, keyring.as_ref(), farebox_identity::Role::Up)?;
     let options =
         farebox_bus::Options { url: addresses.nats.clone(), name: "farebox up".to_owned(), ..nats.connection.clone() };
     let bus = Bus::connect_as(&options, login).await?;
@@ -257,7 +256,7 @@ async fn start_roles(
         bus: bus.clone(),
         tenancy,
         tasks: tasks.clone(),
-        keyring: embedded.then_some(keyring),
+        keyring,
         clickhouse_url: addresses.clickhouse.clone(),
     };
     Ok((roles::start(&parts, wanted).await?, bus))
@@ -327,7 +326,7 @@ fn keep_alive(tasks: &Tasks, config: &Config, data: &Path, servers: Servers, sto
 
 async fn keep_nats(mut nats: NatsServer, config: Config, data: PathBuf, stop: Drain) -> Result<()> {
     let listen = nats.addr();
-    let keyring = roles::keyring(&data)?;
+    let keyring = roles::keyring(&config, &data)?.context("the embedded server has keys")?;
     loop {
         tokio::select! {
             exit = nats.wait() => tracing::warn!(?exit, "nats-server ended: starting it again"),

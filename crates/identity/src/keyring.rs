@@ -118,6 +118,11 @@ impl Keyring {
     }
 }
 
+/// A pepper from a secret of one's own.
+pub fn pepper_of(secret: &str) -> Pepper {
+    Pepper::new(Sha256::new().chain_update("farebox pepper 1\0").chain_update(secret).finalize().into())
+}
+
 pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;

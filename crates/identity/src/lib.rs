@@ -31,7 +31,7 @@ mod service;
 pub use accounts::Accounts;
 pub use conf::{Durability, ServerConf};
 pub use error::IdentityError;
-pub use keyring::Keyring;
+pub use keyring::{Keyring, pepper_of};
 pub use options::Options;
 pub use permissions::Role;
 pub use service::{Deps, Identity};

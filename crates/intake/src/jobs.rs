@@ -47,7 +47,10 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         assigned: Some(RequestId::generate()),
     };
     // What cannot work is refused now, not when its turn comes.
-    let request = Request::read(&arrival, &shared.options).map_err(unnamed)?;
+    shared.authoriser.admit(&caller.project, caller.key_id.as_deref()).map_err(unnamed)?;
+    let request = Request::read(&arrival, &shared.options)
+        .and_then(|request| shared.authoriser.authorise(request))
+        .map_err(unnamed)?;
     let id = request.id.as_str().to_owned();
     let named = |fault: Fault| (id.clone(), fault);
     shared.admitter.router.plan(&request, now).map_err(named)?;
@@ -237,7 +240,12 @@ async fn attempt(
         Road { reply_to: &reply_to, keep: true, job: true, received: Timestamp(job.stored_unix_ms), traceparent };
     let mut pause = shared.options.job_retry_pause.get();
     loop {
-        match shared.admitter.admit(&request, &road).await {
+        // What its caller may do now, not what it could when the job was stored.
+        let admission = match shared.authoriser.authorise(request.clone()) {
+            Ok(request) => shared.admitter.admit(&request, &road).await,
+            Err(fault) => Admission::Refused(fault),
+        };
+        match admission {
             // A part of farebox is away: that is no run, the job waits for its turn.
             Admission::Refused(fault) if fault.kind == ErrorKind::Unavailable => {
                 tracing::debug!(job = delivery.subject, reason = fault.message, "a job waits");

@@ -17,6 +17,7 @@
 
 mod admit;
 mod answer;
+mod authorise;
 mod error;
 mod grace;
 mod jobs;

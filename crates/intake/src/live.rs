@@ -9,6 +9,7 @@ use farebox_types::{Clock, ErrorKind, Fault, Project, RequestId, Timestamp};
 use crate::{
     admit::{Admission, Admitter, Road},
     answer::{Outgoing, Results},
+    authorise::Authoriser,
     options::Options,
     request::{Arrival, Request, is_json},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) admitter: Admitter,
     pub(crate) results: Results,
+    pub(crate) authoriser: Authoriser,
 }
 
 impl Shared {
@@ -52,7 +54,9 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
                 default_deadline: shared.options.default_deadline.get(),
                 assigned: None,
             };
-            Ok((Request::read(&arrival, &shared.options)?, caller.project))
+            shared.authoriser.admit(&caller.project, caller.key_id.as_deref())?;
+            let request = shared.authoriser.authorise(Request::read(&arrival, &shared.options)?)?;
+            Ok((request, caller.project))
         });
     let (request, project) = match read {
         Ok(read) => read,

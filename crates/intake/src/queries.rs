@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_bus::{CallError, Delivery, Headers, StoredMessage, StreamError, topology};
+use farebox_bus::{CallError, Delivery, Headers, StoredMessage, StreamError, caller, topology};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Project, RequestId};
 use prost::Message;
@@ -15,18 +15,23 @@ fn wants_json(delivery: &Delivery) -> bool {
     delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::PROTOBUF)
 }
 
-fn named(shared: &Shared, delivery: &Delivery) -> Option<(Project, RequestId)> {
-    let tenancy = shared.tenancy;
-    Some((tenancy.project_in(&delivery.subject)?, tenancy.request_in(&delivery.subject)?))
+/// Whose request is meant, and which, once it is known that the caller may ask.
+fn named(shared: &Shared, delivery: &Delivery) -> Result<(Project, RequestId), Fault> {
+    let caller =
+        caller(delivery, shared.tenancy).map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string()))?;
+    shared.authoriser.admit(&caller.project, caller.key_id.as_deref())?;
+    let id = shared.tenancy.request_in(&delivery.subject);
+    let id = id.ok_or_else(|| Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id"))?;
+    Ok((caller.project, id))
 }
 
 /// Fetches a stored final answer.
 pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
     let Some(to) = delivery.reply.clone() else { return };
     let json = wants_json(&delivery);
-    let Some((project, id)) = named(shared, &delivery) else {
-        let fault = Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id");
-        return shared.say(&to, Outgoing::refusal(json, "", fault)).await;
+    let (project, id) = match named(shared, &delivery) {
+        Ok(named) => named,
+        Err(fault) => return shared.say(&to, Outgoing::refusal(json, "", fault)).await,
     };
     let outgoing = match find(shared, &project, &id).await {
         Ok(found) => Outgoing::stored(found),
@@ -95,9 +100,11 @@ const REPEAT: Duration = Duration::from_millis(50);
 /// that is on its way to a worker is stopped when it gets there. In any case there is an answer.
 pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
     let json = wants_json(&delivery);
-    let Some((project, id)) = named(shared, &delivery) else {
-        let fault = Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id");
-        return shared.say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault)).await;
+    let (project, id) = match named(shared, &delivery) {
+        Ok(named) => named,
+        Err(fault) => {
+            return shared.say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault)).await;
+        }
     };
     let Some(cancelled) = stop(shared, &delivery, &project, &id, json).await else { return };
     let Some(to) = &delivery.reply else { return };

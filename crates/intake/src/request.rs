@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use farebox_bus::{Caller, Headers};
 use farebox_dialect::{DialectName, Operation, Outline, UnknownDialect, caller_dialect, outline, typed};
+use farebox_directory::Models;
 use farebox_proto::{headers, v1};
 use farebox_types::{ErrorKind, Fault, Money, RequestId, Timestamp};
 use prost::Message;
@@ -32,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) stream: bool,
     pub(crate) deadline: Timestamp,
     pub(crate) fallback_models: Vec<String>,
+    /// Which its caller may ask for.
+    pub(crate) models: Models,
     pub(crate) max_cost: Option<Money>,
     pub(crate) json: bool,
     pub(crate) dialect: v1::Dialect,
@@ -156,6 +159,7 @@ impl Request {
             stream: outline.stream,
             deadline: deadline(given, arrival),
             fallback_models: extension.fallback_models,
+            models: Models::default(),
             max_cost: extension.max_cost,
             json: true,
             dialect: name.into(),
@@ -218,6 +222,7 @@ impl Request {
             stream: message.stream || outline.stream,
             deadline: deadline(message.deadline_unix_ms, arrival),
             fallback_models: message.fallback_models,
+            models: Models::default(),
             max_cost: message.max_cost.map(Money::from),
             json: false,
             dialect,

@@ -99,9 +99,12 @@ impl Router {
             .route(ask, &request.fallback_models, &mut |total| self.draw(total))
             .map_err(|error| Fault::new(error.kind(), error.to_string()))?;
         let mut plan = Plan { deployments: Vec::with_capacity(routed.len()), warnings: Vec::new() };
+        // What its caller's words lead to is what it asks for; a fallback that it may not have is left out.
+        routed.first().map_or(Ok(()), |first| request.models.check(&first.alias))?;
         let mut unpriced = None;
         for deployment in routed {
-            match self.priced(&routes, deployment, request, now) {
+            let allowed = request.models.check(&deployment.alias);
+            match allowed.and_then(|()| self.priced(&routes, deployment, request, now)) {
                 Ok(deployment) => plan.deployments.push(deployment),
                 Err(fault) => {
                     plan.warnings.push(format!("a deployment was left out: {}", fault.message));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use farebox_bus::{AckMode, Bus, ConsumerSpec, Delivery, Puller, Subscription, topology};
-use farebox_directory::Directory;
+use farebox_directory::{Directory, Keys};
 use farebox_proto::subjects::{self, Tenancy};
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, ErrorKind, Fault};
@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     admit::Admitter,
     answer::{Outgoing, Results},
+    authorise::Authoriser,
     error::Error,
     grace::Grace,
     jobs,
@@ -41,6 +42,8 @@ pub struct Deps {
     pub tasks: Tasks,
     /// Who may do what, and what holds while no guard leads.
     pub directory: Directory,
+    /// Whose keys callers have.
+    pub keys: Keys,
     /// What requests are planned by: each by what is newest when it comes.
     pub routes: watch::Receiver<Arc<Routes>>,
 }
@@ -64,7 +67,7 @@ impl Service {
         let router = Router::new(deps.routes, options.clone());
         let results =
             Results { bus: deps.bus.clone(), tenancy: deps.tenancy, store_timeout: options.store_timeout.get() };
-        let grace = Grace::new(deps.bus.clone(), deps.clock.clone(), deps.directory, options.clone());
+        let grace = Grace::new(deps.bus.clone(), deps.clock.clone(), deps.directory.clone(), options.clone());
         let admitter = Admitter {
             grace,
             bus: deps.bus.clone(),
@@ -75,8 +78,10 @@ impl Service {
             router,
         };
         let in_flight = Arc::new(InFlight { count: AtomicUsize::new(0), max: options.max_in_flight });
-        let shared = Shared { bus: deps.bus, tenancy: deps.tenancy, clock: deps.clock, options, admitter, results };
-        Service { shared: Arc::new(shared), tasks: deps.tasks, in_flight }
+        let authoriser = Authoriser { directory: deps.directory, keys: deps.keys, clock: deps.clock.clone() };
+        let Deps { bus, tenancy, clock, tasks, .. } = deps;
+        let shared = Shared { bus, tenancy, clock, options, admitter, results, authoriser };
+        Service { shared: Arc::new(shared), tasks, in_flight }
     }
 
     /// Serves until the drain, then ends what is being admitted.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Inbox, Subscription, topology};
-use farebox_directory::Directory;
+use farebox_directory::{Directory, Keys};
 use farebox_intake::{Deps, Options, Routes, Service};
 use farebox_policy::Policies;
 use farebox_pricing::PriceBook;
@@ -34,6 +34,10 @@ struct World {
 
 impl World {
     async fn start(options: Options) -> World {
+        World::with(options, Directory::fixed(Policies::default())).await
+    }
+
+    async fn with(options: Options, directory: Directory) -> World {
         let nats = TestNats::start().await.unwrap();
         let url = nats.url();
         let connect = || async { Bus::connect(&farebox_bus::Options { url: url.clone(), ..Default::default() }).await };
@@ -49,7 +53,8 @@ impl World {
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
-            directory: Directory::fixed(Policies::default()),
+            directory,
+            keys: Keys::Foreign,
             routes: watch::channel(Arc::new(Routes { catalog: catalog(), prices: prices() })).1,
         };
         tasks.spawn("intake", Service::create(options, deps).run(drain));

@@ -1,13 +1,14 @@
 //! Which farebox to talk to.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use farebox_bus::{ConnectError, Login, Options};
 use farebox_client::{Client, Error};
+use farebox_policy::{KeyText, NoKey};
 use farebox_types::Span;
 use serde::Deserialize;
 
@@ -29,9 +30,35 @@ pub(crate) struct ConnectArgs {
     /// File with credentials for NATS: a .creds file, a token or user:password
     #[arg(long, value_name = "FILE", env = "FAREBOX_CREDS", help_heading = "Connection")]
     creds: Option<PathBuf>,
+    /// A farebox key, `fb-…`; better in the environment, where other users do not see it
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "FAREBOX_KEY",
+        hide_env_values = true,
+        conflicts_with = "creds",
+        help_heading = "Connection"
+    )]
+    key: Option<GivenKey>,
     /// Data directory of the farebox that runs here [default: $XDG_DATA_HOME/farebox]
     #[arg(long, value_name = "DIR", env = "FAREBOX_DATA", help_heading = "Connection")]
     data: Option<PathBuf>,
+}
+
+/// What was given as a key. Even where it is none, it is not shown.
+#[derive(Clone)]
+struct GivenKey(String);
+
+impl From<String> for GivenKey {
+    fn from(given: String) -> GivenKey {
+        GivenKey(given)
+    }
+}
+
+impl fmt::Debug for GivenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GivenKey(…)")
+    }
 }
 
 /// A connection, and where it goes.
@@ -68,6 +95,10 @@ impl ConnectArgs {
     }
 
     fn login(&self) -> Result<Login, Failure> {
+        if let Some(GivenKey(given)) = &self.key {
+            let key: KeyText = given.trim().parse().map_err(|error: NoKey| Failure::Usage(error.to_string()))?;
+            return Ok(Login::Token(key.reveal()));
+        }
         let Some(file) = &self.creds else { return Ok(Login::None) };
         let secret = fs::read_to_string(file).map_err(|error| {
             Failure::Usage(format!("the credentials in {} cannot be read: {error}", file.display()))
@@ -111,7 +142,7 @@ fn explain(error: Error, found_in: Option<&Path>) -> Failure {
             format!("no NATS server answers at {url} ({reason}): start `farebox up`, or check --nats")
         }
         (ConnectError::Refused { url, reason }, _) => {
-            format!("the NATS server at {url} refuses these credentials ({reason}): check --creds")
+            format!("the NATS server at {url} refuses these credentials ({reason}): check --key or --creds")
         }
         (ConnectError::BadUrl { url, reason }, _) => {
             format!("`{url}` is not the address of a NATS server ({reason}): write --nats like nats://host:4222")
@@ -165,6 +196,14 @@ mod tests {
         fs::write(dir.path().join("farebox.json"), "{").unwrap();
         let message = refused(&args(dir.path())).await;
         assert!(message.contains("farebox.json does not say where farebox listens"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_key_is_refused_and_not_repeated() {
+        let args = ConnectArgs { key: Some("sk-canary-1".to_owned().into()), ..ConnectArgs::default() };
+        let failure = args.connect().await.err().unwrap();
+        assert!(matches!(&failure, Failure::Usage(text) if text.contains("fb-")), "{failure:?}");
+        assert!(!format!("{args:?} {failure:?}").contains("canary"));
     }
 
     #[tokio::test]
