@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Headers, LeaseOptions, Subscription, topology};
-use farebox_directory::Directory;
+use farebox_directory::{Directory, Keys};
 use farebox_intake::{Deps, Options, Routes, Service, WithoutGuard};
 use farebox_policy::{Budget, Dimension, Period, Pick, Policies, Scope, Unreachable, WhenShort, Zone};
 use farebox_pricing::{PriceBook, PriceRow};
@@ -96,6 +96,7 @@ impl World {
                 clock: Arc::new(SystemClock),
                 tasks: tasks.clone(),
                 directory: Directory::fixed(policies.clone()),
+                keys: Keys::Foreign,
                 routes: watch::channel(Arc::new(routes())).1,
             };
             tasks.spawn("intake", Service::create(options.clone(), deps).run(drain));
