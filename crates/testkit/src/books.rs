@@ -56,8 +56,8 @@ pub struct Matched {
 /// Compares the two ledgers, or says what differs. `bill` is what one entry costs, unbilled ones nothing.
 ///
 /// Every billed call has exactly one row with the same call id; tokens and cost are equal on every row that is not
-/// `lost`; a `lost` one costs its bound, which is not below the bill; no row without a call except `lost` ones; no row
-/// twice. An estimated row (the call ended before the provider said its usage) costs no less than the bill.
+/// `lost`; a `lost` one costs its bound, which is not below the bill; no row without a call except of `lost` and
+/// `cancelled` ones; no row twice. An estimated row (the call ended before the provider said its usage) costs no less than the bill.
 pub fn compare(rows: &[Row], entries: &[Entry], bill: impl Fn(&Entry) -> Money) -> Result<Matched, Vec<String>> {
     let mut faults = Vec::new();
     let mut by_call: BTreeMap<&str, &Row> = BTreeMap::new();
@@ -84,7 +84,8 @@ pub fn compare(rows: &[Row], entries: &[Entry], bill: impl Fn(&Entry) -> Money) 
             None => {}
         }
     }
-    let stray = rows.iter().filter(|row| !row.is_lost() && !called.contains_key(row.call_id.as_str()));
+    let may_be_alone = |row: &Row| row.is_lost() || row.outcome == "cancelled";
+    let stray = rows.iter().filter(|row| !may_be_alone(row) && !called.contains_key(row.call_id.as_str()));
     faults.extend(stray.map(|row| format!("a row without a call: {row:?}")));
     faults.extend(
         rows.iter()

@@ -143,6 +143,7 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         store_timeout: shared.options.guard_timeout.get(),
         until: Instant::now() + envelope.deadline().remaining(shared.clock.now()) + shared.options.guard_deadline.get(),
         chunks: 0,
+        is_recorded: false,
     }
 }
 
@@ -213,7 +214,8 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
                 work.plan[next + further].grant(&granted);
                 progress.granted(next + further, granted);
             }
-            Next::Recorded(fault, call_id) => {
+            Next::Over { fault, call_id, is_recorded } => {
+                reply.is_recorded = is_recorded;
                 report_refused(reply, fault, call_id, progress, &deployment).await;
                 return None;
             }
@@ -289,8 +291,12 @@ async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
 enum Next {
     /// How much further in the plan, and by what grant.
     Covered(usize, v1::Granted, Reservation),
-    /// The guard recorded the attempt and covers no further one.
-    Recorded(Fault, String),
+    /// The guard covers no further attempt.
+    Over {
+        fault: Fault,
+        call_id: String,
+        is_recorded: bool,
+    },
     Closed,
 }
 
@@ -300,29 +306,29 @@ async fn amend(shared: &Shared, plan: &[v1::Deployment], ended: Ended) -> Next {
     let Some((first, others)) = offered.split_first() else { return Next::Closed };
     let Ended { attempt: open, end, result, .. } = ended;
     let call_id = end.call_id.clone();
-    match shared.guard.amend(open.reservation, end, first.clone(), others.to_vec()).await {
-        Amended::Granted(granted) => match open.replaced_by(&offered, &granted) {
-            Some((further, covered)) => Next::Covered(further, granted, covered),
-            None => {
+    let (refusal, is_recorded) = match shared.guard.amend(open.reservation, end, first.clone(), others.to_vec()).await {
+        Amended::Granted(granted) => {
+            let Some((further, covered)) = open.replaced_by(&offered, &granted) else {
                 tracing::error!(call = granted.call_id, "the guard covered a call that it was not asked for");
-                Next::Closed
-            }
-        },
-        Amended::Closed => Next::Closed,
-        Amended::Refused(refusal) => {
-            let fault = match result {
-                Err(mut fault) => {
-                    fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
-                    fault
-                }
-                Ok(_) => refusal,
+                return Next::Closed;
             };
-            Next::Recorded(fault, call_id)
+            return Next::Covered(further, granted, covered);
         }
-    }
+        Amended::Closed => return Next::Closed,
+        Amended::Refused(refusal) => (refusal, true),
+        Amended::Unheard(refusal) => (refusal, false),
+    };
+    let fault = match result {
+        Err(mut fault) => {
+            fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
+            fault
+        }
+        Ok(_) => refusal,
+    };
+    Next::Over { fault, call_id, is_recorded }
 }
 
-/// The answer of a call whose last attempt has been recorded already.
+/// The answer of a call whose last attempt has been told to the guard already.
 async fn report_refused(
     reply: &mut Reply,
     fault: Fault,
@@ -332,7 +338,7 @@ async fn report_refused(
 ) {
     let outcome = v1::Outcome::from(Outcome::Error).into();
     let report = v1::CallReport { call_id, outcome, ..progress.report(deployment) };
-    // Silenced means that the caller has an answer.
+    // Silenced means that the caller has an answer, or that there was no lease until the deadline.
     let _ = reply.finish(v1::llm_response::Result::Error(fault.into()), report).await;
 }
 

@@ -74,7 +74,12 @@ impl Ledger {
             return refuse(malformed("ended"));
         };
         let Some(open) = self.open.get(&id) else {
-            let outcome = self.closed.get(&id).map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
+            let closed = self.closed.get(&id);
+            if closed.is_some_and(|closed| closed.is_of(end)) {
+                // Its next attempt was refused before, which was not heard: the caller has not been told yet.
+                return refuse(Fault::new(ErrorKind::OverBudget, "no budget has room for another attempt"));
+            }
+            let outcome = closed.map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
             let closed = v1::Closed { outcome: outcome.into() };
             return Decision::unchanged(v1::AmendReply { result: Some(Result::Closed(closed)) });
         };
@@ -161,9 +166,7 @@ impl Ledger {
         };
         let Some(open) = self.open.get(&id) else {
             let reply = match self.closed.get(&id) {
-                Some(c) if end.call_id.parse() == Ok(c.call_id) && v1::Outcome::from(c.outcome) == end.outcome() => {
-                    v1::SettleReply { result: Some(Result::Settled(v1::Settled {})) }
-                }
+                Some(c) if c.is_of(&end) => v1::SettleReply { result: Some(Result::Settled(v1::Settled {})) },
                 Some(c) => closed(c.outcome.into()),
                 None => closed(v1::Outcome::Unspecified),
             };

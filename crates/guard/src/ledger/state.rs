@@ -86,6 +86,11 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// Whether it ended by this.
+    pub(crate) fn is_of(&self, end: &v1::AttemptEnd) -> bool {
+        end.call_id.parse() == Ok(self.call_id) && v1::Outcome::from(self.outcome) == end.outcome()
+    }
+
     /// Whether a job that ended so is worth another run.
     pub(crate) fn may_run_again(&self) -> bool {
         self.error_kind.is_some_and(|kind| kind.disposition() == Disposition::Nak)

@@ -288,6 +288,27 @@ fn another_attempt_ends_the_one_before() {
     let day = &ledger.status()[0];
     assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(3), Money::ZERO));
     assert_eq!(ledger.open_count(), 0);
+
+    // Who did not hear that asks again, and is refused again: the caller is still to be told, and by nobody else.
+    let again = ledger.amend(amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)), NOW);
+    assert!(matches!(again.reply.result, Some(v1::amend_reply::Result::Refused(_))), "{:?}", again.reply);
+    assert_eq!(again.entries, []);
+}
+
+#[test]
+fn an_attempt_that_was_lost_is_not_followed_by_another() {
+    let mut ledger = ledger("10");
+    let call = request(Money::usd(6), "");
+    ledger.reserve(call.clone(), NOW);
+    ledger.lose(call.reservation_id.parse().unwrap(), NOW).unwrap();
+    let message = v1::AmendRequest {
+        reservation_id: call.reservation_id.clone(),
+        ended: Some(end(&call.attempt.unwrap().call_id, Outcome::Error, Money::usd(1))),
+        next: Some(attempt(Money::usd(1))),
+        ..Default::default()
+    };
+    let reply = ledger.amend(message, NOW).reply;
+    assert!(matches!(reply.result, Some(v1::amend_reply::Result::Closed(_))), "{reply:?}");
 }
 
 #[test]
