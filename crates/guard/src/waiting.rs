@@ -3,7 +3,7 @@
 //! Not stored: who waits asks again, also another guard.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -29,6 +29,9 @@ pub(crate) struct Waiting {
     /// How much is wanted of what, and by whom.
     wants: HashMap<Scarce, BTreeMap<u64, i128>>,
     alarms: BTreeSet<(Duration, u64)>,
+    /// Whose wait was over a short time ago, oldest first: who missed the answer asks again, and does not wait again.
+    over: VecDeque<(Duration, String)>,
+    waited: HashSet<String>,
 }
 
 struct Place {
@@ -36,6 +39,9 @@ struct Place {
     wait: Wait,
     alarm: Duration,
 }
+
+/// For how long it is known who has waited: longer than who asks waits before it asks again.
+const ASKS_AGAIN: Duration = Duration::from_secs(10);
 
 impl Waiting {
     pub(crate) fn new(max: usize) -> Waiting {
@@ -46,6 +52,8 @@ impl Waiting {
             by_reservation: HashMap::new(),
             wants: HashMap::new(),
             alarms: BTreeSet::new(),
+            over: VecDeque::new(),
+            waited: HashSet::new(),
         }
     }
 
@@ -53,8 +61,9 @@ impl Waiting {
         self.parked.is_empty()
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.parked.len() >= self.max
+    /// Whether a call may wait: there is a place, and it has not waited yet.
+    pub(crate) fn has_place(&self, reservation: &str) -> bool {
+        self.parked.len() < self.max && !self.waited.contains(reservation)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -112,7 +121,19 @@ impl Waiting {
         if at > now {
             return None;
         }
-        Some((number, self.take(number)?))
+        let call = self.take(number)?;
+        if call.until <= now {
+            self.is_over(&call.request.reservation_id, now);
+        }
+        Some((number, call))
+    }
+
+    fn is_over(&mut self, reservation: &str, now: Duration) {
+        while let Some((_, oldest)) = self.over.pop_front_if(|(at, _)| *at + ASKS_AGAIN <= now) {
+            self.waited.remove(&oldest);
+        }
+        self.over.push_back((now, reservation.to_owned()));
+        self.waited.insert(reservation.to_owned());
     }
 
     fn take(&mut self, number: u64) -> Option<Parked> {

@@ -145,6 +145,10 @@ fn a_wait_ends() {
     assert_eq!(guard.refused(&waits), None);
     guard.pass(Duration::from_millis(1));
     assert_eq!(guard.refused(&waits), Some(ErrorKind::OverBudget));
+    // The answer may have been missed: it is not waited for again.
+    guard.replies.clear();
+    guard.reserve(&waits);
+    assert_eq!(guard.refused(&waits), Some(ErrorKind::OverBudget));
     assert!(guard.state.waiting.is_empty());
 }
 
