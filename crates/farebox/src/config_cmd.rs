@@ -1,4 +1,4 @@
-//! `farebox config`: checks, shows and describes the config.
+//! `farebox config`: checks, shows and describes the config, and changes that of a farebox that runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,9 +10,11 @@ use clap::{Args, Subcommand};
 use crate::{
     agent::Output,
     config::{Base, Config},
+    manage::ConfigCommand,
+    process::block_on,
 };
 
-/// Checks, shows or describes the config
+/// Checks, shows or describes the config, and changes that of a farebox that runs
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -25,7 +27,7 @@ pub(crate) struct ConfigArgs {
     set: Vec<(String, String)>,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Says everything that is wrong with the config
     Check,
@@ -33,6 +35,8 @@ enum Command {
     Show,
     /// Prints the JSON schema of the config, for editors
     Schema,
+    #[command(flatten)]
+    OfRunning(ConfigCommand),
 }
 
 fn assignment(given: &str) -> Result<(String, String), String> {
@@ -44,6 +48,9 @@ fn assignment(given: &str) -> Result<(String, String), String> {
 
 impl ConfigArgs {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Command::OfRunning(command) = self.command {
+            return block_on(1, command.run());
+        }
         self.run_on(&mut Output::standard())
     }
 

@@ -55,7 +55,7 @@ enum Command {
     Calls(Box<manage::CallsArgs>),
     /// Shows who changed what
     Audit(manage::AuditArgs),
-    /// Checks, shows or describes the config
+    /// Checks, shows or describes the config, and changes that of a farebox that runs
     Config(config_cmd::ConfigArgs),
     /// Shows and compares prices, and checks a price file
     Prices(prices_cmd::PricesArgs),

@@ -6,6 +6,7 @@
 mod audit;
 mod budget;
 mod calls;
+mod config;
 mod connect;
 mod desk;
 mod key;
@@ -19,6 +20,7 @@ mod write;
 pub(crate) use audit::AuditArgs;
 pub(crate) use budget::BudgetArgs;
 pub(crate) use calls::CallsArgs;
+pub(crate) use config::ConfigCommand;
 pub(crate) use key::KeyArgs;
 pub(crate) use limit::LimitArgs;
 pub(crate) use model::ModelArgs;
