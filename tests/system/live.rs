@@ -30,20 +30,21 @@ models: { chat: { deployments: [{ target: other/new }], retries: 0 } }
 prices: [{ provider: other, models: [new], input: "10", output: "20", max_output: 1000 }]
 "#;
 
-/// The bucket, as those see it who administer farebox.
-async fn bucket(stage: &Stage) -> farebox_bus::Bucket {
+/// The bus, as those see it who administer farebox.
+pub(crate) async fn admin(stage: &Stage) -> Bus {
     let keyring = Keyring::load_or_create(&stage.data().join("nats").join("keys")).expect("the keys are there");
     let accounts = Accounts::new(keyring, SystemClock.now());
     let login = Login::Creds(accounts.role_credentials(Role::Admin).expect("a role"));
     let url = stage.ready["nats"].as_str().expect("an address").to_owned();
     let bus = Bus::connect_as(&Options { url, name: "admin".to_owned(), ..Options::default() }, login).await;
-    bus.expect("it connects").bucket(topology::CONFIG)
+    bus.expect("it connects")
 }
 
 async fn apply(stage: &Stage, document: &str) -> u64 {
     let document = document.replace("EMULATOR", &stage.emulator.base_url());
     let applied = v1::AppliedConfig { document, ..Default::default() };
-    let written = bucket(stage).await.put(topology::CONFIG_KEY, applied.encode_to_vec().into()).await;
+    let written =
+        admin(stage).await.bucket(topology::CONFIG).put(topology::CONFIG_KEY, applied.encode_to_vec().into()).await;
     written.expect("it is stored")
 }
 

@@ -16,6 +16,7 @@ mod jobs;
 mod layers;
 mod live;
 mod load;
+mod project_keys;
 mod recordings;
 mod secrets;
 mod stage;

@@ -123,6 +123,17 @@ pub(crate) fn remove(policies: &mut Policies, kind: Kind, name: &str) {
     }
 }
 
+/// What is stored, under what the config says: of a name that both have, the config's.
+pub(crate) fn under(mut stored: Policies, fixed: &Policies) -> Policies {
+    stored.organisations.extend(fixed.organisations.clone());
+    stored.projects.extend(fixed.projects.clone());
+    stored.groups.extend(fixed.groups.clone());
+    stored.keys.extend(fixed.keys.clone());
+    stored.budgets.extend(fixed.budgets.clone());
+    stored.limits.extend(fixed.limits.clone());
+    stored
+}
+
 /// Whether a set of policies has an entity.
 pub(crate) fn has(policies: &Policies, kind: Kind, name: &str) -> bool {
     match kind {

@@ -10,6 +10,7 @@
 mod access;
 mod entity;
 mod error;
+mod fixed;
 mod live;
 mod options;
 mod store;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 pub use access::{Access, Denied, Keys, Models};
 pub use entity::{Entity, Kind};
 pub use error::DirectoryError;
+pub use fixed::Fixed;
 pub use live::Live;
 pub use options::Options;
 pub use store::{Kept, Store};

@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     Directory, Feed,
     entity::{self, Kind},
+    fixed::Fixed,
     options::Options,
 };
 
@@ -28,9 +29,10 @@ pub struct Live {
     options: Options,
     feed: Feed,
     directory: Directory,
-    /// What the config file says: no entry of the bucket takes its place.
-    fixed: Policies,
-    policies: Policies,
+    /// What the config says: no entry of the bucket takes its place.
+    fixed: Fixed,
+    /// What the bucket says, those that have no effect included.
+    stored: Policies,
     /// The revision of what was taken last, by key.
     taken: BTreeMap<String, u64>,
     newest: u64,
@@ -90,18 +92,19 @@ struct Check {
 
 impl Live {
     /// Reads everything there is. Returns once it is known, or `stale_after` has passed: then the directory is stale.
-    pub async fn open(bus: &Bus, fixed: Policies, options: Options) -> Result<Live, StreamError> {
+    pub async fn open(bus: &Bus, fixed: impl Into<Fixed>, options: Options) -> Result<Live, StreamError> {
+        let fixed = fixed.into();
         let bucket = bus.bucket(topology::POLICY);
         let changes = Changes::of(&bucket);
-        let (feed, directory) = Directory::fed(fixed.clone());
+        let (feed, directory) = Directory::fed((*fixed.now()).clone());
         let mut live = Live {
             bucket,
             changes,
             options,
             feed,
             directory,
-            policies: fixed.clone(),
             fixed,
+            stored: Policies::default(),
             taken: BTreeMap::new(),
             newest: 0,
             complete: Instant::now(),
@@ -136,6 +139,7 @@ impl Live {
             let stale = self.complete + self.options.stale_after.get();
             tokio::select! {
                 entry = self.changes.next() => self.take(entry),
+                true = self.fixed.changed() => self.publish(),
                 _ = ticks.tick(), if check.is_none() => check = Some(self.check()),
                 answer = async { check.as_mut().expect("the branch is off without one").asking.as_mut().await },
                     if check.is_some() =>
@@ -163,7 +167,7 @@ impl Live {
             Ok(newest) if newest < had => {
                 tracing::warn!("the bucket of policies was made anew: reading all of it again");
                 self.taken.clear();
-                self.policies = self.fixed.clone();
+                self.stored = Policies::default();
                 self.newest = 0;
                 self.publish();
                 self.changes = Changes::of(&self.bucket);
@@ -207,13 +211,13 @@ impl Live {
         let Some((kind, name)) = Kind::of(&key) else {
             return tracing::error!(key, "an entry of the bucket of policies is none: remove it");
         };
-        if entity::has(&self.fixed, kind, name) {
-            return tracing::warn!(key, "the config file says the same name: the stored policy has no effect");
+        if entity::has(&self.fixed.now(), kind, name) {
+            tracing::warn!(key, "the config says the same name: the stored policy has no effect");
         }
         match value {
-            None => entity::remove(&mut self.policies, kind, name),
+            None => entity::remove(&mut self.stored, kind, name),
             Some(value) => {
-                if let Err(faults) = entity::put(&mut self.policies, kind, name, &value) {
+                if let Err(faults) = entity::put(&mut self.stored, kind, name, &value) {
                     tracing::error!(key, %faults, "a stored policy cannot be read: what was known before it holds");
                 }
             }
@@ -221,7 +225,7 @@ impl Live {
     }
 
     fn publish(&self) {
-        self.feed.policies(self.policies.clone());
+        self.feed.policies(entity::under(self.stored.clone(), &self.fixed.now()));
     }
 
     fn is_fresh(&self) -> bool {

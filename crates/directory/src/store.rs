@@ -1,8 +1,6 @@
 //! Writing policies: one entity at a time, never over somebody else's change, never into a state that contradicts
 //! itself.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use farebox_bus::{Bucket, Bus, Entry, StoreError, topology};
 use farebox_policy::{Known, Policies, PolicyFault, PolicyFaults};
@@ -12,6 +10,7 @@ use prost::Message;
 use crate::{
     entity::{self, Entity, Kind},
     error::DirectoryError,
+    fixed::Fixed,
 };
 
 pub(crate) const NAME_MAX: usize = 64;
@@ -29,18 +28,18 @@ pub struct Kept<E> {
 #[derive(Clone)]
 pub struct Store {
     bucket: Bucket,
-    fixed: Arc<Policies>,
+    fixed: Fixed,
 }
 
 impl Store {
     /// `fixed`: what the config file says, which cannot be changed here.
-    pub fn new(bus: &Bus, fixed: Arc<Policies>) -> Store {
-        Store { bucket: bus.bucket(topology::POLICY), fixed }
+    pub fn new(bus: &Bus, fixed: impl Into<Fixed>) -> Store {
+        Store { bucket: bus.bucket(topology::POLICY), fixed: fixed.into() }
     }
 
     /// Whether the config file says it.
     pub fn is_fixed(&self, kind: Kind, name: &str) -> bool {
-        entity::has(&self.fixed, kind, name)
+        entity::has(&self.fixed.now(), kind, name)
     }
 
     pub async fn get<E: Entity>(&self, name: &str) -> Result<Option<Kept<E>>, DirectoryError> {
@@ -126,7 +125,7 @@ impl Store {
 
     /// Whether the change is readable and brings no new fault. What was wrong before does not stand in its way.
     fn check(&self, entries: &[Entry], kind: Kind, name: &str, value: Option<&Bytes>) -> Result<(), DirectoryError> {
-        let mut policies = (*self.fixed).clone();
+        let mut policies = (*self.fixed.now()).clone();
         for Entry { key, value, .. } in entries {
             let (Some((kind, name)), Some(value)) = (Kind::of(key), value) else { continue };
             if !self.is_fixed(kind, name) {

@@ -115,8 +115,8 @@ pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<R
 
 /// Follows keys and rules, until all roles have ended.
 async fn follow(parts: &Parts<'_>) -> Result<(Vec<Stage>, Directory)> {
-    let options = parts.config;
-    let live = farebox_directory::Live::open(&parts.bus, policies(options), options.directory.clone()).await?;
+    let rules = parts.live.made("rules", |now, _| Ok(policies(&now.config.value)))?;
+    let live = farebox_directory::Live::open(&parts.bus, rules, parts.config.directory.clone()).await?;
     let directory = live.directory();
     let (trigger, drain) = farebox_runtime::drain();
     let (alive, ended) = oneshot::channel();

@@ -1,15 +1,16 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use farebox_bus::topology;
 use farebox_directory::{Options, Stale};
-use farebox_policy::KeyId;
+use farebox_policy::{KeyId, Policies};
 use farebox_proto::{subjects::Tenancy, v1};
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::Span;
 use prost::Message;
+use tokio::sync::watch;
 
-use crate::world::{World, key, project};
+use crate::world::{AT_ONCE, World, key, project};
 
 fn quick() -> Options {
     Options {
@@ -110,5 +111,34 @@ async fn a_bucket_that_was_made_anew_is_read_anew() {
         world.directory.read().is_ok_and(|policies| names(&policies) == ["fixed", "new"])
     };
     eventually(Duration::from_secs(10), "only what is there now", known).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_config_says_may_change() {
+    let world = World::start(Options::default()).await;
+    let (config, fixed) = watch::channel(Arc::new(crate::world::fixed()));
+    let live = farebox_directory::Live::open(&world.bus, fixed, Options::default()).await.unwrap();
+    let directory = live.directory();
+    let (trigger, signal) = farebox_runtime::drain();
+    let tasks = farebox_runtime::Tasks::new(trigger.clone());
+    tasks.spawn("directory", live.run(signal));
+    let known = async |what: &str, known: &dyn Fn(&Policies) -> bool| {
+        let known = || async { directory.read().is_ok_and(|policies| known(&policies)) };
+        eventually(AT_ONCE, what, known).await;
+    };
+    // Hidden by the config's, until that is gone.
+    let hidden = v1::Project { disabled: true, ..project("fixed") };
+    world.bus.bucket(topology::POLICY).put("project.fixed", hidden.encode_to_vec().into()).await.unwrap();
+    world.store.put(&project("stored"), 0).await.unwrap();
+    known("the stored one", &|policies| policies.projects.contains_key("stored")).await;
+    assert!(!directory.newest().projects["fixed"].disabled);
+    config.send_replace(Arc::new(Policies::default()));
+    known("the one that was hidden", &|policies| policies.projects["fixed"].disabled).await;
+    config.send_replace(Arc::new(crate::world::fixed()));
+    known("the config's again", &|policies| !policies.projects["fixed"].disabled).await;
+    assert!(directory.newest().projects.contains_key("stored"));
+    trigger.drain();
+    tasks.finish(PATIENCE).await.unwrap();
     world.stop().await;
 }
