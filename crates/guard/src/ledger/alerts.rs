@@ -27,7 +27,7 @@ impl Ledger {
             if cost <= held && budget.alert.is_empty() {
                 continue;
             }
-            let settled = self.windows.used(budget, &hold.subject, admitted).settled;
+            let settled = self.windows.used(budget, &hold.subject, admitted, &hold.window).settled;
             let about = About { rules, budget, subject: &hold.subject, window: &hold.window, fact, settled, now };
             if cost > held {
                 alerts.push(about.overdraft(cost, held));
@@ -35,7 +35,7 @@ impl Ledger {
             let limit = budget.limit_at(&hold.subject, now);
             for threshold in &budget.alert {
                 let reached = settled.picos().saturating_mul(1000) >= limit.picos().saturating_mul(threshold.0.into());
-                if reached && !self.windows.is_announced(budget, &hold.subject, admitted, threshold.0) {
+                if reached && !self.windows.is_announced(budget, &hold.subject, admitted, &hold.window, threshold.0) {
                     alerts.push(about.threshold(threshold.0));
                 }
             }
@@ -57,8 +57,8 @@ impl Ledger {
         let fact = v1::CallFact { call_id, principal: request.principal.clone(), ..Default::default() };
         for (name, subject, window) in spent {
             let Some(budget) = rules.budget(name) else { continue };
-            if !self.windows.is_announced(budget, subject, admitted, 0) {
-                let settled = self.windows.used(budget, subject, admitted).settled;
+            if !self.windows.is_announced(budget, subject, admitted, window, 0) {
+                let settled = self.windows.used(budget, subject, admitted, window).settled;
                 let about = About { rules, budget, subject, window, fact: &fact, settled, now };
                 alerts.push(about.refused());
             }

@@ -163,11 +163,12 @@ impl Ledger {
         attempt: &v1::Attempt,
     ) -> Result<Vec<Counted<'a>>, Fault> {
         let count = |(budget, subject): (&'a Budget, String)| {
+            let window = budget.period.window(&budget.time_zone, asker.admitted);
             Ok(Counted {
-                window: budget.period.window(&budget.time_zone, asker.admitted),
                 limit: budget.limit_at(&subject, asker.now),
-                used: self.windows.used(budget, &subject, asker.admitted),
+                used: self.windows.used(budget, &subject, asker.admitted, &window),
                 amount: amount(budget, attempt)?,
+                window,
                 budget,
                 subject,
             })
@@ -221,7 +222,8 @@ impl Ledger {
             Scarce::Budget { name, subject } => {
                 // Of a rule that is gone there is enough.
                 let Some(budget) = rules.budget(name) else { return i128::MAX };
-                let used = self.windows.used(budget, subject, now);
+                let window = budget.period.window(&budget.time_zone, now);
+                let used = self.windows.used(budget, subject, now, &window);
                 // Nothing more comes free: whoever waits has to be told.
                 if used.reserved.is_zero() {
                     return i128::MAX;

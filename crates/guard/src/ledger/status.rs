@@ -63,7 +63,8 @@ impl Ledger {
         }
         for ((of_budget, subject), last) in rolling {
             let Some(budget) = rules.budget(of_budget) else { continue };
-            let used = self.windows.used(budget, subject, now);
+            let window = budget.period.window(&budget.time_zone, now);
+            let used = self.windows.used(budget, subject, now, &window);
             let status = v1::BudgetStatus {
                 budget: of_budget.to_owned(),
                 subject: subject.to_owned(),

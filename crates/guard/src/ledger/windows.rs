@@ -75,33 +75,40 @@ impl Windows {
         spend.last = spend.last.max(Timestamp(alert.at_unix_ms));
     }
 
-    /// What counts for a call admitted at `at`. Of a rolling period also what was spent since: a later attempt of the call
-    /// is still counted at its admission.
-    pub(crate) fn used(&self, budget: &Budget, subject: &str, at: Timestamp) -> Used {
+    /// What counts for a call admitted at `at`, which is in `window`. Of a rolling period also what was spent since: a later
+    /// attempt of the call is still counted at its admission.
+    pub(crate) fn used(&self, budget: &Budget, subject: &str, at: Timestamp, window: &str) -> Used {
         let add = |used: Used, spend: &Spend| Used {
             settled: used.settled + spend.settled,
             reserved: used.reserved + spend.reserved,
             open: used.open + spend.open,
         };
-        self.in_force(budget, subject, at).fold(Used::default(), add)
+        self.in_force(budget, subject, at, window).fold(Used::default(), add)
     }
 
-    pub(crate) fn is_announced(&self, budget: &Budget, subject: &str, at: Timestamp, mark: u32) -> bool {
-        self.in_force(budget, subject, at).any(|spend| spend.announced.contains(&mark))
+    pub(crate) fn is_announced(&self, budget: &Budget, subject: &str, at: Timestamp, window: &str, mark: u32) -> bool {
+        self.in_force(budget, subject, at, window).any(|spend| spend.announced.contains(&mark))
     }
 
-    fn in_force<'a>(&'a self, budget: &Budget, subject: &str, at: Timestamp) -> impl Iterator<Item = &'a Spend> {
+    fn in_force<'a>(
+        &'a self,
+        budget: &Budget,
+        subject: &str,
+        at: Timestamp,
+        window: &str,
+    ) -> impl Iterator<Item = &'a Spend> + use<'a> {
         let account = self.accounts.get(&budget.name).and_then(|subjects| subjects.get(subject));
-        let oldest = oldest_in_force(budget, at);
-        let rolling = matches!(budget.period, Period::Rolling(_));
-        let (from, of_rule) = (oldest.clone(), slice_length(&oldest).to_owned());
         // A calendar period has one window; of a rolling one all slices of the same length count from the oldest on.
-        account
-            .into_iter()
-            .flat_map(move |account| account.range(from.clone()..))
-            .take_while(move |(window, _)| rolling || **window == oldest)
-            .filter(move |(window, _)| !rolling || slice_length(window) == of_rule)
-            .map(|(_, spend)| spend)
+        let oldest = match budget.period {
+            Period::Rolling(_) => Some(oldest_in_force(budget, at)),
+            _ => None,
+        };
+        let one = account.filter(|_| oldest.is_none()).and_then(|account| account.get(window));
+        let slices = account.zip(oldest).map(|(account, oldest)| {
+            let length = slice_length(&oldest).to_owned();
+            account.range(oldest..).filter(move |(window, _)| slice_length(window) == length).map(|(_, spend)| spend)
+        });
+        one.into_iter().chain(slices.into_iter().flatten())
     }
 
     /// Every window, with its budget and subject.
