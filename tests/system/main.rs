@@ -2,6 +2,7 @@
 
 mod account;
 mod books;
+mod bounds;
 mod bus;
 mod bytes;
 mod chaos;

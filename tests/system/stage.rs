@@ -42,7 +42,7 @@ pub(crate) fn play_within(limit: Duration, test: impl Future<Output = ()>) {
 }
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
-const ALIASES: [&str; 32] = [
+const ALIASES: [&str; 33] = [
     "plain",
     "stream",
     "typed",
@@ -75,6 +75,7 @@ const ALIASES: [&str; 32] = [
     "exact",
     "default",
     "broke",
+    "hosted",
 ];
 
 const CONFIG: &str = r#"
@@ -99,9 +100,12 @@ ALIASES
   odd-alias: { deployments: [{ target: emu/odd }], retries: 0 }
   odd-stream-alias: { deployments: [{ target: emu/bytes-stream }], retries: 0 }
   no-price: emu/never-priced
+  spread:
+    deployments: [{ target: emu/spread-a, rpm: 1, weight: 10000 }, { target: emu/spread-b, rpm: 1 }]
+    retries: 0
 routing: { default: default, tasks: { code: labels }, agents: { critic: labels } }
 prices:
-  - { provider: emu, models: [NAMES], input: "1", output: "2", max_output: 10000 }
+  - { provider: emu, models: [NAMES, spread-a, spread-b], input: "1", output: "2", max_output: 10000 }
   - { provider: claude, models: [typed-claude], input: "1", output: "2", max_output: 10000 }
 guard: { max_cost_per_task: 0.05 }
 intake: { job_runs_max: 3, job_retry_pause: 20ms }

@@ -294,6 +294,7 @@ fn check(
     for (name, model) in models {
         faults.model(name, model, &built, providers, models);
     }
+    faults.allowances(models);
     let routes = routing.tasks.iter().map(|(key, model)| (format!("routing.tasks.{}", quoted(key)), model));
     let routes =
         routes.chain(routing.agents.iter().map(|(key, model)| (format!("routing.agents.{}", quoted(key)), model)));
@@ -361,6 +362,25 @@ impl Faults {
             }
         }
         self.limits(&path, model);
+    }
+
+    /// What a provider allows is counted by target: it cannot be one thing here and another there.
+    fn allowances(&mut self, models: &BTreeMap<String, Model>) {
+        let mut said = BTreeMap::new();
+        for (name, model) in models {
+            for (i, deployment) in model.deployments.iter().enumerate() {
+                let path = format!("models.{}.deployments[{i}]", quoted(name));
+                let allowed = (deployment.rpm, deployment.tpm, deployment.concurrent);
+                let target = deployment.target.to_string();
+                let (first, other) = said.entry(target).or_insert_with(|| (path.clone(), allowed));
+                if *other != allowed {
+                    let message = format!(
+                        "`rpm`, `tpm` and `concurrent` are others in `{first}`, which is the same target: say the same"
+                    );
+                    self.add(path, message);
+                }
+            }
+        }
     }
 
     fn limits(&mut self, path: &str, model: &ModelOptions) {

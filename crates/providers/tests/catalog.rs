@@ -166,6 +166,23 @@ fn every_fault_of_a_catalog_is_found_at_once() {
 }
 
 #[test]
+fn what_a_provider_allows_for_a_target_is_the_same_everywhere() {
+    let with = |rpm: u64| {
+        catalog(serde_json::json!({
+            "providers": { "openai": { "api_key": "os.environ/OPENAI_API_KEY" } },
+            "models": {
+                "a": { "deployments": [{ "target": "openai/gpt-4", "rpm": 500 }] },
+                "b": { "deployments": [{ "target": "openai/gpt-4", "rpm": rpm }] },
+            },
+        }))
+    };
+    assert!(with(500).is_ok());
+    let faults = with(400).expect_err("one of them is wrong");
+    assert_eq!((faults.len(), faults[0].path.as_str()), (1, "models.b.deployments[0]"));
+    assert!(faults[0].message.contains("models.a.deployments[0]"), "{}", faults[0].message);
+}
+
+#[test]
 fn the_demo_provider_gets_its_address_later() {
     let mut config = config(serde_json::json!({
         "providers": { "demo": {} },

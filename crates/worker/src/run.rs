@@ -321,6 +321,7 @@ async fn amend(shared: &Shared, plan: &[v1::Deployment], ended: Ended) -> Next {
     let fault = match result {
         Err(mut fault) => {
             fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
+            fault.retry_after = fault.retry_after.or(refusal.retry_after);
             fault
         }
         Ok(_) => refusal,
