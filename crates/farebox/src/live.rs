@@ -4,6 +4,8 @@
 //! and acts by that from then on; what has begun goes on with what it began with. A config that a role cannot use is
 //! said, and the role stays with the one before it.
 
+mod reader;
+
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
