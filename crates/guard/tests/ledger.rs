@@ -49,11 +49,14 @@ impl World {
 
     /// A guard with a connection of its own.
     async fn guard(&self, options: Options) -> Guard {
+        // As the config's short budgets are.
+        let budgets = options.budgets().map(|budget| (budget.name.clone(), budget)).collect();
+        let policies = Policies { budgets, ..Policies::default() };
         let deps = Deps {
             bus: connect(&self.nats).await,
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
-            directory: Directory::fixed(Policies::default()),
+            directory: Directory::fixed(policies),
             guard_id: "g".into(),
         };
         let (trigger, drain) = farebox_runtime::drain();
@@ -337,4 +340,33 @@ async fn what_nobody_took_without_a_guard_is_given_back() {
     let _guard = world.guard(Options::default()).await;
     world.is_taken_over().await;
     assert!(world.entries().await.iter().any(|entry| matches!(entry, Entry::Released(_))));
+}
+
+#[tokio::test]
+async fn who_waits_is_answered_when_a_call_has_ended_or_its_wait_has() {
+    let world = World::start().await;
+    let limit = Some("1.50".parse().unwrap());
+    let options = Options { max_cost_per_day: limit, wait_for_holds: Span::from_millis(500), ..Options::default() };
+    let _guard = world.guard(options).await;
+    let (running, waits, too_late) = (request(), request(), request());
+    assert!(is_granted(&world.reserve(&running).await));
+    let subject = subjects::reserve(SHARD);
+    let ask = async |request| -> v1::ReserveReply { world.bus.call(&subject, request, PATIENCE).await.unwrap() };
+    let status = async || -> v1::BudgetStatusReply {
+        let asked = v1::BudgetStatusRequest::default();
+        world.bus.call(&subjects::budgets(SHARD), &asked, PATIENCE).await.unwrap()
+    };
+    let ends = async {
+        eventually(PATIENCE, "one waits", || async { status().await.waiting == 1 }).await;
+        assert!(is_settled(&world.settle(&running).await));
+    };
+    let (answer, ()) = tokio::join!(ask(&waits), ends);
+    assert!(is_granted(&answer));
+    assert!(!is_granted(&ask(&too_late).await));
+    let status = status().await;
+    let newest = world.stored(&subjects::ledger(SHARD)).await.last().unwrap().sequence;
+    assert_eq!((status.waiting, status.open, status.sequence), (0, 1, newest));
+    let books: v1::BooksReply =
+        world.bus.call(&subjects::books(SHARD), &v1::BooksRequest::default(), PATIENCE).await.unwrap();
+    assert_eq!((books.sequence, books.days.len(), books.days[0].calls), (newest, 1, 1));
 }
