@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Fence, Headers, StoredMessage, topology};
 use farebox_directory::Directory;
 use farebox_guard::{Deps, Error, Options, Service};
-use farebox_policy::Policies;
+use farebox_policy::{Budget, Period, Permille, Policies, Scope, Unreachable, WhenShort, Zone};
 use farebox_proto::{
     headers,
     subjects::{self, SHARD, Tenancy},
@@ -52,6 +52,10 @@ impl World {
         // As the config's short budgets are.
         let budgets = options.budgets().map(|budget| (budget.name.clone(), budget)).collect();
         let policies = Policies { budgets, ..Policies::default() };
+        self.guard_of(options, policies).await
+    }
+
+    async fn guard_of(&self, options: Options, policies: Policies) -> Guard {
         let deps = Deps {
             bus: connect(&self.nats).await,
             tenancy: Tenancy::Single,
@@ -369,4 +373,59 @@ async fn who_waits_is_answered_when_a_call_has_ended_or_its_wait_has() {
     let books: v1::BooksReply =
         world.bus.call(&subjects::books(SHARD), &v1::BooksRequest::default(), PATIENCE).await.unwrap();
     assert_eq!((books.sequence, books.days.len(), books.days[0].calls), (newest, 1, 1));
+}
+
+/// One budget for everything and for ever, announced at a half and when it is spent.
+fn two_dollars() -> Policies {
+    let budget = Budget {
+        name: "two".into(),
+        scope: Scope::default(),
+        period: Period::Total,
+        time_zone: Zone::default(),
+        limit: Money::usd(2),
+        limit_text: String::new(),
+        alert: vec![Permille(500), Permille(1000)],
+        hard: false,
+        when_short: WhenShort::Refuse,
+        unbounded_ceiling: None,
+        unreachable: Unreachable::Open,
+        raises: Vec::new(),
+    };
+    Policies { budgets: [("two".to_owned(), budget)].into(), ..Policies::default() }
+}
+
+#[tokio::test]
+async fn a_threshold_is_announced_once_also_by_a_guard_that_follows_one_that_was_killed() {
+    let world = World::start().await;
+    let mut alerts = world.bus.subscribe("llm.alert.two", None).await.unwrap();
+    let mut told: BTreeMap<String, (u64, serde_json::Value)> = BTreeMap::new();
+    for _ in 0..4 {
+        // Each of them dies with what it has stored.
+        let guard = world.guard_of(Options::default(), two_dollars()).await;
+        let request = request();
+        assert!(is_granted(&world.reserve(&request).await));
+        let mut settlement = settlement(&request);
+        settlement.end.as_mut().unwrap().cost = Some(Money::usd(1).into());
+        let settled: v1::SettleReply = world.bus.call(&subjects::settle(SHARD), &settlement, PATIENCE).await.unwrap();
+        assert!(is_settled(&settled));
+        drop(guard);
+    }
+    let _guard = world.guard_of(Options::default(), two_dollars()).await;
+    world.reserve(&request()).await;
+    world.bus.flush().await.unwrap();
+    while let Some(alert) = alerts.try_next() {
+        let id = alert.headers.get("Nats-Msg-Id").unwrap().to_owned();
+        let event: serde_json::Value = serde_json::from_slice(&alert.payload).unwrap();
+        assert_eq!(alert.headers.get(headers::CONTENT_TYPE), Some(headers::JSON));
+        assert_eq!(
+            (&event["type"], &event["rule"], &event["kind"]),
+            (&"llm.alert".into(), &"two".into(), &"threshold".into())
+        );
+        told.entry(id).or_insert((0, event)).0 += 1;
+    }
+    let mut thresholds: Vec<f64> = told.values().map(|(_, event)| event["threshold"].as_f64().unwrap()).collect();
+    thresholds.sort_by(f64::total_cmp);
+    assert_eq!(thresholds, [0.5, 1.0], "{told:?}");
+    let events: Vec<&serde_json::Value> = told.values().map(|(_, event)| event).collect();
+    assert!(events.iter().all(|event| event["limit_usd"] == "2"), "{events:?}");
 }
