@@ -84,6 +84,22 @@ fn read<W: Entity>(name: &str, value: &Bytes) -> Result<W, PolicyFaults> {
     if wire.name() == name { Ok(wire) } else { Err(fault(format!("it says that it is `{}`", wire.name()))) }
 }
 
+/// Who changed an entity last, as it says itself.
+pub(crate) fn change_of(kind: Kind, value: &Bytes) -> v1::Change {
+    fn read<W: Entity>(value: &Bytes) -> Option<v1::Change> {
+        W::decode(value.clone()).ok()?.change().cloned()
+    }
+    let change = match kind {
+        Kind::Organisation => read::<v1::Organisation>(value),
+        Kind::Project => read::<v1::Project>(value),
+        Kind::Group => read::<v1::KeyGroup>(value),
+        Kind::Key => read::<v1::Key>(value),
+        Kind::Budget => read::<v1::Budget>(value),
+        Kind::Limit => read::<v1::Limit>(value),
+    };
+    change.unwrap_or_default()
+}
+
 /// Puts an entity into a set of policies, in the place of the one of its name. One that cannot be read changes nothing.
 pub(crate) fn put(policies: &mut Policies, kind: Kind, name: &str, value: &Bytes) -> Result<(), PolicyFaults> {
     let named = || name.to_owned();

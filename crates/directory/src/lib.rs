@@ -8,6 +8,7 @@
 //! Not here: what policies mean (`policy`), and who may change them (`admin`).
 
 mod access;
+mod audit;
 mod entity;
 mod error;
 mod fixed;
@@ -21,6 +22,7 @@ use farebox_policy::Policies;
 use tokio::sync::watch;
 
 pub use access::{Access, Denied, Keys, Models};
+pub use audit::{Audit, Record};
 pub use entity::{Entity, Kind};
 pub use error::DirectoryError;
 pub use fixed::Fixed;

@@ -37,6 +37,11 @@ impl Store {
         Store { bucket: bus.bucket(topology::POLICY), fixed: fixed.into() }
     }
 
+    /// What the config file says.
+    pub fn fixed(&self) -> &Policies {
+        &self.fixed
+    }
+
     /// Whether the config file says it.
     pub fn is_fixed(&self, kind: Kind, name: &str) -> bool {
         entity::has(&self.fixed.now(), kind, name)

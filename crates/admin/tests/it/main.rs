@@ -1,0 +1,8 @@
+//! The admin API over gRPC, on a real NATS server.
+
+mod calls;
+mod gate;
+mod keys;
+mod rules;
+mod tls;
+mod world;

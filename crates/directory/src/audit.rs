@@ -1,0 +1,83 @@
+//! Who changed what: every change of a policy, as it was stored.
+
+use bytes::Bytes;
+use farebox_bus::{Bus, StoredMessage, StreamError, topology};
+use farebox_proto::v1;
+use farebox_types::Timestamp;
+use prost::Message;
+
+use crate::entity::{Entity, Kind, change_of};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its place: in the audit, or where it was read from the entities themselves, the revision that it made.
+    pub sequence: u64,
+    pub at: Timestamp,
+    pub kind: Kind,
+    /// Or a key's id.
+    pub name: String,
+    pub change: v1::Change,
+    /// The entity after it; none: it was deleted.
+    pub value: Option<Bytes>,
+}
+
+/// Sequences that are looked through in one go, from the newest back.
+const WINDOW: u64 = 500;
+
+/// Reads what was changed.
+#[derive(Clone)]
+pub struct Audit {
+    bus: Bus,
+}
+
+impl Audit {
+    pub fn new(bus: &Bus) -> Audit {
+        Audit { bus: bus.clone() }
+    }
+
+    /// The newest wanted changes before a sequence, newest first, `max` at most.
+    pub async fn newest(
+        &self,
+        before: u64,
+        max: usize,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Vec<Record>, StreamError> {
+        let info = self.bus.stream_info(topology::AUDIT).await?;
+        let mut until = before.min(info.last_sequence.saturating_add(1));
+        let mut found = Vec::new();
+        while until > info.first_sequence.max(1) && found.len() < max {
+            let from = until.saturating_sub(WINDOW).max(info.first_sequence).max(1);
+            let mut replay = self.bus.read_from(topology::AUDIT, &subject(">"), from).await?;
+            let mut window = Vec::new();
+            while let Some(message) = replay.next().await?.filter(|message| message.sequence < until) {
+                window.extend(record(message).filter(&wanted));
+            }
+            found.extend(window.into_iter().rev());
+            until = from;
+        }
+        found.truncate(max);
+        Ok(found)
+    }
+
+    /// The last changes of one entity that are still kept with it, oldest first.
+    pub async fn of<E: Entity>(&self, name: &str) -> Result<Vec<Record>, StreamError> {
+        let subject = subject(&format!("{}.{name}", E::KIND));
+        let messages = self.bus.read_from(&format!("KV_{}", topology::POLICY), &subject, 1).await?.collect().await?;
+        Ok(messages.into_iter().filter_map(record).collect())
+    }
+}
+
+fn subject(key: &str) -> String {
+    format!("$KV.{}.{key}", topology::POLICY)
+}
+
+fn record(message: StoredMessage) -> Option<Record> {
+    let (kind, name) = Kind::of(message.subject.strip_prefix(&subject(""))?)?;
+    let deleted = message.headers.get("KV-Operation").is_some_and(|operation| operation != "PUT");
+    let (change, value) = match deleted {
+        true => (v1::Change::decode(message.payload).unwrap_or_default(), None),
+        false => (change_of(kind, &message.payload), Some(message.payload)),
+    };
+    Some(Record { sequence: message.sequence, at: message.time, kind, name: name.to_owned(), change, value })
+}
