@@ -14,7 +14,15 @@ use prost::Message;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tonic::{Request, Response, Status};
 
-use crate::{deed::Deed, entities::{Entities, Managed}, gate::Gate, health::Health, options::Options, refusal::Refusal, v1};
+use crate::{
+    deed::Deed,
+    entities::{Entities, Managed},
+    gate::Gate,
+    health::Health,
+    options::Options,
+    refusal::Refusal,
+    v1,
+};
 
 pub(crate) type Answer<T> = Result<Response<T>, Status>;
 

@@ -50,7 +50,10 @@ impl BudgetService for Api {
         let raise = raise(&ask, &deed)?;
         let raised = |budget: &wire::Budget| {
             if budget.raises.len() >= RAISES_MAX {
-                return Err(Refusal::field("name", format!("the budget has {RAISES_MAX} raises: update it without the old ones")));
+                return Err(Refusal::field(
+                    "name",
+                    format!("the budget has {RAISES_MAX} raises: update it without the old ones"),
+                ));
             }
             let mut budget = budget.clone();
             budget.raises.push(raise.clone());

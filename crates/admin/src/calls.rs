@@ -131,9 +131,10 @@ impl Mark {
             return Ok(None);
         }
         let text = BASE64URL_NOPAD.decode(token.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let mark = text.as_deref().and_then(|text| text.split_once(' ')).and_then(|(ended, call_id)| {
-            Some(Mark { ended: ended.parse().ok()?, call_id: call_id.to_owned() })
-        });
+        let mark = text
+            .as_deref()
+            .and_then(|text| text.split_once(' '))
+            .and_then(|(ended, call_id)| Some(Mark { ended: ended.parse().ok()?, call_id: call_id.to_owned() }));
         let bad = || Refusal::field("page_token", "this is no token of a page: take the one of the page before");
         mark.map(Some).ok_or_else(bad)
     }
@@ -214,7 +215,11 @@ fn wanted(filter: &v1::TailCallsRequest, call: &wire::CallFact) -> bool {
 }
 
 /// Hears of calls as they end, for tails and for the health of deployments, until the connection ends.
-pub(crate) async fn listen(mut facts: Subscription, health: Arc<Health>, tails: broadcast::Sender<Arc<wire::CallFact>>) {
+pub(crate) async fn listen(
+    mut facts: Subscription,
+    health: Arc<Health>,
+    tails: broadcast::Sender<Arc<wire::CallFact>>,
+) {
     while let Some(delivery) = facts.next().await {
         match delivery.decode::<wire::CallFact>() {
             Ok(fact) => {

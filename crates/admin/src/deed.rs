@@ -30,15 +30,14 @@ pub(crate) struct Deed {
 
 impl Deed {
     /// Reads what a request says about itself.
-    pub(crate) fn of<T: Message>(
-        request: &Request<T>,
-        write: &Option<Write>,
-        at: Timestamp,
-    ) -> Result<Deed, Refusal> {
+    pub(crate) fn of<T: Message>(request: &Request<T>, write: &Option<Write>, at: Timestamp) -> Result<Deed, Refusal> {
         let admin = Admin::of(request)?;
         let Write { request_id, revision, reason } = write.clone().unwrap_or_default();
         if reason.len() > REASON_MAX {
-            return Err(Refusal::field("write.reason", format!("longer than {REASON_MAX} bytes: say it in fewer words")));
+            return Err(Refusal::field(
+                "write.reason",
+                format!("longer than {REASON_MAX} bytes: say it in fewer words"),
+            ));
         }
         if !request_id.is_empty() && RequestId::parse(&request_id).is_err() {
             return Err(Refusal::field("write.request_id", "use 1 to 128 of A-Z, a-z, 0-9, `_` and `-`"));

@@ -3,9 +3,7 @@
 use std::convert::Infallible;
 
 use farebox_directory::{Audit, DirectoryError, Entity, Kept, Kind, Store};
-use farebox_policy::{
-    Budget, Key, KeyGroup, Limit, Organisation, Policies, PolicyFault, PolicyFaults, ProjectPolicy,
-};
+use farebox_policy::{Budget, Key, KeyGroup, Limit, Organisation, Policies, PolicyFault, PolicyFaults, ProjectPolicy};
 use farebox_proto::v1 as wire;
 use farebox_types::ErrorKind;
 
@@ -223,7 +221,7 @@ fn from_file<E>(entity: E) -> Kept<E> {
 fn refused(error: DirectoryError, kind: Kind, name: &str) -> Refusal {
     match error {
         DirectoryError::Name { .. } => Refusal::field(&format!("{kind}.{}", name_field(kind)), error.to_string()),
-        DirectoryError::Invalid(faults) => invalid(faults, kind, name),
+        DirectoryError::Invalid(faults) => invalid(faults.0, kind, name),
         error => error.into(),
     }
 }

@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_deadline_is_read_in_its_unit() {
-        let read = |text: &str| deadline(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        let read =
+            |text: &str| deadline(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
         assert_eq!(read("1500m"), Some(Duration::from_millis(1500)));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
         for bad in ["", "S", "5", "123456789S", "-1S", "1h"] {

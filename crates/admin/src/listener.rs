@@ -119,7 +119,9 @@ impl Listener {
                         match timeout(within, greet(tcp, tls)).await {
                             // Nobody takes it at the end of the process.
                             Ok(Ok(io)) => drop(ready.send(Ok(Connection { io, peer, _place: place })).await),
-                            Ok(Err(error)) => tracing::debug!(%peer, %error, "a client does not speak TLS as it should"),
+                            Ok(Err(error)) => {
+                                tracing::debug!(%peer, %error, "a client does not speak TLS as it should")
+                            }
                             Err(_) => tracing::debug!(%peer, "a client did not agree on TLS in time"),
                         }
                     });
@@ -145,7 +147,8 @@ async fn greet(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Box<dyn I
 fn acceptor(options: &TlsOptions, env: &Env) -> Result<TlsAcceptor, Error> {
     let bad = |option: &'static str, reason: String| Error::Tls { option, reason };
     let read = |secret: &Secret, option: &'static str| {
-        farebox_config::resolve(secret, &format!("admin.tls.{option}"), env).map_err(|fault| bad(option, fault.to_string()))
+        farebox_config::resolve(secret, &format!("admin.tls.{option}"), env)
+            .map_err(|fault| bad(option, fault.to_string()))
     };
     let certificates = |secret: &Secret, option: &'static str| -> Result<Vec<CertificateDer<'static>>, Error> {
         let pem = read(secret, option)?;
@@ -175,8 +178,7 @@ fn acceptor(options: &TlsOptions, env: &Env) -> Result<TlsAcceptor, Error> {
         // The reason may repeat what was read.
         .map_err(|_| bad("key", "no private key in PEM is in it".to_owned()))?;
     let certificate = certificates(&options.cert, "cert")?;
-    let mut config =
-        builder.with_single_cert(certificate, key).map_err(|error| bad("cert", error.to_string()))?;
+    let mut config = builder.with_single_cert(certificate, key).map_err(|error| bad("cert", error.to_string()))?;
     config.alpn_protocols.push(b"h2".to_vec());
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -33,8 +33,8 @@ impl ModelService for Api {
     async fn get_price(&self, request: Request<v1::GetPriceRequest>) -> Answer<v1::Price> {
         let (ask, offers) = (request.into_inner(), self.offers());
         let found = offers.prices.card(&ask.provider, &ask.upstream_model, self.time(ask.at_unix_ms), None);
-        let priced = found
-            .ok_or_else(|| Refusal::not_found("price", &format!("{}/{}", ask.provider, ask.upstream_model)))?;
+        let priced =
+            found.ok_or_else(|| Refusal::not_found("price", &format!("{}/{}", ask.provider, ask.upstream_model)))?;
         Ok(Response::new(v1::Price {
             provider: ask.provider,
             upstream_model: ask.upstream_model,

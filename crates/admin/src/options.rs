@@ -88,6 +88,11 @@ pub struct TlsOptions {
 }
 
 impl Options {
+    /// Of the API's address.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// What cannot work, as path below `admin` and reason.
     pub fn faults(&self, listen: SocketAddr) -> Vec<(&'static str, String)> {
         let mut faults = Vec::new();

@@ -25,10 +25,20 @@ pub(crate) struct Refusal {
 
 #[derive(Debug)]
 enum Detail {
-    Field { path: String, message: String },
-    Resource { kind: &'static str, name: String },
+    Field {
+        path: String,
+        message: String,
+    },
+    Resource {
+        kind: &'static str,
+        name: String,
+    },
     /// What stands in the way of a change.
-    Precondition { kind: &'static str, subject: String, message: String },
+    Precondition {
+        kind: &'static str,
+        subject: String,
+        message: String,
+    },
     RetryAfter(Duration),
 }
 
@@ -60,19 +70,24 @@ impl Refusal {
     }
 
     pub(crate) fn exists(kind: &'static str, name: &str) -> Refusal {
-        Refusal::new(ErrorKind::Conflict, format!("there is a {kind} `{name}` already: update it, or choose another name"))
-            .with(Detail::Resource { kind, name: name.to_owned() })
+        Refusal::new(
+            ErrorKind::Conflict,
+            format!("there is a {kind} `{name}` already: update it, or choose another name"),
+        )
+        .with(Detail::Resource { kind, name: name.to_owned() })
     }
 
     /// The request id stands for another request.
     pub(crate) fn other_request(request_id: &str) -> Refusal {
         let message = format!("the request id `{request_id}` was used before for another request: choose a new one");
-        Refusal::new(ErrorKind::Conflict, message).with(Detail::Resource { kind: "request", name: request_id.to_owned() })
+        Refusal::new(ErrorKind::Conflict, message)
+            .with(Detail::Resource { kind: "request", name: request_id.to_owned() })
     }
 
     /// Somebody changed it meanwhile.
     pub(crate) fn revision(kind: &'static str, name: &str, wanted: u64, present: u64) -> Refusal {
-        let message = format!("the {kind} `{name}` has revision {present}, not {wanted}: read it again, then change it");
+        let message =
+            format!("the {kind} `{name}` has revision {present}, not {wanted}: read it again, then change it");
         let subject = format!("{kind}/{name}");
         Refusal { code: Some(Code::Aborted), ..Refusal::new(ErrorKind::Conflict, message.clone()) }
             .with(Detail::Precondition { kind: "REVISION", subject, message })

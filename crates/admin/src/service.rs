@@ -113,8 +113,7 @@ impl Service {
         let gated = routes.prepare().into_axum_router().layer(middleware::from_fn_with_state(gate, Gate::admit));
         let (ready, mut connections) = mpsc::channel(1);
         let incoming = stream::poll_fn(move |cx| connections.poll_recv(cx));
-        let served =
-            server(&options).add_routes(gated.into()).serve_with_incoming_shutdown(incoming, drain.signaled());
+        let served = server(&options).add_routes(gated.into()).serve_with_incoming_shutdown(incoming, drain.signaled());
         let late = async {
             drain.signaled().await;
             sleep(options.drain_grace.get()).await;

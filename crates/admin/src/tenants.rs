@@ -6,8 +6,10 @@ use tonic::{Request, Response};
 use crate::{
     api::{Answer, Api, reply, required},
     paging::Page,
-    v1::{self, group_service_server::GroupService, organisation_service_server::OrganisationService,
-        project_service_server::ProjectService},
+    v1::{
+        self, group_service_server::GroupService, organisation_service_server::OrganisationService,
+        project_service_server::ProjectService,
+    },
 };
 
 #[tonic::async_trait]
@@ -25,9 +27,12 @@ impl ProjectService for Api {
     async fn list_projects(&self, request: Request<v1::ListProjectsRequest>) -> Answer<v1::ListProjectsResponse> {
         let ask = request.into_inner();
         let page = Page::read(ask.page_size, &ask.page_token)?;
-        let (projects, next_page_token) = self.entities().list::<wire::Project>(&page, |project| {
-            ask.organisation.is_empty() || project.organisation == ask.organisation
-        }).await?;
+        let (projects, next_page_token) = self
+            .entities()
+            .list::<wire::Project>(&page, |project| {
+                ask.organisation.is_empty() || project.organisation == ask.organisation
+            })
+            .await?;
         let projects = projects.into_iter().map(Into::into).collect();
         Ok(Response::new(v1::ListProjectsResponse { projects, next_page_token }))
     }
@@ -47,7 +52,10 @@ impl ProjectService for Api {
 
 #[tonic::async_trait]
 impl OrganisationService for Api {
-    async fn create_organisation(&self, request: Request<v1::CreateOrganisationRequest>) -> Answer<v1::OrganisationRecord> {
+    async fn create_organisation(
+        &self,
+        request: Request<v1::CreateOrganisationRequest>,
+    ) -> Answer<v1::OrganisationRecord> {
         let deed = self.deed(&request, &request.get_ref().write)?;
         let organisation = required("organisation", request.into_inner().organisation)?;
         reply(self.entities().create(&deed, organisation).await)
@@ -57,7 +65,10 @@ impl OrganisationService for Api {
         reply(self.entities().get::<wire::Organisation>(&request.get_ref().name).await)
     }
 
-    async fn list_organisations(&self, request: Request<v1::ListOrganisationsRequest>) -> Answer<v1::ListOrganisationsResponse> {
+    async fn list_organisations(
+        &self,
+        request: Request<v1::ListOrganisationsRequest>,
+    ) -> Answer<v1::ListOrganisationsResponse> {
         let ask = request.into_inner();
         let page = Page::read(ask.page_size, &ask.page_token)?;
         let (organisations, next_page_token) = self.entities().list::<wire::Organisation>(&page, |_| true).await?;
@@ -65,13 +76,19 @@ impl OrganisationService for Api {
         Ok(Response::new(v1::ListOrganisationsResponse { organisations, next_page_token }))
     }
 
-    async fn update_organisation(&self, request: Request<v1::UpdateOrganisationRequest>) -> Answer<v1::OrganisationRecord> {
+    async fn update_organisation(
+        &self,
+        request: Request<v1::UpdateOrganisationRequest>,
+    ) -> Answer<v1::OrganisationRecord> {
         let deed = self.deed(&request, &request.get_ref().write)?;
         let organisation = required("organisation", request.into_inner().organisation)?;
         reply(self.entities().update(&deed, &organisation.name, |_| Ok(organisation.clone())).await)
     }
 
-    async fn delete_organisation(&self, request: Request<v1::DeleteOrganisationRequest>) -> Answer<v1::DeleteOrganisationResponse> {
+    async fn delete_organisation(
+        &self,
+        request: Request<v1::DeleteOrganisationRequest>,
+    ) -> Answer<v1::DeleteOrganisationResponse> {
         let deed = self.deed(&request, &request.get_ref().write)?;
         self.entities().delete::<wire::Organisation>(&deed, &request.get_ref().name, |_| Ok(())).await?;
         Ok(Response::new(v1::DeleteOrganisationResponse {}))

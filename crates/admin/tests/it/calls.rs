@@ -93,8 +93,11 @@ async fn the_newest_calls_say_how_a_deployment_does() {
     assert_eq!(deployments, ["s1", "s2"]);
     assert_eq!(model.deployments[0].health.unwrap().state(), State::Unspecified);
     world.publish(&fact("acme", 1)).await;
-    let failed =
-        wire::CallFact { outcome: wire::Outcome::Error.into(), error_kind: wire::ErrorKind::Upstream.into(), ..fact("acme", 2) };
+    let failed = wire::CallFact {
+        outcome: wire::Outcome::Error.into(),
+        error_kind: wire::ErrorKind::Upstream.into(),
+        ..fact("acme", 2)
+    };
     world.publish(&failed).await;
     eventually(PATIENCE, "both were heard of", || {
         let (mut models, ask) = (models.clone(), small.clone());
@@ -155,7 +158,8 @@ async fn accounting_is_asked_for_usage_calls_and_the_books() {
 
     let _books = world
         .answer(subjects::BOOKS_CHECK, |_| {
-            let difference = |project: &str| wire::BooksDifference { project: project.to_owned(), ..Default::default() };
+            let difference =
+                |project: &str| wire::BooksDifference { project: project.to_owned(), ..Default::default() };
             let differences = vec![difference("acme"), difference("other")];
             wire::BooksCheckReply { sequence: 5, days: 3, differences, error: None }.encode_to_vec()
         })

@@ -89,7 +89,11 @@ async fn a_key_may_be_bound_to_addresses_and_ends_at_once() {
     let path = "/farebox.admin.v1.KeyService/ListKeys";
     assert_eq!(code(world.connect(&elsewhere).await, path).await, Code::PermissionDenied);
 
-    let here = wire::Key { id: "here".to_owned(), addresses: vec!["127.0.0.0/8".to_owned()], ..admin(wire::AdminRole::Viewer) };
+    let here = wire::Key {
+        id: "here".to_owned(),
+        addresses: vec!["127.0.0.0/8".to_owned()],
+        ..admin(wire::AdminRole::Viewer)
+    };
     let here = world.connect(&world.key(here).await).await;
     assert_eq!(code(here.clone(), path).await, Code::Ok);
     let mut keys = KeyServiceClient::new(world.master().await);

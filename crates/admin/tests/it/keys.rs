@@ -1,8 +1,6 @@
 //! Keys: shown once, rotated with an overlap, shut, forgotten; every change with its record.
 
-use farebox_admin::v1::{
-    self, audit_service_client::AuditServiceClient, key_service_client::KeyServiceClient,
-};
+use farebox_admin::v1::{self, audit_service_client::AuditServiceClient, key_service_client::KeyServiceClient};
 use farebox_policy::{KeyText, Pepper};
 use farebox_proto::v1 as wire;
 use farebox_testkit::{PATIENCE, eventually};
@@ -35,7 +33,10 @@ async fn a_key_is_shown_once_and_its_request_may_come_again() {
     let key = made.key.clone().unwrap();
     assert!(made.text.starts_with(&format!("fb-{}-", key.id)), "{}", key.id);
     assert!(key.hash.is_empty() && key.created_unix_ms > 0 && made.revision > 0);
-    assert_eq!(key.change.as_ref().map(|change| (change.by.as_str(), change.reason.as_str())), Some(("master-key", "for a test")));
+    assert_eq!(
+        key.change.as_ref().map(|change| (change.by.as_str(), change.reason.as_str())),
+        Some(("master-key", "for a test"))
+    );
     eventually(PATIENCE, "the key opens", || async { opens(&world, &made.text) }).await;
 
     let again = keys.create_key(create(of_acme(""), "r-1")).await.unwrap().into_inner();
@@ -77,7 +78,8 @@ async fn a_key_is_rotated_revoked_and_forgotten() {
 
     let delete = v1::DeleteKeyRequest { id: "k1".to_owned(), write: write("del-1", 0, "no longer used") };
     assert_eq!(keys.delete_key(delete.clone()).await.unwrap_err().code(), Code::FailedPrecondition, "it still opens");
-    let revoked = keys.revoke_key(v1::RevokeKeyRequest { id: "k1".to_owned(), write: None }).await.unwrap().into_inner();
+    let revoked =
+        keys.revoke_key(v1::RevokeKeyRequest { id: "k1".to_owned(), write: None }).await.unwrap().into_inner();
     assert!(revoked.key.unwrap().revoked_unix_ms > 0);
     eventually(PATIENCE, "nothing opens", || async { !opens(&world, &third) }).await;
     assert_eq!(keys.rotate_key(rotate("", 0)).await.unwrap_err().code(), Code::FailedPrecondition);
@@ -87,7 +89,8 @@ async fn a_key_is_rotated_revoked_and_forgotten() {
     assert_eq!(gone.code(), Code::NotFound);
 
     let mut audit = AuditServiceClient::new(world.master().await);
-    let ask = v1::ListChangesRequest { kind: "key".to_owned(), name: "k1".to_owned(), page_size: 2, ..Default::default() };
+    let ask =
+        v1::ListChangesRequest { kind: "key".to_owned(), name: "k1".to_owned(), page_size: 2, ..Default::default() };
     let mut changes = Vec::new();
     eventually(PATIENCE, "the audit has the deletion", || {
         let (mut audit, ask) = (audit.clone(), ask.clone());
@@ -183,7 +186,13 @@ async fn keys_are_listed_by_project_in_pages() {
     let mut listed = async |project: &str, include_ended, page_size| {
         let (mut ids, mut page_token) = (Vec::new(), String::new());
         loop {
-            let ask = v1::ListKeysRequest { project: project.to_owned(), include_ended, page_size, page_token, ..Default::default() };
+            let ask = v1::ListKeysRequest {
+                project: project.to_owned(),
+                include_ended,
+                page_size,
+                page_token,
+                ..Default::default()
+            };
             let page = keys.list_keys(ask).await.unwrap().into_inner();
             ids.extend(page.keys.into_iter().map(|record| record.key.unwrap().id));
             page_token = page.next_page_token;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod gate;
+mod grpcurl;
 mod keys;
 mod rules;
 mod tls;

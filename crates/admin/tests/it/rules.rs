@@ -147,7 +147,10 @@ async fn a_project_goes_when_nothing_refers_to_it_and_the_file_has_the_last_word
     let fixed = wire::Project { name: "acme".to_owned(), disabled: true, ..Default::default() };
     let refused =
         projects.update_project(v1::UpdateProjectRequest { project: Some(fixed), write: None }).await.unwrap_err();
-    assert_eq!((refused.code(), stands_in_the_way(&refused)), (Code::FailedPrecondition, vec!["CONFIG_FILE".to_owned()]));
+    assert_eq!(
+        (refused.code(), stands_in_the_way(&refused)),
+        (Code::FailedPrecondition, vec!["CONFIG_FILE".to_owned()])
+    );
     projects.delete_project(v1::DeleteProjectRequest { name: "p1".to_owned(), write: None }).await.unwrap();
     organisations.delete_organisation(delete).await.unwrap();
     world.stop().await;
@@ -203,7 +206,8 @@ async fn the_guard_is_asked_what_was_spent() {
                 open: 3,
                 ..Default::default()
             };
-            let count = wire::LimitStatus { limit: "rpm".to_owned(), subject: "k1".to_owned(), used: 7, ..Default::default() };
+            let count =
+                wire::LimitStatus { limit: "rpm".to_owned(), subject: "k1".to_owned(), used: 7, ..Default::default() };
             let reply = wire::BudgetStatusReply {
                 budgets: vec![window("acme/t1"), window("acme/t2")],
                 limits: vec![count],

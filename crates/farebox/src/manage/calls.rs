@@ -168,9 +168,9 @@ fn reconciled(desk: &mut Desk, report: &admin::ReconcileResponse) -> Result<(), 
             return format!("the ledger and its rows agree on {} days\n", report.days_compared);
         }
         let money = |amount: &Option<v1::Money>| v1::Money::of(amount).to_string();
-        let row = |day: &admin::Difference| {
-            let counts = [day.ledger_calls.to_string(), day.rows.to_string()];
-            let costs = [money(&day.ledger_cost), money(&day.rows_cost)];
+        let row = |day: &v1::BooksDifference| {
+            let counts = [day.ledger_calls.to_string(), day.row_calls.to_string()];
+            let costs = [money(&day.ledger_cost), money(&day.row_cost)];
             [day.project.clone(), day.day.clone()].into_iter().chain(counts).chain(costs).collect()
         };
         crate::agent::render(&COLUMNS, &report.differences.iter().map(row).collect::<Vec<Vec<String>>>())
