@@ -89,7 +89,7 @@ pub(crate) struct Entities {
 impl Entities {
     /// One of the store or of the config file.
     pub(crate) async fn get<E: Managed>(&self, name: &str) -> Result<Kept<E>, Refusal> {
-        let fixed = || E::fixed(self.store.fixed()).into_iter().find(|entity| entity.name() == name);
+        let fixed = || E::fixed(&self.store.fixed()).into_iter().find(|entity| entity.name() == name);
         match self.store.get::<E>(name).await? {
             Some(kept) => Ok(kept),
             None => fixed().map(from_file).ok_or_else(|| Refusal::not_found(E::KIND.as_str(), name)),
@@ -104,7 +104,7 @@ impl Entities {
     ) -> Result<(Vec<Kept<E>>, String), Refusal> {
         let mut all = self.store.list::<E>().await?;
         all.retain(|kept| !self.store.is_fixed(E::KIND, kept.entity.name()));
-        all.extend(E::fixed(self.store.fixed()).into_iter().map(from_file));
+        all.extend(E::fixed(&self.store.fixed()).into_iter().map(from_file));
         all.retain(|kept| wanted(&kept.entity));
         all.sort_unstable_by(|one, other| one.entity.name().cmp(other.entity.name()));
         Ok(page.of(all, |kept| kept.entity.name().to_owned()))

@@ -1,6 +1,8 @@
 //! Writing policies: one entity at a time, never over somebody else's change, never into a state that contradicts
 //! itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use farebox_bus::{Bucket, Bus, Entry, StoreError, topology};
 use farebox_policy::{Known, Policies, PolicyFault, PolicyFaults};
@@ -38,8 +40,8 @@ impl Store {
     }
 
     /// What the config file says.
-    pub fn fixed(&self) -> &Policies {
-        &self.fixed
+    pub fn fixed(&self) -> Arc<Policies> {
+        self.fixed.now()
     }
 
     /// Whether the config file says it.
