@@ -22,4 +22,5 @@ mod recordings;
 mod secrets;
 mod stage;
 mod tapes;
+mod tenants;
 mod up;

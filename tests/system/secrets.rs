@@ -42,7 +42,7 @@ pub(crate) fn holds(bytes: &[u8], word: &str) -> bool {
 }
 
 /// Where in the tables of ClickHouse a word stands, its own logs included.
-async fn in_clickhouse(stage: &Stage, word: &str) -> Vec<String> {
+pub(crate) async fn in_clickhouse(stage: &Stage, word: &str) -> Vec<String> {
     let columns = stage
         .clickhouse(
             "SELECT c.database, c.table, c.name FROM system.columns c JOIN system.tables t ON t.database = c.database AND \

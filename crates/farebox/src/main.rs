@@ -5,6 +5,7 @@ mod config;
 mod config_cmd;
 mod live;
 mod manage;
+mod nats_cmd;
 mod output;
 mod prices_cmd;
 mod process;
@@ -59,6 +60,8 @@ enum Command {
     Config(config_cmd::ConfigArgs),
     /// Shows and compares prices, and checks a price file
     Prices(prices_cmd::PricesArgs),
+    /// Prepares a NATS cluster of your own
+    Nats(nats_cmd::NatsArgs),
     /// Runs the role that turns keys into accounts when somebody connects
     Identity(Place),
     /// Runs the role that reserves money and records how calls end
@@ -127,6 +130,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => process::block_on(1, args.run()),
         Command::Config(args) => args.run(),
         Command::Prices(args) => args.run(),
+        Command::Nats(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::InternalClickhouse(args) => {
             farebox_parts::serve_chdb(&farebox_parts::ServeOptions {
                 lib: args.lib,

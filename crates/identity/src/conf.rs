@@ -1,6 +1,9 @@
 //! The configuration of the NATS server that farebox starts itself.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use farebox_types::ByteSize;
 
@@ -41,7 +44,6 @@ impl ServerConf {
 
     /// The text of `nats-server.conf`.
     pub fn render(&self, accounts: &Accounts) -> Result<String, IdentityError> {
-        let preload: Vec<String> = accounts.base()?.iter().map(|(key, token)| format!("  {key}: {token}\n")).collect();
         // -1 is what the server calls any free port.
         let port = if self.listen.port() == 0 { "-1".to_owned() } else { self.listen.port().to_string() };
         let sync = match self.durability {
@@ -57,20 +59,32 @@ impl ServerConf {
              # A slow subscriber must not slow down those who publish.\n\
              no_fast_producer_stall: true\n\
              jetstream {{\n  store_dir: {store}\n{sync}}}\n\
-             operator: {operator}\n\
+             {accounts}",
+            host = quoted(&self.listen.ip().to_string()),
+            name = quoted(&self.server_name),
+            max_payload = self.max_payload.0,
+            store = quoted(&self.data.join("jetstream").display().to_string()),
+            accounts = accounts.server_lines(&self.data.join("accounts"))?,
+        ))
+    }
+}
+
+impl Accounts {
+    /// What makes a server one of farebox's: its operator, its accounts, and the callout. `resolver`: where the server
+    /// keeps accounts that it is given while it runs.
+    pub fn server_lines(&self, resolver: &Path) -> Result<String, IdentityError> {
+        let preload: Vec<String> = self.base()?.iter().map(|(key, token)| format!("  {key}: {token}\n")).collect();
+        Ok(format!(
+            "operator: {operator}\n\
              system_account: {system}\n\
              # Whoever brings no credentials is this user, and the callout decides.\n\
              default_sentinel: {sentinel}\n\
              resolver: {{ type: full, dir: {resolver}, allow_delete: true, interval: \"2m\" }}\n\
              resolver_preload: {{\n{preload}}}\n",
-            host = quoted(&self.listen.ip().to_string()),
-            name = quoted(&self.server_name),
-            max_payload = self.max_payload.0,
-            store = quoted(&self.data.join("jetstream").display().to_string()),
-            operator = accounts.operator()?,
-            system = accounts.system_key(),
-            sentinel = accounts.sentinel()?,
-            resolver = quoted(&self.data.join("accounts").display().to_string()),
+            operator = self.operator()?,
+            system = self.system_key(),
+            sentinel = self.sentinel()?,
+            resolver = quoted(&resolver.display().to_string()),
             preload = preload.concat(),
         ))
     }
