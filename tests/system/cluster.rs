@@ -42,7 +42,7 @@ prices:
   - { provider: openai, models: [m-tokens], input: "3", cache_read: "0.30", output: "15", context_window: 100000, max_output: 1000 }
   - { provider: openai, models: [m-flat], input: "0", output: "0", per_request: "1", context_window: 100000, max_output: 1000 }
   - { provider: anthropic, models: [m-claude], input: "3", cache_read: "0.30", cache_write_5m: "3.75", cache_write_1h: "6", output: "15", context_window: 100000, max_output: 1000 }
-guard: { lease: 3s }
+guard: { lease: 3s, max_cost_per_day: 100000 }
 worker: { heartbeat_interval: 500ms }
 intake: { job_ack_wait: 3s }
 "#;

@@ -107,6 +107,8 @@ routing: { default: default, tasks: { code: labels }, agents: { critic: labels }
 prices:
   - { provider: emu, models: [NAMES, spread-a, spread-b], input: "1", output: "2", max_output: 10000 }
   - { provider: claude, models: [typed-claude], input: "1", output: "2", max_output: 10000 }
+budgets:
+  - { name: everything, limit: 10000, period: day, hard: true, unbounded_ceiling: 10 }
 guard: { max_cost_per_task: 0.05 }
 intake: { job_runs_max: 3, job_retry_pause: 20ms }
 worker: { retry_pause: 20ms }

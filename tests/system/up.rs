@@ -157,7 +157,7 @@ fn a_restart_keeps_rows_and_what_was_spent() {
         let dir = dir();
         // A call of the demo's models costs a little: the bound of a second one does not fit.
         let mut args = FREE.to_vec();
-        args.extend(["--set", "guard.max_cost_per_task=0.0003"]);
+        args.extend(["--set", "guard.max_cost_per_day=100", "--set", "guard.max_cost_per_task=0.0003"]);
         let (process, ready) = up(dir.path(), &args).await;
         let task = json!({ "task_id": "t" });
         let client = agent(&ready).await;

@@ -6,12 +6,15 @@ use farebox_config::{
     ConfigError, ConfigFault, Env, FileSource, Loaded, Path as ConfigPath, Replacement, Sources, Step,
 };
 use farebox_identity::Durability;
+use farebox_policy::{BudgetOptions, GroupOptions, KeyOptions, LimitOptions, OrganisationOptions, ProjectOptions};
 use farebox_pricing::{PriceBook, PriceRow};
 use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions, Target};
 use farebox_types::{ByteSize, Money, Secret, Span};
 use farebox_worker::ProjectSecrets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::rules;
 
 /// The url of a part that farebox starts itself.
 pub(crate) const EMBEDDED: &str = "embedded";
@@ -32,6 +35,20 @@ pub(crate) struct Config {
     pub(crate) routing: RoutingOptions,
     /// Prices of your own: they replace the built-in ones of the same model.
     pub(crate) prices: Vec<PriceRow>,
+    /// US dollars for one unit of another currency, for limits that are written in it: `EUR: 1.08`.
+    pub(crate) currencies: BTreeMap<String, Money>,
+    /// What several projects belong to.
+    pub(crate) organisations: BTreeMap<String, OrganisationOptions>,
+    /// Tenants.
+    pub(crate) projects: BTreeMap<String, ProjectOptions>,
+    /// Groups of keys.
+    pub(crate) groups: BTreeMap<String, GroupOptions>,
+    /// Keys, for set-ups that need no admin API, by their id.
+    pub(crate) keys: BTreeMap<String, KeyOptions>,
+    /// Limits on spend.
+    pub(crate) budgets: Vec<BudgetOptions>,
+    /// Limits on how often, how many tokens and how many at a time.
+    pub(crate) limits: Vec<LimitOptions>,
     pub(crate) intake: farebox_intake::Options,
     pub(crate) guard: farebox_guard::Options,
     pub(crate) worker: farebox_worker::Options,
@@ -217,7 +234,7 @@ impl Config {
 }
 
 /// What is wrong with a config that can be read.
-fn validate(config: &Config) -> Vec<ConfigFault> {
+pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
     let mut faults: Vec<ConfigFault> =
         Catalog::check(&config.providers, &config.models, &config.routing, &config.egress)
             .into_iter()
@@ -270,14 +287,7 @@ fn validate(config: &Config) -> Vec<ConfigFault> {
             faults.push(ConfigFault::new(path, format!("{span} is too short: at least 10ms")));
         }
     }
-    for (path, limit) in [
-        ("guard.max_cost_per_day", config.guard.max_cost_per_day),
-        ("guard.max_cost_per_task", config.guard.max_cost_per_task),
-    ] {
-        if limit.is_some_and(|limit| limit < Money::ZERO) {
-            faults.push(ConfigFault::new(path, "a budget cannot be below zero: leave it out for no limit"));
-        }
-    }
+    faults.extend(rules::faults(config));
     for (path, wait) in
         [("guard.wait_for_holds", config.guard.wait_for_holds), ("guard.limit_wait", config.guard.limit_wait)]
     {

@@ -10,6 +10,7 @@ mod output;
 mod prices_cmd;
 mod process;
 mod roles;
+mod rules;
 mod up;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -9,7 +9,7 @@ use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof,
 use farebox_directory::{Directory, Keys};
 use farebox_identity::{Accounts, Keyring};
 use farebox_intake::Routes;
-use farebox_policy::{Pepper, Policies};
+use farebox_policy::Pepper;
 use farebox_pricing::PriceBook;
 use farebox_proto::subjects::Tenancy;
 use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
@@ -115,7 +115,8 @@ pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<R
 
 /// Follows keys and rules, until all roles have ended.
 async fn follow(parts: &Parts<'_>) -> Result<(Vec<Stage>, Directory)> {
-    let rules = parts.live.made("rules", |now, _| Ok(policies(&now.config.value)))?;
+    let pepper = parts.keyring.as_ref().map(|keyring| pepper(parts.config, keyring)).transpose()?;
+    let rules = parts.live.made("rules", move |now, _| crate::rules::in_force(&now.config.value, pepper.as_ref()))?;
     let live = farebox_directory::Live::open(&parts.bus, rules, parts.config.directory.clone()).await?;
     let directory = live.directory();
     let (trigger, drain) = farebox_runtime::drain();
@@ -195,12 +196,6 @@ async fn spawn(
         }
     }
     Ok(())
-}
-
-/// The rules that the config says.
-fn policies(options: &Config) -> Policies {
-    let budgets = options.guard.budgets().map(|budget| (budget.name.clone(), budget)).collect();
-    Policies { budgets, ..Policies::default() }
 }
 
 /// Whose keys the NATS server lets in: farebox's own, where it signs the accounts.
