@@ -116,6 +116,11 @@ impl Policies {
         })
     }
 
+    /// The limit that holds for a call instead of a default one.
+    pub fn stands_back(&self, limit: &Limit, call: &CallScope<'_>) -> Option<&Limit> {
+        limit.scope.counted(call).iter().find_map(|counted| self.instead_of(limit, counted, call))
+    }
+
     /// Whether all calls that a rule counts together are of one project, which the rule then belongs to.
     pub fn is_of_one_project(&self, scope: &Scope) -> bool {
         let of_key = |key: &String| self.keys.get(&KeyId::parse(key)?)?.project.as_ref();

@@ -112,6 +112,20 @@ impl Scope {
         all
     }
 
+    /// Why the rule does not apply to a call; none: it does.
+    pub fn unmet(&self, call: &CallScope<'_>) -> Option<String> {
+        self.0.iter().find_map(|(dimension, pick)| {
+            let (values, what) = (call.values(*dimension), dimension.as_str());
+            match pick {
+                _ if values.is_empty() => Some(format!("the call has no {what}")),
+                Pick::Any(wanted) if !values.iter().any(|value| pick.takes(*dimension, value)) => {
+                    Some(format!("its {what} is {}, not {}", values.join(", "), wanted.join(" or ")))
+                }
+                _ => None,
+            }
+        })
+    }
+
     pub fn pick(&self, dimension: Dimension) -> Option<&Pick> {
         self.0.iter().find_map(|(of, pick)| (*of == dimension).then_some(pick))
     }
@@ -208,7 +222,9 @@ mod tests {
             (vec![any(D::EndUser, &["eve/2"])], &[]),
             (vec![any(D::EndUser, &["acme/eve/2"])], &[""]),
         ] {
-            assert_eq!(Scope(scope.clone()).subjects(&call), subjects, "{scope:?}");
+            let scope = Scope(scope);
+            assert_eq!(scope.subjects(&call), subjects, "{scope:?}");
+            assert_eq!(scope.unmet(&call).is_none(), !subjects.is_empty(), "{scope:?}");
         }
     }
 }
