@@ -152,6 +152,8 @@ fn routes(api: &Api, message_max: usize) -> Result<Routes, Error> {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that a client that learns all from here can read what errors say.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let damaged = |error: tonic_reflection::server::Error| Error::Reflection(Box::new(error));
     let v1 = describe().build_v1().map_err(damaged)?;
