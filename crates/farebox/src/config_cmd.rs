@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use crate::{
     agent::Output,
     config::{Base, Config},
+    explain::ExplainArgs,
     manage::ConfigCommand,
     process::block_on,
 };
@@ -35,6 +36,8 @@ enum Command {
     Show,
     /// Prints the JSON schema of the config, for editors
     Schema,
+    /// Says which route, budgets and limits a request would meet, and why; nothing is sent or spent
+    Explain(Box<ExplainArgs>),
     #[command(flatten)]
     OfRunning(ConfigCommand),
 }
@@ -61,17 +64,20 @@ impl ConfigArgs {
             return Ok(ExitCode::SUCCESS);
         }
         let file = self.config.as_deref();
-        let printed = Base::read(file, self.set).and_then(|base| base.load()).and_then(|loaded| match self.command {
-            Command::Show => loaded.show(),
-            _ => Ok(format!("ok: {}\n", checked(file))),
-        });
+        let loaded = Base::read(file, self.set).and_then(|base| base.load());
+        let printed = match (loaded, self.command) {
+            (Ok(loaded), Command::Explain(request)) => request.explain(&loaded.value),
+            (Ok(loaded), Command::Show) => loaded.show().map_err(anyhow::Error::from),
+            (Ok(_), _) => Ok(format!("ok: {}\n", checked(file))),
+            (Err(error), _) => Err(error.into()),
+        };
         match printed {
             Ok(text) => {
                 output.write(&text)?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
-                output.note(&format!("error: {error}"));
+                output.note(&format!("error: {error:#}"));
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -135,6 +141,41 @@ mod tests {
         assert!(out.contains("threads: 2  # FILE:1:"), "{out}");
         assert!(out.contains("drain_timeout: 3s  # flag "), "{out}");
         assert!(out.contains("start_timeout: 60s  # default") || out.contains("start_timeout: 1m  # default"), "{out}");
+    }
+
+    #[test]
+    fn a_request_is_explained_without_being_sent() {
+        let text = r#"
+            providers: { openai: { api_key: os.environ/K } }
+            models: { gpt: openai/gpt-x }
+            prices: [{ provider: openai, models: [gpt-x], input: "0", output: "1000" }]
+            projects: { acme: {} }
+            keys: { ci: { key: os.environ/CI, project: acme, pins: { actor: ci } } }
+            budgets:
+              - { name: everything, limit: 100, period: total, hard: true }
+              - { name: tasks, scope: task, limit: 5 }
+              - { name: other, scope: { actor: writer }, limit: 5, period: day }
+            limits:
+              - { name: each, scope: key, requests: 5, per: minute, default: true }
+              - { name: its-own, scope: { key: ci }, requests: 9, per: minute }
+        "#;
+        let body = r#"{"model": "gpt", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}"#;
+        let (code, out, err) = run(text, &["explain", body, "--key", "ci", "--task", "t1"]);
+        assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""), "{out}");
+        for line in [
+            "  1. openai/gpt-x (model `gpt`): costs 1 USD at most",
+            "  everything: applies: 100 USD in all (total), hard",
+            "  tasks: applies [acme/t1]: 5 USD in all (lifetime), soft",
+            "  other: does not apply: its actor is ci, not writer",
+            "  each: does not apply: it is a default, and `its-own` holds instead",
+            "  its-own: applies: 9 requests in 1m, fixed window",
+        ] {
+            assert!(out.lines().any(|said| said.starts_with(line)), "{line} is missing in:\n{out}");
+        }
+        let (code, _, err) = run(text, &["explain", &body.replace("gpt", "gone")]);
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(err.contains("it would be refused") && err.contains("gone"), "{err}");
+        assert!(run(text, &["explain", body, "--key", "nobody"]).2.contains("no key `nobody`"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod agent;
 mod config;
 mod config_cmd;
+mod explain;
 mod live;
 mod manage;
 mod nats_cmd;

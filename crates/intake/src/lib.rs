@@ -19,6 +19,7 @@ mod admit;
 mod answer;
 mod authorise;
 mod error;
+mod explain;
 mod grace;
 mod jobs;
 mod live;
@@ -30,6 +31,7 @@ mod service;
 mod size;
 
 pub use error::Error;
+pub use explain::{Explained, Question, explain};
 pub use options::{Options, WithoutGuard};
 pub use route::Routes;
 pub use service::{Deps, Service};
