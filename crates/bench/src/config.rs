@@ -26,6 +26,7 @@ pub(crate) fn yaml(emulator: SocketAddr, durability: Durability, threads: Option
     format!(
         "nats: {{ listen: 127.0.0.1:0, durability: {durability} }}\n\
          clickhouse: {{ listen: 127.0.0.1:0 }}\n\
+         listen: {{ grpc: 127.0.0.1:0 }}\n\
          providers:\n  emu: {{ kind: openai-compatible, api_base: \"http://{emulator}/v1\" }}\n\
          models:\n  {MODEL}: emu/{UPSTREAM_MODEL}\n\
          guard: {{ max_cost_per_day: 1000000 USD, max_cost_per_task: 1000000 USD }}\n\

@@ -23,6 +23,7 @@ pub(crate) const EMBEDDED: &str = "embedded";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
+    pub(crate) listen: Listen,
     pub(crate) nats: Nats,
     pub(crate) clickhouse: ClickHouse,
     /// Where models are served: the name is the kind where it is a known one.
@@ -54,9 +55,24 @@ pub(crate) struct Config {
     pub(crate) worker: farebox_worker::Options,
     pub(crate) accounting: farebox_accounting::Options,
     pub(crate) identity: farebox_identity::Options,
+    pub(crate) admin: farebox_admin::Options,
     pub(crate) directory: farebox_directory::Options,
     pub(crate) logs: farebox_telemetry::Options,
     pub(crate) process: Process,
+}
+
+/// Where farebox itself listens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// The admin API; port 0: any free one.
+    pub(crate) grpc: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Listen {
+        Listen { grpc: SocketAddr::from(([127, 0, 0, 1], 4001)) }
+    }
 }
 
 /// The message bus.
@@ -244,6 +260,8 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         faults.push(ConfigFault::new("prices", format!("{error}{cause}")));
     }
+    let admin = config.admin.faults(config.listen.grpc);
+    faults.extend(admin.into_iter().map(|(path, message)| ConfigFault::new(&format!("admin.{path}"), message)));
     if config.nats.url != EMBEDDED && !config.nats.url.contains("://") {
         let message = format!("`{}` is no address: write `embedded` or nats://host:port", config.nats.url);
         faults.push(ConfigFault::new("nats.url", message));

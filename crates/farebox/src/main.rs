@@ -72,6 +72,8 @@ enum Command {
     Accounting(Place),
     /// Runs the role that calls providers
     Worker(Place),
+    /// Runs the admin API
+    Admin(Place),
     /// Runs the role that takes requests
     Intake(Place),
     #[command(hide = true)]
@@ -117,6 +119,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Accounting(place) => role(place, Role::Accounting),
         Command::Worker(place) => role(place, Role::Worker),
         Command::Intake(place) => role(place, Role::Intake),
+        Command::Admin(place) => role(place, Role::Admin),
         Command::Call(args) => process::block_on(1, args.run()),
         Command::Watch(args) => process::block_on(1, args.run()),
         Command::Usage(args) => process::block_on(1, args.run()),

@@ -2,17 +2,21 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use data_encoding::HEXLOWER;
 use farebox_bus::{Bus, Login, topology};
 use farebox_config::Loaded;
 use farebox_identity::Keyring;
 use farebox_proto::subjects::Tenancy;
 use farebox_runtime::{Signals, Tasks};
+use secrecy::SecretString;
 
 use crate::{
     config::{Base, Config, EMBEDDED, Nats, environment},
@@ -20,6 +24,9 @@ use crate::{
     roles::{self, Parts, Role},
     up::Addresses,
 };
+
+/// In the data directory.
+const MASTER_KEY: &str = "admin.key";
 
 /// Where the config is, and where data is kept.
 #[derive(Args, Clone, Debug)]
@@ -75,6 +82,24 @@ pub(crate) fn lock(data: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The key of whoever runs farebox on a data directory: it opens the admin API. Made at the first start.
+pub(crate) fn master_key(data: &Path) -> Result<SecretString> {
+    let path = data.join(MASTER_KEY);
+    let unusable = || format!("the admin key {} cannot be used", path.display());
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    match made {
+        Ok(mut file) => {
+            let key = HEXLOWER.encode(&rand::random::<[u8; 32]>());
+            file.write_all(key.as_bytes()).and_then(|()| file.sync_all()).with_context(unusable)?;
+            Ok(key.into())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(&path).with_context(unusable)?.trim().into())
+        }
+        Err(error) => Err(error).with_context(unusable),
+    }
+}
+
 /// Runs until it is done, on as many threads as the config says.
 pub(crate) fn block_on<T>(threads: usize, work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut builder = match threads {
@@ -112,7 +137,9 @@ pub(crate) async fn run_role(place: &Place, role: Role) -> Result<()> {
     let (trigger, _) = farebox_runtime::drain();
     let tasks = Tasks::new(trigger);
     let live = Live::start(base, &bus, &tasks).await?;
-    let parts = Parts { config: &loaded.value, live, bus, tenancy, tasks: tasks.clone(), keyring, clickhouse_url };
+    let master_key = if embedded { Some(master_key(&data)?) } else { None };
+    let parts =
+        Parts { config: &loaded.value, live, bus, tenancy, tasks: tasks.clone(), keyring, clickhouse_url, master_key };
     let started = roles::start(&parts, &BTreeSet::from([role])).await?;
     let drain = tasks.drain();
     tasks.spawn("shutdown", async move {
@@ -159,6 +186,7 @@ fn identity_of(role: Role) -> farebox_identity::Role {
         Role::Guard => farebox_identity::Role::Guard,
         Role::Worker => farebox_identity::Role::Worker,
         Role::Accounting => farebox_identity::Role::Accounting,
+        Role::Admin => farebox_identity::Role::Admin,
         Role::Intake | Role::Identity => farebox_identity::Role::Intake,
     }
 }

@@ -1,12 +1,13 @@
 //! The roles of farebox, put together from config and a connection. `up` and `farebox <role>` run the same ones.
 
-use std::{collections::BTreeSet, path::Path, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use anyhow::{Context, Result};
+use farebox_admin::Offers;
 use farebox_bus::{Bus, Login};
 use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
-use farebox_directory::{Directory, Keys};
+use farebox_directory::{Directory, Keys, Store};
 use farebox_identity::{Accounts, Keyring};
 use farebox_intake::Routes;
 use farebox_policy::Pepper;
@@ -16,7 +17,7 @@ use farebox_providers::{AwsCredentials, Catalog, Identity, Provider};
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::{Clock, Secret, SystemClock};
 use farebox_worker::{Connection, Upstream};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -37,11 +38,14 @@ pub(crate) enum Role {
     Worker,
     /// Takes requests.
     Intake,
+    /// Serves the admin API.
+    Admin,
 }
 
 impl Role {
     /// In the order in which they start; they stop in the opposite one.
-    pub(crate) const ALL: [Role; 5] = [Role::Identity, Role::Accounting, Role::Guard, Role::Worker, Role::Intake];
+    pub(crate) const ALL: [Role; 6] =
+        [Role::Identity, Role::Accounting, Role::Guard, Role::Worker, Role::Intake, Role::Admin];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -50,6 +54,7 @@ impl Role {
             Role::Accounting => "accounting",
             Role::Worker => "worker",
             Role::Intake => "intake",
+            Role::Admin => "admin",
         }
     }
 }
@@ -78,11 +83,15 @@ pub(crate) struct Parts<'a> {
     /// With the accounts of farebox: the keys that sign them.
     pub(crate) keyring: Option<Keyring>,
     pub(crate) clickhouse_url: String,
+    /// What opens the admin API where the config says nothing.
+    pub(crate) master_key: Option<SecretString>,
 }
 
 /// Roles that run, and how they are stopped in order.
 pub(crate) struct Running {
     stages: Vec<Stage>,
+    /// Where the admin API listens.
+    pub(crate) grpc: Option<SocketAddr>,
 }
 
 /// What drains a part, and what closes when it has ended.
@@ -101,21 +110,26 @@ impl Running {
 
 /// Starts roles in their order.
 pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<Running> {
-    let (mut stages, directory) = follow(parts).await.context("keys and rules cannot be read")?;
+    let mut grpc = None;
+    let (mut stages, directory) = follow(parts, roles).await.context("keys and rules cannot be read")?;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let (trigger, drain) = farebox_runtime::drain();
         let (alive, ended) = oneshot::channel();
-        spawn(parts, &directory, role, drain, alive)
-            .await
-            .with_context(|| format!("the role `{}` cannot start", role.name()))?;
+        let started = match role {
+            Role::Admin => serve(parts, &directory, drain, alive).await.map(|addr| grpc = addr),
+            role => spawn(parts, &directory, role, drain, alive).await,
+        };
+        started.with_context(|| format!("the role `{}` cannot start", role.name()))?;
         stages.push((trigger, ended));
     }
-    Ok(Running { stages })
+    Ok(Running { stages, grpc })
 }
 
 /// Follows keys and rules, until all roles have ended.
-async fn follow(parts: &Parts<'_>) -> Result<(Vec<Stage>, Directory)> {
-    let pepper = parts.keyring.as_ref().map(|keyring| pepper(parts.config, keyring)).transpose()?;
+async fn follow(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<(Vec<Stage>, Directory)> {
+    // Who opens no keys need not be able to read those of the config.
+    let opens = roles.contains(&Role::Identity) || roles.contains(&Role::Admin);
+    let pepper = parts.keyring.as_ref().filter(|_| opens).map(|keyring| pepper(parts.config, keyring)).transpose()?;
     let rules = parts.live.made("rules", move |now, _| crate::rules::in_force(&now.config.value, pepper.as_ref()))?;
     let live = farebox_directory::Live::open(&parts.bus, rules, parts.config.directory.clone()).await?;
     let directory = live.directory();
@@ -194,8 +208,50 @@ async fn spawn(
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
+        Role::Admin => anyhow::bail!("the admin API is served, not spawned"),
     }
     Ok(())
+}
+
+/// Serves the admin API and says where.
+async fn serve(
+    parts: &Parts<'_>,
+    directory: &Directory,
+    drain: Drain,
+    alive: oneshot::Sender<()>,
+) -> Result<Option<SocketAddr>> {
+    let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
+    let pepper = match (&parts.keyring, &options.identity.pepper) {
+        (Some(keyring), _) => pepper(options, keyring)?,
+        (None, Some(reference)) => resolved_pepper(reference)?,
+        (None, None) => {
+            tracing::warn!("there is no admin API without keys of farebox's own: set identity.pepper");
+            return Ok(None);
+        }
+    };
+    let rules = {
+        let pepper = pepper.clone();
+        live.made(Role::Admin.name(), move |now, _| crate::rules::in_force(&now.config.value, Some(&pepper)))?
+    };
+    let offers = |now: &InForce, _: Option<&Offers>| {
+        let Routes { catalog, prices } = routes(&now.config)?;
+        Ok(Offers { catalog, prices })
+    };
+    let deps = farebox_admin::Deps {
+        bus: bus.clone(),
+        tenancy: *tenancy,
+        clock: Arc::new(SystemClock),
+        env: environment(),
+        directory: directory.clone(),
+        store: Store::new(bus, rules),
+        pepper,
+        master_key: parts.master_key.clone(),
+        offers: live.made(Role::Admin.name(), offers)?,
+    };
+    let service = farebox_admin::Service::create(options.listen.grpc, options.admin.clone(), deps).await?;
+    let addr = service.addr();
+    tasks.spawn(Role::Admin.name(), finishing(service.run(drain), alive));
+    Ok(Some(addr))
 }
 
 /// Whose keys the NATS server lets in: farebox's own, where it signs the accounts.
@@ -206,6 +262,10 @@ fn keys(options: &Config) -> Keys {
 /// What hashes of keys are keyed with.
 fn pepper(options: &Config, keyring: &Keyring) -> Result<Pepper> {
     let Some(reference) = &options.identity.pepper else { return Ok(keyring.pepper()) };
+    resolved_pepper(reference)
+}
+
+fn resolved_pepper(reference: &Secret) -> Result<Pepper> {
     let secret = farebox_config::resolve(reference, "identity.pepper", &environment())?;
     Ok(farebox_identity::pepper_of(secret.expose_secret()))
 }

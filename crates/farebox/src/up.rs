@@ -19,6 +19,7 @@ use farebox_proto::{subjects, v1};
 use farebox_runtime::{Drain, Tasks, write_ready_file};
 use farebox_types::{Clock, SystemClock};
 use prost::Message;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +27,7 @@ use crate::{
     config::{Base, Config, EMBEDDED},
     live::Live,
     output::say,
-    process::{Place, finish, lock, login, tenancy},
+    process::{Place, finish, lock, login, master_key, tenancy},
     roles::{self, Parts, Role, Running},
 };
 
@@ -50,6 +51,9 @@ pub(crate) struct UpArgs {
 pub(crate) struct Addresses {
     pub(crate) nats: String,
     pub(crate) clickhouse: String,
+    /// The admin API.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) grpc: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) emulator: Option<String>,
     /// Process ids.
@@ -96,8 +100,10 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let tasks = Tasks::new(trigger);
     let keyring = roles::keyring(&loaded.value, &data)?;
     let servers = start_servers(&loaded.value, &data, keyring.as_ref()).await?;
-    let addresses = addresses(&loaded.value, &servers, emulator.as_ref());
-    let (running, bus) = start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted).await?;
+    let mut addresses = addresses(&loaded.value, &servers, emulator.as_ref());
+    let (running, bus) =
+        start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted, master_key(&data)?).await?;
+    addresses.grpc = running.grpc.map(|addr| format!("{}://{addr}", loaded.value.admin.scheme()));
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
     write_ready_file(&data.join(ADDRESSES), &line)?;
@@ -230,6 +236,7 @@ fn addresses(config: &Config, servers: &Servers, emulator: Option<&Emulator>) ->
     Addresses {
         nats: servers.nats.as_ref().map_or_else(|| config.nats.url.clone(), NatsServer::url),
         clickhouse: servers.clickhouse.as_ref().map_or_else(|| config.clickhouse.url.clone(), ClickHouse::url),
+        grpc: None,
         emulator: emulator.map(Emulator::base_url),
         pids,
     }
@@ -242,6 +249,7 @@ async fn start_roles(
     tasks: &Tasks,
     keyring: Option<Keyring>,
     wanted: &BTreeSet<Role>,
+    master_key: SecretString,
 ) -> Result<(Running, Bus)> {
     let nats = &config.nats;
     let login = login(nats, keyring.as_ref(), farebox_identity::Role::Up)?;
@@ -258,6 +266,7 @@ async fn start_roles(
         tasks: tasks.clone(),
         keyring,
         clickhouse_url: addresses.clickhouse.clone(),
+        master_key: Some(master_key),
     };
     Ok((roles::start(&parts, wanted).await?, bus))
 }
@@ -292,7 +301,7 @@ async fn answers(bus: &Bus, role: Role) -> bool {
             let work = v1::Work::default().encode_to_vec();
             bus.request(subjects::WORK, Headers::new(), work.into(), within).await.is_ok()
         }
-        Role::Intake | Role::Accounting | Role::Identity => true,
+        Role::Intake | Role::Accounting | Role::Identity | Role::Admin => true,
     }
 }
 
@@ -300,6 +309,9 @@ fn announce(config: &Config, addresses: &Addresses, data: &Path) {
     say("farebox is up");
     say(&format!("  NATS        {}   (agents publish llm.request here)", addresses.nats));
     say(&format!("  ClickHouse  {}   (table farebox.calls)", addresses.clickhouse));
+    if let Some(grpc) = &addresses.grpc {
+        say(&format!("  admin       {grpc}   (gRPC; the key is in {})", data.join("admin.key").display()));
+    }
     if let Some(emulator) = &addresses.emulator {
         say(&format!("  DEMO        {emulator}   (an emulator answers, not a real model)"));
     }
