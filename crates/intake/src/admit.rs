@@ -134,7 +134,8 @@ impl Admitter {
     ) -> Admission {
         let handed = async {
             let (reservation, calls) = (graced.reservation, vec![graced.call]);
-            let covered = Covered { reservation, calls, granted: v1::Granted::default() };
+            let granted = v1::Granted { bound: Some(graced.bound.into()), ..Default::default() };
+            let covered = Covered { reservation, calls, granted };
             let mut work = self.work(request, road, plan, covered, deadline).await?;
             work.grace = true;
             if let Some(envelope) = &mut work.envelope {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex as Lock, PoisonError};
 
 use farebox_bus::{Bus, Fence, Headers, StoreError, StreamError, topology};
 use farebox_directory::Directory;
-use farebox_policy::{Budget, CallScope, Unreachable};
+use farebox_policy::{CallScope, Unreachable};
 use farebox_proto::{
     subjects::{self, SHARD},
     v1::{self, grace_entry::Entry},
@@ -58,6 +58,8 @@ enum Written {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Leave {
     at: Timestamp,
+    /// What is set aside for it, and is its cost if it is lost.
+    bound: Money,
     holds: Vec<v1::Hold>,
     /// Of the budgets that allow an amount: what this call takes of it, for all windows together, and the most.
     counted: Vec<(v1::Hold, Money)>,
@@ -67,6 +69,7 @@ pub(crate) struct Leave {
 pub(crate) struct Graced {
     pub(crate) reservation: ReservationId,
     pub(crate) call: CallId,
+    pub(crate) bound: Money,
 }
 
 impl Grace {
@@ -112,9 +115,14 @@ impl Grace {
         if budgets.is_empty() && self.options.without_guard == WithoutGuard::Closed {
             return None;
         }
-        let mut leave = Leave { at, holds: Vec::new(), counted: Vec::new() };
+        // It has one cost, which may be lost in all budgets: none sets aside less than another.
+        let mut bound = v1::Money::of(&attempt.bound);
+        for (budget, _) in &budgets {
+            bound = bound.max(budget.sets_aside(bound, attempt.unbounded.is_empty())?);
+        }
+        let mut leave = Leave { at, bound, holds: Vec::new(), counted: Vec::new() };
         for (budget, window) in budgets {
-            let hold = window.hold(amount(budget, attempt)?);
+            let hold = window.hold(bound);
             match budget.unreachable {
                 Unreachable::Closed => return None,
                 Unreachable::Open => {}
@@ -135,6 +143,7 @@ impl Grace {
         request.alternatives.clear();
         if let Some(attempt) = &mut request.attempt {
             attempt.call_id = call.to_string();
+            attempt.bound = Some(leave.bound.into());
         }
         let reserved = v1::Reserved {
             request: Some(request),
@@ -146,7 +155,7 @@ impl Grace {
         match written {
             Written::Stored => {
                 self.say_once();
-                Ok(Some(Graced { reservation, call }))
+                Ok(Some(Graced { reservation, call, bound: leave.bound }))
             }
             Written::AGuardLeads => Ok(None),
             Written::Not(fault) => Err(fault),
@@ -230,16 +239,6 @@ impl Grace {
             tracing::warn!("no guard leads: calls go on without one where all their budgets allow it");
         }
     }
-}
-
-/// What a budget sets aside for an attempt; none: more than anybody knows.
-fn amount(budget: &Budget, attempt: &v1::Attempt) -> Option<Money> {
-    let bound = v1::Money::of(&attempt.bound);
-    if attempt.unbounded.is_empty() {
-        return Some(bound);
-    }
-    let open = !budget.hard && budget.unreachable == Unreachable::Open;
-    budget.unbounded_ceiling.or(open.then_some(bound))
 }
 
 /// The totals with what a call takes, where that is allowed.

@@ -113,7 +113,13 @@ impl World {
 
     /// What a caller hears; nothing where a worker has the call.
     async fn refused(&self, farebox: Value) -> Option<Value> {
-        let body = json!({ "model": "flat", "messages": [{ "role": "user", "content": "hi" }], "farebox": farebox });
+        self.refused_body(json!({ "farebox": farebox })).await
+    }
+
+    /// The same, with these members beside what is asked.
+    async fn refused_body(&self, members: Value) -> Option<Value> {
+        let mut body = json!({ "model": "flat", "messages": [{ "role": "user", "content": "hi" }] });
+        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
         let asked = self.bus.request("llm.request", Headers::new(), body.to_string().into(), Duration::from_secs(4));
         asked.await.ok().map(|answer| serde_json::from_slice(&answer.payload).unwrap())
     }
@@ -196,6 +202,28 @@ async fn two_intakes_together_reserve_no_more_than_the_amount() {
         assert!(refused["error"]["message"].as_str().unwrap().contains("no more than $5"), "{refused}");
     }
     assert_eq!(world.stored().await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_call_that_nothing_bounds_takes_the_largest_ceiling_of_each_of_its_budgets() {
+    let ceiling = |name, usd, unreachable| {
+        let (name, budget) = budget(name, Scope::default(), unreachable);
+        (name, Budget { unbounded_ceiling: Some(Money::usd(usd)), ..budget })
+    };
+    let budgets = [ceiling("large", 4, Unreachable::Open), ceiling("small", 2, Unreachable::Grace(Money::usd(5)))];
+    let mut world = World::start(1, &budgets, Options::default()).await;
+    assert_eq!(world.refused_body(json!({ "plugins": [{ "id": "web" }] })).await, None);
+    let work = world.work().await;
+    assert_eq!(v1::Money::of(&work.plan[0].bound), Money::usd(4), "what it costs where nobody knows the bill");
+    let [v1::GraceEntry { entry: Some(Entry::Reserved(reserved)), .. }] = &world.stored().await[..] else {
+        panic!("one entry");
+    };
+    let attempt = reserved.request.as_ref().unwrap().attempt.as_ref().unwrap();
+    assert_eq!(v1::Money::of(&attempt.bound), Money::usd(4), "what it costs if it is lost");
+    let holds: Vec<Money> = reserved.holds.iter().map(|hold| v1::Money::of(&hold.amount)).collect();
+    assert_eq!(holds, [Money::usd(4), Money::usd(4)]);
+    let refused = world.refused_body(json!({ "plugins": [{ "id": "web" }] })).await.unwrap();
+    assert!(refused["error"]["message"].as_str().unwrap().contains("no more than $5"), "{refused}");
 }
 
 #[tokio::test]

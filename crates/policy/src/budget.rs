@@ -94,6 +94,16 @@ impl Budget {
         self.period.windows_in_force(&self.time_zone, at).into_iter().map(of).collect()
     }
 
+    /// What it sets aside for an attempt that costs `bound` at most, or, where nothing bounds its cost, so much as far as is
+    /// known; none: it takes no such attempt.
+    pub fn sets_aside(&self, bound: Money, is_bounded: bool) -> Option<Money> {
+        match self.unbounded_ceiling {
+            _ if is_bounded => Some(bound),
+            Some(ceiling) => Some(ceiling.max(bound)),
+            None => (!self.hard).then_some(bound),
+        }
+    }
+
     /// When room may come back by itself; none: never.
     pub fn ends(&self, at: Timestamp) -> Option<Timestamp> {
         self.period.ends(&self.time_zone, at)

@@ -173,7 +173,11 @@ impl Ledger {
                 subject,
             })
         };
-        rules.budgets(scope).into_iter().map(count).collect()
+        let mut counted = rules.budgets(scope).into_iter().map(count).collect::<Result<Vec<_>, Fault>>()?;
+        // It has one cost, which may be lost in all of them: none sets aside less than another.
+        let most = counted.iter().map(|counted| counted.amount).max().unwrap_or_default();
+        counted.iter_mut().for_each(|counted| counted.amount = most);
+        Ok(counted)
     }
 
     fn short(
@@ -317,22 +321,14 @@ fn clamped(attempt: &v1::Attempt, max_tokens: u64) -> v1::Attempt {
 
 /// What a budget sets aside for an attempt.
 fn amount(budget: &Budget, attempt: &v1::Attempt) -> Result<Money, Fault> {
-    let bound = v1::Money::of(&attempt.bound);
-    if attempt.unbounded.is_empty() {
-        return Ok(bound);
-    }
-    match budget.unbounded_ceiling {
-        Some(ceiling) => Ok(ceiling.max(bound)),
-        None if !budget.hard => Ok(bound),
-        None => {
-            let message = format!(
-                "nothing bounds what this call may cost ({}), and budget `{}` is hard: leave that out of the request, or give \
-                 the budget an unbounded_ceiling",
-                attempt.unbounded, budget.name
-            );
-            Err(Fault::new(ErrorKind::Unsupported, message))
-        }
-    }
+    budget.sets_aside(v1::Money::of(&attempt.bound), attempt.unbounded.is_empty()).ok_or_else(|| {
+        let message = format!(
+            "nothing bounds what this call may cost ({}), and budget `{}` is hard: leave that out of the request, or give \
+             the budget an unbounded_ceiling",
+            attempt.unbounded, budget.name
+        );
+        Fault::new(ErrorKind::Unsupported, message)
+    })
 }
 
 fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attempt: &v1::Attempt) -> Vec<Metered<'a>> {
@@ -352,10 +348,9 @@ fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attem
 
 fn covered(attempt: &v1::Attempt, counted: &[Counted<'_>], metered: &[Metered<'_>]) -> Cover {
     let mut attempt = attempt.clone();
-    if !attempt.unbounded.is_empty() {
-        // What is recorded if it is lost is never below what was set aside for it.
-        let most = counted.iter().map(|counted| counted.amount).max().unwrap_or_default();
-        attempt.bound = Some(most.max(v1::Money::of(&attempt.bound)).into());
+    // What is recorded if it is lost is what was set aside for it: the same in all budgets.
+    if let Some(counted) = counted.first() {
+        attempt.bound = Some(counted.amount.into());
     }
     let hold = |counted: &Counted<'_>| v1::Hold {
         budget: counted.budget.name.clone(),

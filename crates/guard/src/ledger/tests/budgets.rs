@@ -67,6 +67,26 @@ fn what_nothing_bounds_is_refused_by_a_hard_budget_or_costs_its_ceiling() {
 }
 
 #[test]
+fn what_nothing_bounds_takes_no_more_of_any_budget_than_was_set_aside_there_when_it_is_lost() {
+    let mut call = request(Money::usd(1), "");
+    call.attempt.as_mut().unwrap().unbounded = "`mcp_servers`".into();
+    let total = Budget {
+        unbounded_ceiling: Some(Money::usd(9)),
+        ..budget("total", Scope::default(), Period::Total, Money::usd(100))
+    };
+    for (limit, fits) in [(8, false), (9, true)] {
+        let mut stage = Stage::of(vec![Budget { unbounded_ceiling: Some(Money::usd(2)), ..day(limit) }, total.clone()]);
+        let reply = stage.reserve(call.clone(), NOW).reply;
+        assert_eq!(matches!(reply.result, Some(v1::reserve_reply::Result::Granted(_))), fits, "{reply:?}");
+        stage.lose(call.reservation_id.parse().unwrap(), NOW);
+        let spent = if fits { Money::usd(9) } else { Money::ZERO };
+        for status in stage.status() {
+            assert_eq!((v1::Money::of(&status.settled), v1::Money::of(&status.reserved)), (spent, Money::ZERO));
+        }
+    }
+}
+
+#[test]
 fn a_raise_makes_room_for_its_subject_while_it_lasts() {
     let until = NOW.after(Duration::from_secs(60));
     let raise = Raise {
