@@ -344,6 +344,25 @@ fn undecodable() -> v1::Error {
     Fault::new(ErrorKind::Internal, "the message to the guard is not what its subject stands for").into()
 }
 
+/// Entries in the same order, in parts of at most so many bytes as they are stored. What is larger is alone.
+pub(crate) fn parts(entries: Vec<v1::LedgerEntry>, bytes: usize) -> Vec<Vec<v1::LedgerEntry>> {
+    let mut parts: Vec<Vec<v1::LedgerEntry>> = Vec::new();
+    let mut room = 0;
+    for entry in entries {
+        // With the field's own tag and length.
+        let length = entry.encoded_len() + 8;
+        match parts.last_mut().filter(|_| length <= room) {
+            Some(part) => part.push(entry),
+            None => {
+                parts.push(vec![entry]);
+                room = bytes;
+            }
+        }
+        room = room.saturating_sub(length);
+    }
+    parts
+}
+
 /// The facts of the attempts that entries end.
 pub(crate) fn facts(entries: &[v1::LedgerEntry]) -> impl Iterator<Item = &v1::CallFact> {
     entries.iter().filter_map(|entry| match &entry.entry {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use crate::{
     announce::Announcer,
     error::Error,
-    handler::{Batch, Now, Orphan, State, alerts, facts},
+    handler::{Batch, Now, Orphan, State, alerts, facts, parts},
     leases::Leases,
     ledger::{Ledger, Retention, Terms},
     options::Options,
@@ -181,13 +181,7 @@ impl<'a> Leading<'a> {
         // newest batch can be missing. Receivers know a fact by its call id, an alert by its message id; a kept answer stays the first one, and a
         // caller who hears of a lost call twice has dropped the inbox of the first time.
         if let Some(batch) = newest_batch {
-            for fact in facts(&batch.entries) {
-                self.announcer.fact(fact).await;
-            }
-            for alert in alerts(&batch.entries) {
-                self.announcer.alert(alert).await;
-            }
-            self.announcer.orphans(&orphans).await;
+            self.tell(&batch.entries, &orphans).await;
         }
         for id in self.state.ledger.open_ids().collect::<Vec<_>>() {
             self.state.leases.grant(id, self.began.elapsed());
@@ -318,23 +312,25 @@ impl<'a> Leading<'a> {
         self.commit(batch, now, orphans, lease).await
     }
 
-    /// Stores what was decided; only then is anyone told.
-    async fn commit(&mut self, batch: Batch, now: Now, orphans: Vec<Orphan>, lease: &Lease) -> Result<(), Error> {
-        let record = v1::LedgerBatch {
-            entries: batch.entries,
-            at_unix_ms: now.wall.millis(),
-            guard_id: self.deps.guard_id.clone(),
-            previous_sequence: self.last_sequence,
-        };
-        if !record.entries.is_empty() {
-            let payload: Bytes = record.encode_to_vec().into();
-            self.since_snapshot += payload.len();
-            self.confirmed = Instant::now();
-            self.store(payload).await?;
+    /// Stores what was decided; only then is anyone told. Decisions that are too much for one message follow each other.
+    async fn commit(&mut self, batch: Batch, now: Now, mut orphans: Vec<Orphan>, lease: &Lease) -> Result<(), Error> {
+        let mut parts = parts(batch.entries, self.deps.bus.max_payload() / 2);
+        let last = parts.pop().unwrap_or_default();
+        for part in parts {
+            let part = self.record(part, now).await?;
+            // At once: after a restart only what the newest message has to tell is told again.
+            let lost = facts(&part).filter(|fact| fact.outcome() == v1::Outcome::Lost).count();
+            let rest = orphans.split_off(lost.min(orphans.len()));
+            self.tell(&part, &std::mem::replace(&mut orphans, rest)).await;
+        }
+        let last = if !last.is_empty() {
+            self.record(last, now).await?
         } else if batch.replies.is_empty() && batch.questions.is_empty() || !self.leads(lease).await? {
             // Who asked asks again.
             return Ok(());
-        }
+        } else {
+            last
+        };
         let answer = |(to, question)| (to, self.state.answer(&question, self.last_sequence, now.wall));
         let answers: Vec<(String, Bytes)> = batch.questions.into_iter().map(answer).collect();
         for (to, reply) in batch.replies.into_iter().chain(answers) {
@@ -343,14 +339,34 @@ impl<'a> Leading<'a> {
                 tracing::debug!(%error, "a reply was not sent");
             }
         }
-        for fact in facts(&record.entries) {
+        self.tell(&last, &orphans).await;
+        self.snapshot().await
+    }
+
+    /// Adds entries to the ledger.
+    async fn record(&mut self, entries: Vec<v1::LedgerEntry>, now: Now) -> Result<Vec<v1::LedgerEntry>, Error> {
+        let record = v1::LedgerBatch {
+            entries,
+            at_unix_ms: now.wall.millis(),
+            guard_id: self.deps.guard_id.clone(),
+            previous_sequence: self.last_sequence,
+        };
+        let payload: Bytes = record.encode_to_vec().into();
+        self.since_snapshot += payload.len();
+        self.confirmed = Instant::now();
+        self.store(payload).await?;
+        Ok(record.entries)
+    }
+
+    /// What stored entries have to tell.
+    async fn tell(&self, entries: &[v1::LedgerEntry], orphans: &[Orphan]) {
+        for fact in facts(entries) {
             self.announcer.fact(fact).await;
         }
-        for alert in alerts(&record.entries) {
+        for alert in alerts(entries) {
             self.announcer.alert(alert).await;
         }
-        self.announcer.orphans(&orphans).await;
-        self.snapshot().await
+        self.announcer.orphans(orphans).await;
     }
 
     /// Whether it is certain enough that no other guard leads to answer without a write: what another one decided since

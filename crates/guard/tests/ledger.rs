@@ -41,7 +41,10 @@ async fn connect(nats: &TestNats) -> Bus {
 
 impl World {
     async fn start() -> World {
-        let nats = TestNats::start().await.unwrap();
+        World::on(TestNats::start().await.unwrap()).await
+    }
+
+    async fn on(nats: TestNats) -> World {
         let bus = connect(&nats).await;
         topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
         World { bus, nats }
@@ -213,6 +216,29 @@ async fn a_guard_that_died_before_it_told_the_caller_of_a_lost_call_is_made_up_f
     let _guard = world.guard(Options::default()).await;
     let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     assert_eq!(answer.headers.get(headers::ERROR), Some("lost"));
+}
+
+#[tokio::test]
+async fn what_is_lost_at_a_time_may_be_more_than_fits_into_one_message() {
+    let world = World::on(TestNats::builder().config("max_payload: 16384").start().await.unwrap()).await;
+    let mut inboxes = Vec::new();
+    let mut previous = 0;
+    for _ in 0..30 {
+        let inbox = world.bus.inbox();
+        let request = v1::ReserveRequest { reply_to: inbox.subject(), trace_id: "t".repeat(1000), ..request() };
+        previous = world.store_batch(reserved(&request), previous).await;
+        inboxes.push(inbox);
+    }
+    let (lease, expiry_interval) = (Span::from_secs(1), Span::from_millis(100));
+    let _guard = world.guard(Options { lease, expiry_interval, ..Options::default() }).await;
+    for mut inbox in inboxes {
+        let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+        assert_eq!(answer.headers.get(headers::ERROR), Some("lost"));
+    }
+    let ends = world.stored(&subjects::ledger(SHARD)).await.split_off(30);
+    let ends: Vec<usize> =
+        ends.iter().map(|m| v1::LedgerBatch::decode(m.payload.clone()).unwrap().entries.len()).collect();
+    assert!(ends.len() > 1 && ends.iter().sum::<usize>() == 30, "{ends:?}");
 }
 
 #[tokio::test]
