@@ -135,8 +135,8 @@ impl Windows {
         account.get_mut(window).expect("it was inserted if it was missing")
     }
 
-    /// Forgets windows that no call is counted in any more: those whose time is over; of tasks and the like, those idle
-    /// for `task_memory` and, where the budget is not hard, the longest idle beyond `task_max`. What is reserved stays.
+    /// Forgets windows that no call is counted in any more: those whose time is over; of lifetimes, those idle for
+    /// `task_memory` and, where the budget is not hard, the longest idle beyond `task_max`. What is reserved stays.
     pub(crate) fn forget(&mut self, rules: &Rules, now: Timestamp, task_memory: Duration, task_max: usize) {
         /// A call that was admitted in a window may have further attempts for so long.
         const CALLS_END: Duration = Duration::from_secs(24 * 60 * 60);
@@ -152,7 +152,8 @@ impl Windows {
                         return true;
                     }
                     if window.is_empty() {
-                        let keep = subject.is_empty() || spend.last.after(task_memory) > now;
+                        let ends = budget.is_none_or(|budget| budget.period != Period::Total);
+                        let keep = subject.is_empty() || !ends || spend.last.after(task_memory) > now;
                         if keep && may_be_forgotten(budget, subject, spend) {
                             lasting.push(spend.last);
                         }

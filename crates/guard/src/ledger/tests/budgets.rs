@@ -278,3 +278,17 @@ fn what_a_budget_still_has_to_know_is_not_forgotten() {
     stage.forget(NOW.after(days(31)), days(30), 4);
     assert_eq!(kept(&stage), [0, 0, 0]);
 }
+
+#[test]
+fn what_has_no_end_is_not_forgotten_however_long_it_is_idle() {
+    let total = budget("total", scope(Dimension::Task), Period::Total, Money::usd(1));
+    let life = budget("life", scope(Dimension::Task), Period::Lifetime, Money::usd(1));
+    let mut stage = Stage::of(vec![total, life]);
+    let call = request(Money::usd(1), "t");
+    stage.reserve(call.clone(), NOW);
+    stage.settle(ended(&call, Money::usd(1)), NOW);
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    stage.forget(NOW.after(days(31)), days(30), 1000);
+    let known: Vec<String> = stage.status().into_iter().map(|status| status.budget).collect();
+    assert_eq!(known, ["total"]);
+}
