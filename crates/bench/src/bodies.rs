@@ -25,7 +25,7 @@ impl Bodies {
         Bodies::new(seed, UPSTREAM_MODEL, |_| tail.to_owned())
     }
 
-    /// For farebox: the same and a task, so that both budgets count.
+    /// For farebox: the same and a task, which has a budget of its own.
     pub(crate) fn farebox(seed: u64, stream: bool) -> Bodies {
         let tail = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
         Bodies::new(seed, MODEL, |i| format!("{tail},\"farebox\":{{\"task_id\":\"bench-{}\"}}", i % TASKS))

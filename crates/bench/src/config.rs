@@ -19,7 +19,25 @@ const OUTPUT_PRICE: &str = "0.60";
 const INPUT_PICOS: i128 = 150_000;
 const OUTPUT_PICOS: i128 = 600_000;
 
-/// The YAML for `farebox up`. Both budgets are there to be reserved and settled on every call, not to be reached.
+/// Every call counts in four budgets and two limits, which are there to be reserved and settled, not to be reached.
+const RULES: &str = "\
+projects: { bench: {} }
+keys:
+  bench: { key: os.environ/BENCH_KEY, project: bench }
+budgets:
+  - { name: all, scope: everything, limit: 1000000 USD, period: day, hard: true }
+  - { name: per-project, scope: project, limit: 1000000 USD, period: month, hard: true }
+  - { name: per-key, scope: key, limit: 1000000 USD, period: day, hard: true }
+  - { name: per-task, scope: task, limit: 1000000 USD, hard: true }
+limits:
+  - { name: requests, scope: key, requests: 1000000000, per: minute, strategy: sliding-window }
+  - { name: tokens, scope: project, tokens: 1000000000, per: minute, strategy: token-bucket }
+";
+
+/// The key that calls are made with, in the variable that the config names.
+pub(crate) const KEY: (&str, &str) = ("BENCH_KEY", "fb-bench-0123456789abcdef0123456789abcdef");
+
+/// The YAML for `farebox up`.
 pub(crate) fn yaml(emulator: SocketAddr, durability: Durability, threads: Option<u16>) -> String {
     let durability = durability.as_str();
     let process = threads.map(|threads| format!("process: {{ threads: {threads} }}\n")).unwrap_or_default();
@@ -29,10 +47,9 @@ pub(crate) fn yaml(emulator: SocketAddr, durability: Durability, threads: Option
          listen: {{ grpc: 127.0.0.1:0 }}\n\
          providers:\n  emu: {{ kind: openai-compatible, api_base: \"http://{emulator}/v1\" }}\n\
          models:\n  {MODEL}: emu/{UPSTREAM_MODEL}\n\
-         guard: {{ max_cost_per_day: 1000000 USD, max_cost_per_task: 1000000 USD }}\n\
          prices:\n  - {{ provider: emu, models: [{UPSTREAM_MODEL}], input: \"{INPUT_PRICE}\", \
          output: \"{OUTPUT_PRICE}\", context_window: 128000, max_output: 4096, source: bench }}\n\
-         {process}"
+         {RULES}{process}"
     )
 }
 

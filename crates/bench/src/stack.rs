@@ -112,13 +112,15 @@ impl Stack {
         let path = |name: &str| self.dir.path().join(name);
         let (config_file, ready_file, data) = (path("farebox.yaml"), path("farebox.ready"), path("data"));
         std::fs::write(&config_file, config).context("cannot write the config")?;
-        let spec = ChildSpec::new(program, self.log("farebox"))
+        let mut spec = ChildSpec::new(program, self.log("farebox"))
             .args(["up", "--config"])
             .arg(config_file)
             .arg("--data")
             .arg(data)
             .arg("--ready-file")
             .arg(&ready_file);
+        let (name, key) = config::KEY;
+        spec.env.push((name.into(), key.into()));
         self.child("farebox", spec, &ready_file, FAREBOX_START).await
     }
 

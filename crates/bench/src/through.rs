@@ -7,7 +7,10 @@ use bytes::Bytes;
 use farebox_bus::{Bus, Delivery, Headers, Login, Options};
 use farebox_proto::{headers, subjects::agent};
 
-use crate::target::{Reading, Streamed, is_answer};
+use crate::{
+    config::KEY,
+    target::{Reading, Streamed, is_answer},
+};
 
 /// Longer than the bound that every call has anyway.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -18,7 +21,7 @@ pub(crate) struct Through(Bus);
 impl Through {
     pub(crate) async fn connect(nats: &str) -> anyhow::Result<Through> {
         let options = Options { url: nats.to_owned(), name: "farebox-bench".to_owned(), ..Options::default() };
-        let bus = Bus::connect_as(&options, Login::None).await;
+        let bus = Bus::connect_as(&options, Login::Token(KEY.1.to_owned())).await;
         Ok(Through(bus.with_context(|| format!("cannot connect to NATS at {nats}"))?))
     }
 
