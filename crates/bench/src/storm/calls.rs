@@ -43,14 +43,18 @@ pub(crate) struct Callers(JoinSet<anyhow::Result<Ended>>);
 
 /// Draws calls. Some actors and tasks are asked for far more than others, so that every level has its turn.
 pub(crate) fn plan(dice: &mut Dice, count: usize) -> Vec<Call> {
-    let call = |number: usize| Call {
-        model: dice.of(&MODELS),
-        actor: format!("actor-{}", dice.of(&[0, 0, 0, 1, 1, 2, 3])),
-        task: format!("task-{}", dice.of(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])),
-        max_tokens: dice.of(&[60, 150, 300, 600]),
-        stream: dice.once_in(3),
-        cancel_after: dice.once_in(12).then(|| dice.millis(50, 3_000)),
-        start_after: if number.is_multiple_of(LATE) { dice.millis(0, FAULTS_LAST) } else { dice.millis(0, 200) },
+    let call = |number: usize| {
+        let stream = dice.once_in(3);
+        Call {
+            model: dice.of(&MODELS),
+            actor: format!("actor-{}", dice.of(&[0, 0, 0, 1, 1, 2, 3])),
+            task: format!("task-{}", dice.of(&[0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])),
+            max_tokens: dice.of(&[60, 150, 300, 600]),
+            stream,
+            // What a cancelled stream has cost is known only as far as it was read: farebox's own word is not compared here.
+            cancel_after: (!stream && dice.once_in(8)).then(|| dice.millis(50, 3_000)),
+            start_after: if number.is_multiple_of(LATE) { dice.millis(0, FAULTS_LAST) } else { dice.millis(0, 200) },
+        }
     };
     (0..count).map(call).collect()
 }

@@ -23,13 +23,11 @@ use farebox_types::{ByteSize, Clock as _, SystemClock};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::stack::binary;
+use crate::{stack::binary, table};
 
 use super::{levels, provider::Provider};
 
 const NODES: usize = 3;
-/// Connections that the callers share.
-const CONNECTIONS: usize = 6;
 const GUARDS: [&str; 2] = ["guard.1", "guard.2"];
 pub(crate) const WORKERS: [&str; 4] = ["worker.1", "worker.2", "worker.3", "worker.4"];
 /// In the order in which they are started.
@@ -77,7 +75,7 @@ impl Cluster {
         let clickhouse = TestClickHouse::start(launcher).await?;
         let addresses = serde_json::json!({ "nats": urls(&nodes, 0), "clickhouse": clickhouse.url(), "pids": {} });
         fs::write(data.join("farebox.json"), addresses.to_string())?;
-        fs::write(dir.path().join("farebox.yaml"), config(provider)?)?;
+        fs::write(dir.path().join("farebox.yaml"), config(dir.path(), provider)?)?;
         let login = Login::Creds(accounts.role_credentials(Role::Up)?);
         let options = Options { url: urls(&nodes, 0), name: "storm".to_owned(), ..Options::default() };
         let bus = Bus::connect_as(&options, login).await?;
@@ -97,21 +95,29 @@ impl Cluster {
             self.start_role(name).await?;
         }
         for name in PROCESSES {
-            let ready = |line: &'static str, names: &[&str]| names.iter().any(|name| self.log(name).contains(line));
-            while !match role(name) {
-                "identity" => true,
-                "accounting" => ready("writing calls to ClickHouse", &[name]),
-                "guard" => ready(LEADS, &GUARDS),
-                "worker" => ready("taking work", &[name]),
-                _ => ready("taking requests", &[name]),
-            } {
+            while !self.is_ready(name) {
                 let log = self.log(name);
-                ensure!(self.roles[name].is_running(), "{name} has ended:\n{log}");
                 ensure!(Instant::now() < until, "{name} does not begin:\n{log}");
+                if !self.roles[name].is_running() {
+                    // Streams that were made a moment ago may not answer yet. Whatever runs farebox starts it again.
+                    table::note(&format!("{name} ended at its start: {}", log.lines().last().unwrap_or_default()));
+                    self.start_role(name).await?;
+                }
                 sleep(POLL).await;
             }
         }
         Ok(())
+    }
+
+    fn is_ready(&self, name: &'static str) -> bool {
+        let said = |line: &str, names: &[&str]| names.iter().any(|name| self.log(name).contains(line));
+        match role(name) {
+            "identity" => true,
+            "accounting" => said("writing calls to ClickHouse", &[name]),
+            "guard" => said(LEADS, &GUARDS),
+            "worker" => said("taking work", &[name]),
+            _ => said("taking requests", &[name]),
+        }
     }
 
     pub(crate) async fn start_role(&mut self, name: &'static str) -> anyhow::Result<()> {
@@ -127,13 +133,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Callers' connections, each to the servers in another order.
+    /// Callers' connections, each with a key, and to the servers in another order.
     pub(crate) async fn callers(&self) -> anyhow::Result<Vec<Bus>> {
         let mut connections = Vec::new();
-        for number in 0..CONNECTIONS {
+        for (number, id) in levels::CONNECTIONS.into_iter().enumerate() {
             let url = urls(&self.nodes, number % NODES);
             let options = Options { url, name: format!("storm caller {number}"), ..Options::default() };
-            connections.push(caller(&options).await?);
+            connections.push(caller(&options, Login::Token(levels::key(id))).await?);
         }
         Ok(connections)
     }
@@ -193,10 +199,10 @@ impl Cluster {
 }
 
 /// Nobody is let in before the role `identity` is at work.
-async fn caller(options: &Options) -> anyhow::Result<Bus> {
+async fn caller(options: &Options, key: Login) -> anyhow::Result<Bus> {
     let until = Instant::now() + START;
     loop {
-        match Bus::connect_as(options, Login::None).await {
+        match Bus::connect_as(options, key.clone()).await {
             Err(error) if Instant::now() >= until => return Err(error.into()),
             Err(_) => sleep(POLL).await,
             Ok(bus) => return Ok(bus),
@@ -222,15 +228,15 @@ fn storage() -> StorageOptions {
     }
 }
 
-fn config(provider: &Provider) -> anyhow::Result<String> {
+fn config(dir: &Path, provider: &Provider) -> anyhow::Result<String> {
     Ok(format!(
         "nats: {{ storage: {} }}\n\
          logs: {{ log: \"info,async_nats=warn\" }}\n\
-         guard: {{ lease: 3s, {} }}\n\
-         worker: {{ heartbeat_interval: 500ms }}\n{}",
+         guard: {{ lease: 3s }}\n\
+         worker: {{ heartbeat_interval: 500ms }}\n{}{}",
         serde_json::to_string(&storage())?,
-        levels::config(),
         provider.config(),
+        levels::config(dir)?,
     ))
 }
 
