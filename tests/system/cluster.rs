@@ -65,12 +65,19 @@ pub(crate) struct Cluster {
 pub(crate) struct Builder {
     processes: Vec<String>,
     sets: Vec<(String, String)>,
+    config: String,
 }
 
 impl Builder {
     /// A value of the config, for every process.
     pub(crate) fn set(mut self, path: &str, value: &str) -> Builder {
         self.sets.push((path.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Further sections of the config file.
+    pub(crate) fn config(mut self, sections: &str) -> Builder {
+        self.config.push_str(sections);
         self
     }
 
@@ -90,7 +97,8 @@ impl Builder {
         }
         let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
         let port = free_port()?;
-        let config = CONFIG.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
+        let config = format!("{CONFIG}{}", self.config);
+        let config = config.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config)?;
         let up = up(dir.path(), &self.sets, 0).await?;
         let options =
@@ -172,7 +180,7 @@ impl Drop for Cluster {
 impl Cluster {
     /// Servers in one process, and each role in one of its own.
     pub(crate) fn builder() -> Builder {
-        Builder { processes: EACH.map(str::to_owned).to_vec(), sets: Vec::new() }
+        Builder { processes: EACH.map(str::to_owned).to_vec(), sets: Vec::new(), config: String::new() }
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -1,35 +1,44 @@
 //! A hard budget is hard, and what was not used of a reservation can be used.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use farebox_client::Client;
 use farebox_emulator::{Script, Usage};
+use farebox_proto::v1::{self, llm_response::Result as Answer};
 use farebox_types::{ErrorKind, Money};
 use tokio::task::JoinSet;
 
 use crate::{
-    books::{ledger, ledgers_match},
+    books::{billed, ledger, ledgers_match},
     cluster::Cluster,
-    load::{Ended, all_ended_in_time, ask_for, call},
+    load::{Ended, all_ended_in_time, ask, ask_for, call},
 };
 
 const DEADLINE: Duration = Duration::from_secs(25);
 
+/// Room for 20 calls of a dollar in all, and for the call by which the books are known to be whole; for less of an actor
+/// and of a task.
+const LEVELS: &str = r#"
+budgets:
+  - { name: all, scope: everything, limit: 20.50, period: month, hard: true }
+  - { name: per-project, scope: project, limit: 20.90, period: day, hard: true }
+  - { name: per-actor, scope: actor, limit: 12, period: day, hard: true }
+  - { name: per-task, scope: task, limit: 7, hard: true }
+"#;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_callers_on_a_budget_for_twenty_with_a_guard_killed_in_the_middle() {
-    let cluster = Cluster::builder()
-        .with("intake.2")
-        .with("intake.3")
-        .with("guard.2")
-        .set("guard.max_cost_per_task", "20")
-        .start()
-        .await
-        .unwrap();
+async fn two_hundred_callers_on_budgets_for_twenty_on_four_levels_with_a_guard_killed_in_the_middle() {
+    let cluster =
+        Cluster::builder().with("intake.2").with("intake.3").with("guard.2").config(LEVELS).start().await.unwrap();
     cluster.emulator.script("m-flat", Script::default().delay(Duration::from_millis(300)));
     let leader = cluster.any_ready(&["guard.1", "guard.2"]).await;
     let mut callers: JoinSet<Ended> = JoinSet::new();
     let caller = |number: u32| {
         let client = cluster.client.clone();
-        async move { call(&client, ask_for("twenty", "flat", "one", DEADLINE), number % 2 == 1, DEADLINE).await }
+        let (task, actor) = (format!("task-{}", number % 5), format!("actor-{}", number % 2));
+        let labels = v1::Labels { actor, task_id: task, ..v1::Labels::default() };
+        let request = v1::LlmRequest { labels: Some(labels), ..ask("flat", "one", DEADLINE) };
+        async move { call(&client, request, number % 3 == 1, DEADLINE).await }
     };
     (0..8).for_each(|number| drop(callers.spawn(caller(number))));
     farebox_testkit::eventually(DEADLINE, "the first calls are out", || async {
@@ -46,10 +55,20 @@ async fn two_hundred_callers_on_a_budget_for_twenty_with_a_guard_killed_in_the_m
     let matched = ledgers_match(&cluster).await;
     let entries = cluster.emulator.ledger().entries();
     let billed = entries.iter().filter(|entry| entry.billed && &*entry.model == "m-flat").count();
-    let rows = ledger(&cluster).await.unwrap();
-    let spent: Money = rows.iter().filter(|row| row.task_id == "twenty").map(|row| row.cost).sum();
-    assert_eq!(spent, Money::usd(20), "{counts:?} {matched:?}");
     assert!(billed <= 20, "{billed} calls were billed: {counts:?}");
+    let mut spent: BTreeMap<String, Money> = BTreeMap::new();
+    for row in ledger(&cluster).await.unwrap().iter().filter(|row| !row.task_id.is_empty()) {
+        for level in ["all", &row.actor, &row.task_id] {
+            *spent.entry(level.to_owned()).or_default() += row.cost;
+        }
+    }
+    let over = |level: &str| match level.split_once('-') {
+        Some(("actor", _)) => Money::usd(12),
+        Some(_) => Money::usd(7),
+        None => Money::usd(20),
+    };
+    assert!(spent.iter().all(|(level, sum)| *sum <= over(level)), "{spent:?}");
+    assert_eq!(spent["all"], Money::usd(20), "{counts:?} {matched:?}");
     assert_eq!(counts.get("ok").copied().unwrap_or_default() + matched.lost, 20, "{counts:?} {matched:?}");
 }
 
@@ -77,4 +96,75 @@ async fn what_a_call_did_not_use_of_its_reservation_is_there_for_the_next() {
     // As many as fit when each further one needs its whole bound, and then costs less.
     assert_eq!(passed, (limit - bound) / cost + 1);
     assert!(passed > limit / bound, "more calls than reservations fit");
+}
+
+/// Answers at a twentieth of what each call may cost: 1000 tokens, where the caller sets no limit.
+const SHORT: usize = 50;
+
+/// A call without an output limit.
+fn unlimited(model: &str) -> v1::LlmRequest {
+    let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "the same each time" }] });
+    let raw = v1::RawBody { dialect: v1::Dialect::OpenaiChat.into(), bytes: body.to_string().into_bytes().into() };
+    v1::LlmRequest { body: Some(v1::llm_request::Body::Raw(raw)), ..ask(model, "", DEADLINE) }
+}
+
+/// Calls until it is refused. What it got, and what the provider had billed by then.
+async fn call_until_refused(client: Client, bill: impl Fn() -> Money) -> (Vec<v1::LlmResponse>, Ended, Money) {
+    let mut answers = Vec::new();
+    loop {
+        let one = call(&client, unlimited("tokens"), false, DEADLINE).await;
+        match one.result {
+            Ok(answer) => answers.push(answer),
+            Err(_) => return (answers, one, bill()),
+        }
+        assert!(answers.len() < 1000, "the budget never ends");
+    }
+}
+
+/// Fifty of them at once, on a budget of this config: all answers, and the least that was billed when one was refused.
+async fn used_up(budget: &str) -> (Cluster, Vec<v1::LlmResponse>, Money) {
+    let cluster = Cluster::builder().config(budget).set("guard.wait_for_holds", "8s").start().await.unwrap();
+    cluster.emulator.script("m-tokens", Script::text("x7q ".repeat(SHORT)).delay(Duration::from_millis(100)));
+    let mut callers = JoinSet::new();
+    for _ in 0..50 {
+        let books = cluster.emulator.ledger();
+        let bill = move || books.entries().iter().map(billed).sum();
+        callers.spawn(call_until_refused(cluster.client.clone(), bill));
+    }
+    let ended = callers.join_all().await;
+    for (_, refused, _) in &ended {
+        assert_eq!(refused.kind(), Some(ErrorKind::OverBudget), "{refused:?}");
+    }
+    let least = ended.iter().map(|(_, _, bill)| *bill).min().unwrap();
+    (cluster, ended.into_iter().flat_map(|(answers, ..)| answers).collect(), least)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_is_used_up_before_anybody_is_refused() {
+    let limit = Money::from_picos(400_000_000_000);
+    let (cluster, answers, settled) =
+        used_up("budgets:\n  - { name: all, limit: 0.40, period: month, hard: true }\n").await;
+    assert!(settled.picos() * 100 >= limit.picos() * 95, "{settled} of {limit} when the first was refused");
+    let bill: Money = cluster.emulator.ledger().entries().iter().map(billed).sum();
+    assert!(bill <= limit, "{bill} of {limit} after {} answers", answers.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_short_enough_by_itself_is_not_cut_by_a_budget() {
+    let limit = Money::from_picos(150_000_000_000);
+    let budget =
+        "budgets:\n  - { name: all, limit: 0.15, period: month, hard: true, when_short: clamp, clamp_floor: 64 }\n";
+    let (cluster, answers, settled) = used_up(budget).await;
+    for answer in &answers {
+        let Some(Answer::Raw(raw)) = &answer.result else { panic!("{answer:?}") };
+        let body: serde_json::Value = serde_json::from_slice(&raw.bytes).unwrap();
+        assert_eq!(body["choices"][0]["finish_reason"], "stop", "{body}");
+        assert_eq!(body["choices"][0]["message"]["content"], "x7q ".repeat(SHORT), "{body}");
+    }
+    let clamped = |answer: &v1::LlmResponse| answer.report.as_ref().is_some_and(|report| report.clamped);
+    assert!(answers.iter().any(clamped), "no call was sent with less than it asked for");
+    // A whole call may cost 0.015: limited to what fits, more of the budget is used than that leaves.
+    assert!(settled.picos() * 100 >= limit.picos() * 97, "{settled} of {limit} when the first was refused");
+    let bill: Money = cluster.emulator.ledger().entries().iter().map(billed).sum();
+    assert!(bill <= limit, "{bill} of {limit}");
 }

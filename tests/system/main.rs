@@ -15,6 +15,7 @@ mod foreign;
 mod input;
 mod jobs;
 mod layers;
+mod limits;
 mod live;
 mod load;
 mod project_keys;

@@ -1,4 +1,5 @@
-//! A canary for the providers' key, one for prompts and one for answers, and where they must not be found.
+//! Canaries for the keys of providers, projects and callers, one for prompts and one for answers, and where they must not
+//! be found.
 
 use std::{
     fs,
@@ -6,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use farebox_bus::{Bus, Headers, Login, Options};
 use farebox_emulator::{Fault, Script};
 use farebox_testkit::eventually;
 use serde_json::{Value, json};
@@ -13,6 +15,13 @@ use serde_json::{Value, json};
 use crate::stage::{SOON, Stage, fresh_id, play};
 
 const KEY: &str = "sk-canary-5d1f0a9c7e3b4826";
+/// A project's own key for a provider.
+const PROJECTS_KEY: &str = "sk-canary-b2c49d7716e05af8";
+/// With what a caller of that project connects.
+const CALLERS_KEY: &str = "fb-ck-canary90e1b7d35c2f48a6";
+/// With what somebody tries to.
+const WRONG_KEY: &str = "fb-ck-canary00d1e9a7c3b5f264";
+const KEYS: [&str; 4] = [KEY, PROJECTS_KEY, CALLERS_KEY, WRONG_KEY];
 const PROMPT: &str = "canaryprompt8841";
 const ANSWER: &str = "canaryanswer3307";
 
@@ -99,11 +108,38 @@ async fn make_calls(stage: &Stage) -> Vec<Value> {
     answers
 }
 
+/// A caller with a key, on the bus, whose project has its own key for a provider that says it again; and one whose key is
+/// wrong.
+async fn calls_with_a_key(stage: &Stage) -> Vec<Value> {
+    let connect = async |key: &str| {
+        let url = stage.ready["nats"].as_str().expect("an address").to_owned();
+        let options = Options { url, name: "canary".to_owned(), ..Options::default() };
+        Bus::connect_as(&options, Login::Token(key.to_owned())).await
+    };
+    let refused = connect(WRONG_KEY).await.err().expect("a wrong key lets nobody in").to_string();
+    assert!(!refused.contains(WRONG_KEY), "{refused}");
+    let bus = connect(CALLERS_KEY).await.expect("the key is good");
+    let mut answers: Vec<Value> = Vec::new();
+    for script in [Script::text(ANSWER), Script::refuse(401, format!("Incorrect API key provided: {PROJECTS_KEY}"))] {
+        stage.emulator.push("gpt-4o-mini", script);
+        let payload = body("gpt-4o-mini", &fresh_id("keyed")).to_string().into_bytes();
+        let answer = bus.request("llm.request", Headers::new(), payload.into(), SOON).await.expect("an answer");
+        answers.push(serde_json::from_slice(&answer.payload).expect("JSON"));
+    }
+    let said = answers[1]["error"]["message"].as_str().expect("a refusal is passed on");
+    assert!(said.contains("Incorrect API key provided: [key]"), "the project's key was used and taken out: {said}");
+    answers
+}
+
 #[test]
 fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
     play(async {
-        let settings = "logs: { log: \"trace\" }";
-        let stage = Stage::start(settings, &[], |up| up.env("SYSTEM_TEST_KEY", KEY)).await;
+        let settings = "logs: { log: \"trace\" }\n\
+                        projects: { canary: { provider_keys: { openai: os.environ/CANARY_PROJECT } } }\n\
+                        keys: { ck: { key: os.environ/CANARY_CALLER, project: canary } }";
+        let args = ["--set", "worker.project_secrets.env_prefix=CANARY_"];
+        let keys = [("SYSTEM_TEST_KEY", KEY), ("CANARY_PROJECT", PROJECTS_KEY), ("CANARY_CALLER", CALLERS_KEY)];
+        let stage = Stage::start(settings, &args, |up| keys.iter().fold(up, |up, (name, key)| up.env(name, key))).await;
         let mut heard = stage.bus().subscribe("llm.call.*", None).await.expect("facts");
         let mut events = stage.bus().subscribe("llm.event.*", None).await.expect("events");
         stage.bus().flush().await.expect("the server knows");
@@ -116,14 +152,15 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
             let message = answer["error"]["message"].as_str().expect("a message");
             assert!(message.contains("Incorrect API key provided: [key]"), "{message}");
         }
-        for answer in &answers {
-            assert!(!answer.to_string().contains(KEY), "a caller was told the provider's key: {answer}");
+        let keyed = calls_with_a_key(&stage).await;
+        for (answer, key) in answers.iter().chain(&keyed).flat_map(|answer| KEYS.map(|key| (answer, key))) {
+            assert!(!answer.to_string().contains(key), "a caller was told a key: {answer}");
         }
         // The provider did get it.
         let ledger = stage.emulator.ledger().totals();
         assert!(ledger.answered > 0 && ledger.error > 0, "{ledger:?}");
 
-        let calls = answers.len() + 1;
+        let calls = answers.len() + 1 + keyed.len();
         let rows = "SELECT count() FROM farebox.calls";
         eventually(SOON, "every row is there", || async {
             stage.clickhouse(rows).await.trim().parse::<usize>().is_ok_and(|rows| rows >= calls)
@@ -133,13 +170,14 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
         let mut facts = 0;
         while let Some(message) = heard.try_next().or_else(|| events.try_next()) {
             facts += 1;
-            for word in [KEY, PROMPT, ANSWER] {
+            for word in KEYS.into_iter().chain([PROMPT, ANSWER]) {
                 assert!(!holds(&message.payload, word), "`{word}` on {}", message.subject);
             }
         }
-        assert!(facts >= 2 * calls, "{facts} facts and events of {calls} calls");
+        let heard = calls - keyed.len();
+        assert!(facts >= 2 * heard, "{facts} facts and events of {heard} calls of this project");
 
-        for word in [KEY, PROMPT, ANSWER] {
+        for word in KEYS.into_iter().chain([PROMPT, ANSWER]) {
             assert_eq!(in_clickhouse(&stage, word).await, Vec::<String>::new(), "`{word}` in ClickHouse");
             assert!(!stage.log().contains(word), "`{word}` in the log of farebox");
         }
@@ -148,7 +186,9 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
         let mut kept = 0;
         for file in files(&stage.data()) {
             let Ok(bytes) = fs::read(&file) else { continue };
-            assert!(!holds(&bytes, KEY), "the key stands in {}", file.display());
+            for key in KEYS {
+                assert!(!holds(&bytes, key), "the key {key} stands in {}", file.display());
+            }
             let name = file.display().to_string();
             if TRANSPORT.iter().any(|store| name.contains(&format!("/{store}/"))) {
                 kept += usize::from(holds(&bytes, ANSWER));
