@@ -9,6 +9,7 @@ mod chaos;
 mod cluster;
 mod dialects;
 mod fault_budget;
+mod fault_guard;
 mod fault_roles;
 mod fault_workers;
 mod foreign;

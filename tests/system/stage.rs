@@ -42,7 +42,7 @@ pub(crate) fn play_within(limit: Duration, test: impl Future<Output = ()>) {
 }
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
-const ALIASES: [&str; 33] = [
+const ALIASES: [&str; 38] = [
     "plain",
     "stream",
     "typed",
@@ -76,6 +76,11 @@ const ALIASES: [&str; 33] = [
     "default",
     "broke",
     "hosted",
+    "held",
+    "clamp",
+    "soft",
+    "marker",
+    "limited",
 ];
 
 const CONFIG: &str = r#"
@@ -110,11 +115,22 @@ prices:
   - { provider: claude, models: [typed-claude], input: "1", output: "2", max_output: 10000 }
 budgets:
   - { name: everything, limit: 10000, period: day, hard: true, unbounded_ceiling: 10 }
+  - { name: held, scope: { model: held }, limit: 20, period: total, hard: true, unbounded_ceiling: 5 }
+  - { name: short, scope: { model: clamp }, limit: 0.005, period: total, hard: true, when_short: clamp, clamp_floor: 100 }
+  - { name: soft, scope: { model: soft }, limit: 0.04, period: total, alert: [0.5, 1] }
+  - { name: marker, scope: { model: marker }, limit: 0.00001, period: total, alert: [1] }
+keys:
+  limited: { key: os.environ/SYSTEM_TEST_CALLER, project: default }
+limits:
+  - { name: slow, scope: { key: limited }, requests: 2, per: minute, strategy: sliding-window }
 guard: { max_cost_per_task: 0.05 }
 intake: { job_runs_max: 3, job_retry_pause: 20ms }
 worker: { retry_pause: 20ms }
 SETTINGS
 "#;
+
+/// The text of the key `limited`, which may ask twice a minute.
+pub(crate) const LIMITED: &str = "fb-limited-0123456789abcdef0123456789abcdef";
 
 /// A running farebox.
 pub(crate) struct Stage {
@@ -188,7 +204,8 @@ impl Stage {
             .arg("--ready-file")
             .arg(&ready_file)
             .args(args)
-            .env("SYSTEM_TEST_KEY", "sk-system-test");
+            .env("SYSTEM_TEST_KEY", "sk-system-test")
+            .env("SYSTEM_TEST_CALLER", LIMITED);
         let process = more(up).spawn().await.expect("farebox starts");
         // The first start on a machine fetches the servers.
         let ready = process.wait_ready(&ready_file, PATIENCE * 4).await.unwrap_or_else(|error| {
