@@ -99,11 +99,12 @@ fn a_ceiling_is_held_while_a_call_without_a_bound_runs_and_given_back_with_its_e
     play(async {
         let stage = shared().await;
         let admin = admin(stage).await;
-        stage.emulator.script("held", Script::usage(Usage::new(10, 20)).delay(Duration::from_secs(3)));
+        stage.emulator.script("held", Script::usage(Usage::new(10, 20)).delay(Duration::from_secs(5)));
         let mut body = chat("held", json!({}));
         body["web_search_options"] = json!({});
+        // The larger of the two ceilings that hold for it.
         let watched = async {
-            let held = || async { standing(&admin, "held").await == (Money::ZERO, Money::usd(5), 1) };
+            let held = || async { standing(&admin, "held").await == (Money::ZERO, Money::usd(12), 1) };
             eventually(SOON, "the ceiling is held", held).await;
             stage.until_asked("held", 1).await;
         };

@@ -115,7 +115,7 @@ prices:
   - { provider: claude, models: [typed-claude], input: "1", output: "2", max_output: 10000 }
 budgets:
   - { name: everything, limit: 10000, period: day, hard: true, unbounded_ceiling: 10 }
-  - { name: held, scope: { model: held }, limit: 20, period: total, hard: true, unbounded_ceiling: 5 }
+  - { name: held, scope: { model: held }, limit: 20, period: total, hard: true, unbounded_ceiling: 12 }
   - { name: short, scope: { model: clamp }, limit: 0.005, period: total, hard: true, when_short: clamp, clamp_floor: 100 }
   - { name: soft, scope: { model: soft }, limit: 0.04, period: total, alert: [0.5, 1] }
   - { name: marker, scope: { model: marker }, limit: 0.00001, period: total, alert: [1] }
