@@ -8,8 +8,8 @@ use farebox_types::{ErrorKind, Fault, Span, Timestamp};
 
 use super::cover::{Scarce, Want, of};
 
-/// The name of what a provider allows for a deployment.
-pub(crate) const DEPLOYMENT: &str = "deployment";
+/// The name of what a provider allows for a deployment. No rule can have it, so that none is counted together with it.
+pub(crate) const DEPLOYMENT: &str = "provider's own";
 
 /// What one attempt takes of one limit.
 pub(super) struct Metered<'a> {

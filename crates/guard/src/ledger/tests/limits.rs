@@ -146,11 +146,30 @@ fn a_second_attempt_is_no_second_request_except_to_its_deployment() {
         panic!("it fits")
     };
     let left: Vec<_> = granted.limits.iter().map(|limit| (limit.limit.as_str(), limit.left)).collect();
-    assert_eq!(left, [("keys", 1), ("deployment", 0)]);
+    assert_eq!(left, [("keys", 1), ("provider's own", 0)]);
     let Some(v1::amend_reply::Result::Refused(error)) = amend(&mut stage, &second, &third) else {
         panic!("its deployment has had two")
     };
-    assert!(error.message.contains("limit `deployment` of `p/m`"), "{}", error.message);
+    assert!(error.message.contains("limit `provider's own` of `p/m`"), "{}", error.message);
+}
+
+#[test]
+fn no_rule_is_counted_together_with_what_a_provider_allows() {
+    let limit = Limit {
+        name: "deployment".into(),
+        scope: Scope(vec![(Dimension::Deployment, Pick::Each)]),
+        measure: Measure::Requests,
+        rate: Rate { allowed: 1, period: Span::from_secs(3600), strategy: Strategy::SlidingWindow },
+        default: false,
+    };
+    let mut stage = Stage::new(Policies { limits: [(limit.name.clone(), limit)].into(), ..Policies::default() });
+    let later = NOW.after(Duration::from_secs(120));
+    let granted = [NOW, later].map(|now| {
+        let mut call = call("k", 0, now);
+        call.attempt.as_mut().unwrap().requests_per_minute = 5;
+        is_granted(&stage.reserve(call, now).reply)
+    });
+    assert_eq!(granted, [true, false]);
 }
 
 #[test]
