@@ -62,8 +62,8 @@ impl Ledger {
         let (cost, at) = (v1::Money::of(&fact.cost), Timestamp(fact.ended_unix_ms));
         let holds = std::mem::take(&mut open.holds);
         holds.iter().for_each(|hold| self.windows.settle(hold, cost, at));
-        // What is lost may have taken all that was expected.
-        let known = fact.outcome() != v1::Outcome::Lost;
+        // What is lost, or was sent and never answered, may have taken all that was expected.
+        let known = fact.outcome() != v1::Outcome::Lost && (fact.usage.is_some() || !fact.estimated);
         let tokens = known.then(|| fact.usage.map(|usage| Usage::from(usage).total()).unwrap_or_default());
         open.limit_holds.iter().for_each(|hold| self.meters.end(hold, open.attempt_began, tokens));
         // A further attempt of the same request is no further request, except to its deployment.

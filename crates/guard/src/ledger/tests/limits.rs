@@ -173,6 +173,19 @@ fn no_rule_is_counted_together_with_what_a_provider_allows() {
 }
 
 #[test]
+fn what_was_sent_and_never_answered_took_the_tokens_that_were_expected() {
+    for (estimated, left) in [(true, 400), (false, 1000)] {
+        let mut stage = limited(Measure::Tokens, 1000, Strategy::SlidingWindow);
+        let call = call("k", 600, NOW);
+        stage.reserve(call.clone(), NOW);
+        let end = end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(1));
+        let end = Some(v1::AttemptEnd { estimated, ..end });
+        stage.settle(v1::SettleRequest { shard: 0, reservation_id: call.reservation_id.clone(), end }, NOW);
+        assert_eq!(tokens_left(&stage), left, "estimated: {estimated}");
+    }
+}
+
+#[test]
 fn what_counts_is_still_there_after_a_restart() {
     let mut stage = limited(Measure::Tokens, 1000, Strategy::SlidingWindow);
     let call = call("k", 600, NOW);
