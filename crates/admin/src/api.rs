@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    config_book::ConfigBook,
     deed::Deed,
     entities::{Entities, Managed},
     gate::Gate,
@@ -33,6 +34,7 @@ pub(crate) struct Api(pub(crate) Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) options: Options,
     pub(crate) entities: Entities,
+    pub(crate) config: ConfigBook,
     pub(crate) bus: Bus,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pepper: Pepper,

@@ -1,11 +1,12 @@
 //! Who changed what.
 
-use farebox_directory::{Kind, Record};
+use farebox_directory::{Changed, Kind, Record};
 use farebox_proto::v1 as wire;
 use tonic::{Request, Response};
 
 use crate::{
     api::{Answer, Api},
+    config_book,
     entities::Managed,
     paging::{Page, token},
     refusal::Refusal,
@@ -19,8 +20,8 @@ impl AuditService for Api {
         let page = Page::read(ask.page_size, &ask.page_token)?;
         let kind = match ask.kind.as_str() {
             "" => None,
-            given => Some(Kind::ALL.into_iter().find(|kind| kind.as_str() == given).ok_or_else(|| {
-                let known = Kind::ALL.map(Kind::as_str).join(", ");
+            given => Some(Changed::all().find(|kind| kind.as_str() == given).ok_or_else(|| {
+                let known = Changed::all().map(Changed::as_str).collect::<Vec<_>>().join(", ");
                 Refusal::field("kind", format!("there is no kind `{given}`; there are: {known}"))
             })?),
         };
@@ -44,6 +45,10 @@ impl AuditService for Api {
 }
 
 fn told(record: Record) -> v1::ChangeRecord {
+    let entity = record.value.and_then(|value| match record.kind {
+        Changed::Entity(kind) => entity(kind, &value),
+        Changed::Config => Some(Entity::Config(config_book::brief(config_book::read(record.revision, Some(value))))),
+    });
     let mut change = record.change;
     change.request_digest.clear();
     v1::ChangeRecord {
@@ -52,7 +57,7 @@ fn told(record: Record) -> v1::ChangeRecord {
         kind: record.kind.to_string(),
         name: record.name,
         change: Some(change),
-        entity: record.value.and_then(|value| entity(record.kind, &value)),
+        entity,
     }
 }
 

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use farebox_bus::{Bucket, Entry, StoreError, StreamError, topology};
+use bytes::Bytes;
+use farebox_bus::{Bucket, StoreError, StreamError, topology};
 use farebox_proto::v1 as wire;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -68,7 +69,7 @@ impl ConfigBook {
     /// What is kept, newest first, with documents.
     pub async fn revisions(&self) -> Result<Vec<v1::ConfigRevision>, StreamError> {
         let entries = self.bucket.history(topology::CONFIG_KEY).await?;
-        Ok(entries.into_iter().rev().map(revision).collect())
+        Ok(entries.into_iter().rev().map(|entry| read(entry.revision, entry.value)).collect())
     }
 
     pub async fn revision(&self, number: u64) -> Result<v1::ConfigRevision, ConfigRefusal> {
@@ -152,14 +153,27 @@ fn repeated(
 }
 
 /// What cannot be read stands for nothing: the roles act by none of it, either.
-fn revision(entry: Entry) -> v1::ConfigRevision {
-    let applied = entry.value.map(wire::AppliedConfig::decode);
+pub(crate) fn read(revision: u64, value: Option<Bytes>) -> v1::ConfigRevision {
+    let applied = value.map(wire::AppliedConfig::decode);
     let applied = match applied {
         Some(Ok(applied)) => applied,
         Some(Err(_)) => wire::AppliedConfig::default(),
         None => wire::AppliedConfig { file_alone: true, ..Default::default() },
     };
-    said(entry.revision, applied)
+    said(revision, applied)
+}
+
+/// As anybody is shown it: what tells requests apart is nobody's.
+pub(crate) fn shown(mut kept: v1::ConfigRevision) -> v1::ConfigRevision {
+    if let Some(change) = &mut kept.change {
+        change.request_digest.clear();
+    }
+    kept
+}
+
+/// The same without the document.
+pub(crate) fn brief(kept: v1::ConfigRevision) -> v1::ConfigRevision {
+    shown(v1::ConfigRevision { document: String::new(), ..kept })
 }
 
 fn said(revision: u64, applied: wire::AppliedConfig) -> v1::ConfigRevision {

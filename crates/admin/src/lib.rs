@@ -1,4 +1,4 @@
-//! The admin API: keys, tenants, budgets, limits, models, calls and the record of changes, over gRPC.
+//! The admin API: keys, tenants, budgets, limits, models, calls, the config and the record of changes, over gRPC.
 //!
 //! **Does.** [`Service`] serves the services of `proto/farebox/admin/v1`, with the standard health and reflection
 //! services beside them, in plain text or TLS.
@@ -18,6 +18,7 @@ mod api;
 mod audit;
 mod budgets;
 mod calls;
+mod config;
 mod config_book;
 mod deed;
 mod entities;

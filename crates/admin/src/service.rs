@@ -23,6 +23,7 @@ use crate::{
     DESCRIPTOR,
     api::{Api, Offers, Parts},
     calls,
+    config_book::ConfigBook,
     entities::Entities,
     error::Error,
     gate::{Gate, MASTER_MIN},
@@ -31,10 +32,10 @@ use crate::{
     options::Options,
     v1::{
         audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
-        call_service_server::CallServiceServer, group_service_server::GroupServiceServer,
-        key_service_server::KeyServiceServer, limit_service_server::LimitServiceServer,
-        model_service_server::ModelServiceServer, organisation_service_server::OrganisationServiceServer,
-        project_service_server::ProjectServiceServer,
+        call_service_server::CallServiceServer, config_service_server::ConfigServiceServer,
+        group_service_server::GroupServiceServer, key_service_server::KeyServiceServer,
+        limit_service_server::LimitServiceServer, model_service_server::ModelServiceServer,
+        organisation_service_server::OrganisationServiceServer, project_service_server::ProjectServiceServer,
     },
 };
 
@@ -52,6 +53,8 @@ pub struct Deps {
     pub directory: Directory,
     /// Where everything that is managed is kept.
     pub store: Store,
+    /// The configs that are applied while farebox runs.
+    pub config: ConfigBook,
     pub pepper: Pepper,
     /// Where the options name none.
     pub master_key: Option<SecretString>,
@@ -98,6 +101,7 @@ impl Service {
         let standing = standing(reporter, deps.bus.clone(), deps.directory);
         let api = Api(Arc::new(Parts {
             entities: Entities { store: deps.store, audit: Audit::new(&deps.bus), retries: options.write_retries },
+            config: deps.config,
             bus: deps.bus,
             clock: deps.clock,
             pepper: deps.pepper,
@@ -174,11 +178,12 @@ fn routes(api: &Api, message_max: usize) -> Result<Routes, Error> {
         .add_service(bounded!(LimitServiceServer))
         .add_service(bounded!(ModelServiceServer))
         .add_service(bounded!(CallServiceServer))
+        .add_service(bounded!(ConfigServiceServer))
         .add_service(bounded!(AuditServiceServer)))
 }
 
 /// By the names under which health is asked for.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "farebox.admin.v1.KeyService",
     "farebox.admin.v1.ProjectService",
     "farebox.admin.v1.OrganisationService",
@@ -187,6 +192,7 @@ const SERVICES: [&str; 9] = [
     "farebox.admin.v1.LimitService",
     "farebox.admin.v1.ModelService",
     "farebox.admin.v1.CallService",
+    "farebox.admin.v1.ConfigService",
     "farebox.admin.v1.AuditService",
 ];
 

@@ -6,6 +6,7 @@ use tonic::{Request, Response};
 use crate::{
     api::{Answer, Api, reply, required},
     paging::Page,
+    refusal::Refusal,
     v1::{
         self, group_service_server::GroupService, organisation_service_server::OrganisationService,
         project_service_server::ProjectService,
@@ -16,7 +17,7 @@ use crate::{
 impl ProjectService for Api {
     async fn create_project(&self, request: Request<v1::CreateProjectRequest>) -> Answer<v1::ProjectRecord> {
         let deed = self.deed(&request, &request.get_ref().write)?;
-        let project = required("project", request.into_inner().project)?;
+        let project = self.usable(required("project", request.into_inner().project)?)?;
         reply(self.entities().create(&deed, project).await)
     }
 
@@ -39,7 +40,7 @@ impl ProjectService for Api {
 
     async fn update_project(&self, request: Request<v1::UpdateProjectRequest>) -> Answer<v1::ProjectRecord> {
         let deed = self.deed(&request, &request.get_ref().write)?;
-        let project = required("project", request.into_inner().project)?;
+        let project = self.usable(required("project", request.into_inner().project)?)?;
         reply(self.entities().update(&deed, &project.name, |_| Ok(project.clone())).await)
     }
 
@@ -47,6 +48,23 @@ impl ProjectService for Api {
         let deed = self.deed(&request, &request.get_ref().write)?;
         self.entities().delete::<wire::Project>(&deed, &request.get_ref().name, |_| Ok(())).await?;
         Ok(Response::new(v1::DeleteProjectResponse {}))
+    }
+}
+
+impl Api {
+    /// A project, if the keys that it brings along are for providers that take some.
+    fn usable(&self, project: wire::Project) -> Result<wire::Project, Refusal> {
+        let offers = self.0.offers.borrow().clone();
+        let wrong = project.provider_keys.keys().filter_map(|name| {
+            let message = match offers.catalog.provider(name) {
+                None => format!("there is no provider `{name}`"),
+                Some(provider) if !provider.takes_key() => format!("the provider `{name}` takes no plain key"),
+                Some(_) => return None,
+            };
+            Some((format!("project.provider_keys.{name}"), message))
+        });
+        let wrong: Vec<_> = wrong.collect();
+        if wrong.is_empty() { Ok(project) } else { Err(Refusal::fields(wrong)) }
     }
 }
 

@@ -37,7 +37,7 @@ pub const CONFIG_HISTORY: u64 = 64;
 pub const LEASES: &str = "farebox-leases";
 /// Organisations, projects, keys, budgets and limits.
 pub const POLICY: &str = "farebox-policy";
-/// Every change of a policy, copied from where they are kept: no change lacks its record.
+/// Every change of a policy or the config, copied from where they are kept: no change lacks its record.
 pub const AUDIT: &str = "FAREBOX_AUDIT";
 
 /// The key of the lease in [`LEASES`] that the guard who leads a shard holds.
@@ -135,7 +135,7 @@ pub fn streams(tenancy: Tenancy, options: &StorageOptions) -> Vec<StreamSpec> {
         },
         StreamSpec {
             subjects: Vec::new(),
-            sources: vec![policy(options).stream().name],
+            sources: vec![policy(options).stream().name, config(options).stream().name],
             max_age: Some(options.audit_max_age.get()),
             ..base(AUDIT, "", options.audit_max_bytes.0)
         },
@@ -151,12 +151,15 @@ pub fn buckets(options: &StorageOptions) -> Vec<BucketSpec> {
         replicas: options.replicas,
         ..BucketSpec::new(LEASES, MIB)
     };
-    let config = BucketSpec {
+    vec![leases, config(options), policy(options)]
+}
+
+fn config(options: &StorageOptions) -> BucketSpec {
+    BucketSpec {
         history: CONFIG_HISTORY,
         replicas: options.replicas,
         ..BucketSpec::new(CONFIG, options.config_max_bytes.0)
-    };
-    vec![leases, config, policy(options)]
+    }
 }
 
 fn policy(options: &StorageOptions) -> BucketSpec {

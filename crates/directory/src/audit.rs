@@ -1,4 +1,6 @@
-//! Who changed what: every change of a policy, as it was stored.
+//! Who changed what: every change of a policy or the config, as it was stored.
+
+use std::fmt;
 
 use bytes::Bytes;
 use farebox_bus::{Bus, StoredMessage, StreamError, topology};
@@ -8,17 +10,51 @@ use prost::Message;
 
 use crate::entity::{Entity, Kind, change_of};
 
+/// What was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Entity(Kind),
+    /// The config of all.
+    Config,
+}
+
+impl Changed {
+    pub fn all() -> impl Iterator<Item = Changed> {
+        Kind::ALL.into_iter().map(Changed::Entity).chain([Changed::Config])
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Changed::Entity(kind) => kind.as_str(),
+            Changed::Config => "config",
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name under which the config is changed.
+const CONFIG_NAME: &str = "farebox";
+/// Of a copied message: the stream it was copied from, its sequence there, and more.
+const COPIED_FROM: &str = "Nats-Stream-Source";
+
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its place: in the audit, or where it was read from the entities themselves, the revision that it made.
     pub sequence: u64,
+    /// The revision that it made.
+    pub revision: u64,
     pub at: Timestamp,
-    pub kind: Kind,
+    pub kind: Changed,
     /// Or a key's id.
     pub name: String,
     pub change: v1::Change,
-    /// The entity after it; none: it was deleted.
+    /// The entity or applied config after it; none: it was deleted.
     pub value: Option<Bytes>,
 }
 
@@ -48,7 +84,7 @@ impl Audit {
         let mut found = Vec::new();
         while until > info.first_sequence.max(1) && found.len() < max {
             let from = until.saturating_sub(WINDOW).max(info.first_sequence).max(1);
-            let mut replay = self.bus.read_from(topology::AUDIT, &subject(">"), from).await?;
+            let mut replay = self.bus.read_from(topology::AUDIT, ">", from).await?;
             let mut window = Vec::new();
             while let Some(message) = replay.next().await?.filter(|message| message.sequence < until) {
                 window.extend(record(message).filter(&wanted));
@@ -73,11 +109,34 @@ fn subject(key: &str) -> String {
 }
 
 fn record(message: StoredMessage) -> Option<Record> {
-    let (kind, name) = Kind::of(message.subject.strip_prefix(&subject(""))?)?;
+    let (bucket, key) = message.subject.strip_prefix("$KV.")?.split_once('.')?;
+    let (kind, name) = match bucket {
+        topology::POLICY => Kind::of(key).map(|(kind, name)| (Changed::Entity(kind), name))?,
+        topology::CONFIG if key == topology::CONFIG_KEY => (Changed::Config, CONFIG_NAME),
+        _ => return None,
+    };
+    let copied = message.headers.get(COPIED_FROM).and_then(|from| from.split(' ').nth(1)?.parse().ok());
     let deleted = message.headers.get("KV-Operation").is_some_and(|operation| operation != "PUT");
     let (change, value) = match deleted {
         true => (v1::Change::decode(message.payload).unwrap_or_default(), None),
-        false => (change_of(kind, &message.payload), Some(message.payload)),
+        false => (change(kind, &message.payload), Some(message.payload)),
     };
-    Some(Record { sequence: message.sequence, at: message.time, kind, name: name.to_owned(), change, value })
+    Some(Record {
+        sequence: message.sequence,
+        revision: copied.unwrap_or(message.sequence),
+        at: message.time,
+        kind,
+        name: name.to_owned(),
+        change,
+        value,
+    })
+}
+
+fn change(kind: Changed, value: &Bytes) -> v1::Change {
+    match kind {
+        Changed::Entity(kind) => change_of(kind, value),
+        Changed::Config => {
+            v1::AppliedConfig::decode(value.clone()).ok().and_then(|applied| applied.change).unwrap_or_default()
+        }
+    }
 }

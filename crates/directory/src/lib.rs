@@ -22,7 +22,7 @@ use farebox_policy::Policies;
 use tokio::sync::watch;
 
 pub use access::{Access, Denied, Keys, Models};
-pub use audit::{Audit, Record};
+pub use audit::{Audit, Changed, Record};
 pub use entity::{Entity, Kind};
 pub use error::DirectoryError;
 pub use fixed::Fixed;

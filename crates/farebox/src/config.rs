@@ -161,7 +161,20 @@ pub(crate) fn environment() -> Env {
 }
 
 /// The sections that can change while farebox runs. The others are read at start only.
-pub(crate) const LIVE: [&str; 5] = ["providers", "egress", "models", "routing", "prices"];
+pub(crate) const LIVE: [&str; 12] = [
+    "providers",
+    "egress",
+    "models",
+    "routing",
+    "prices",
+    "currencies",
+    "organisations",
+    "projects",
+    "groups",
+    "keys",
+    "budgets",
+    "limits",
+];
 
 /// What the config of this process is made of, apart from what is applied while it runs.
 #[derive(Clone, Debug)]

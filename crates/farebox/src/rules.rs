@@ -2,6 +2,7 @@
 
 use farebox_config::{ConfigFault, Env};
 use farebox_policy::{KeyHash, KeyId, KeyText, Known, NoKey, Pepper, Policies, PolicyFault, Written};
+use farebox_providers::Catalog;
 use farebox_types::Secret;
 use secrecy::ExposeSecret;
 
@@ -61,8 +62,30 @@ pub(crate) fn faults(config: &Config) -> Vec<ConfigFault> {
             faults.push(ConfigFault::new(&format!("currencies.{currency}"), message));
         }
     }
+    faults.extend(provider_keys(config));
     let written = written(config);
     faults.extend(policies.check(&known).into_iter().map(|fault| placed(written.placed(fault))));
+    faults
+}
+
+/// Keys that projects bring along must be of use, and must be theirs to name.
+fn provider_keys(config: &Config) -> Vec<ConfigFault> {
+    // What is wrong with the catalog is said elsewhere.
+    let catalog = Catalog::new(&config.providers, &config.models, &config.routing, &config.egress).ok();
+    let mut faults = Vec::new();
+    for (project, options) in &config.projects {
+        for (provider, secret) in &options.provider_keys {
+            let known = catalog.as_ref().and_then(|catalog| catalog.provider(provider));
+            let message = if known.is_some_and(|known| !known.takes_key()) {
+                format!("the provider `{provider}` takes no plain key: leave this out")
+            } else if !config.worker.project_secrets.allows(secret) {
+                "projects may not name this secret: allow it in `worker.project_secrets`".to_owned()
+            } else {
+                continue;
+            };
+            faults.push(ConfigFault::new(&format!("projects.{project}.provider_keys.{provider}"), message));
+        }
+    }
     faults
 }
 
@@ -125,6 +148,7 @@ mod tests {
               - { name: ci, scope: { key: ci }, tokens: 100000, per: minute, strategy: token-bucket, burst: 200000 }
               - { name: together, concurrent: 50 }
             guard: { max_cost_per_day: 1000 }
+            worker: { project_secrets: { env_prefix: ACME_ } }
         "#;
         assert_eq!(errors(text), "");
     }
@@ -151,6 +175,21 @@ mod tests {
             assert!(found, "{line} {word} is missing in:\n{said}");
         }
         assert!(!said.contains("0123456789abcdef"), "{said}");
+    }
+
+    #[test]
+    fn a_project_brings_keys_that_are_of_use_and_its_own() {
+        let text = "providers:\n  openai: { api_key: os.environ/OPENAI_API_KEY }\n  bedrock: { region: eu-west-1 }\n\
+                    projects:\n  acme:\n    provider_keys:\n      openai: os.environ/OPENAI_API_KEY\n      bedrock: os.environ/ACME_KEY\n\
+                    worker: { project_secrets: { env_prefix: ACME_ } }\n";
+        let said = errors(text);
+        for (line, word) in [
+            ("FILE:7:", "projects.acme.provider_keys.openai: projects may not name this secret"),
+            ("FILE:8:", "projects.acme.provider_keys.bedrock: the provider `bedrock` takes no plain key"),
+        ] {
+            let found = said.lines().any(|said| said.trim_start().starts_with(line) && said.contains(word));
+            assert!(found, "{line} {word} is missing in:\n{said}");
+        }
     }
 
     #[test]

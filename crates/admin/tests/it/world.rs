@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use farebox_admin::{
-    Deps, Offers, Options, Service,
+    ConfigBook, ConfigReader, Deps, Offers, Options, Service,
     v1::{self, key_service_client::KeyServiceClient},
 };
 use farebox_bus::{Bus, topology};
@@ -81,6 +81,7 @@ impl World {
             env: Env::default(),
             directory: directory.clone(),
             store: Store::new(&bus, Arc::new(fixed())),
+            config: ConfigBook::new(bus.bucket(topology::CONFIG), Arc::new(Reader), 64 * 8192),
             pepper: Pepper::new([7; 32]),
             master_key: Some(MASTER.into()),
             offers: watch::channel(Arc::new(offers())).1,
@@ -125,6 +126,30 @@ impl World {
     }
 }
 
+/// Finds a fault in documents with the word `bad`.
+struct Reader;
+
+impl ConfigReader for Reader {
+    fn check(&self, document: &str) -> Result<Vec<String>, Vec<v1::ConfigFault>> {
+        let fault = v1::ConfigFault {
+            path: "models.bad".to_owned(),
+            message: "there is no provider `bad`".to_owned(),
+            line: 2,
+            column: 3,
+            source: "document:2:3".to_owned(),
+        };
+        if document.contains("bad") { Err(vec![fault]) } else { Ok(vec!["models".to_owned()]) }
+    }
+
+    fn check_again(&self, document: &str) -> Result<Vec<String>, Vec<v1::ConfigFault>> {
+        self.check(document)
+    }
+
+    fn show(&self) -> (u64, String) {
+        (0, "models: {}".to_owned())
+    }
+}
+
 /// What the config file says: one project.
 fn fixed() -> Policies {
     let name = Project::parse("acme").unwrap();
@@ -140,7 +165,10 @@ fn fixed() -> Policies {
 }
 
 fn offers() -> Offers {
-    let providers = json!({ "local": { "kind": "openai-compatible", "api_base": "http://127.0.0.1:1/v1" } });
+    let providers = json!({
+        "bedrock": { "region": "eu-west-1" },
+        "local": { "kind": "openai-compatible", "api_base": "http://127.0.0.1:1/v1" },
+    });
     let models = json!({
         "small": { "deployments": [{ "target": "local/s1" }, { "target": "local/s2" }], "fallback": ["large"] },
         "large": "local/l1",

@@ -16,7 +16,7 @@ use crate::agent::{Align, Failure, clean};
 /// Shows who changed what, newest first
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AuditArgs {
-    /// Only of this kind: key, project, organisation, group, budget, limit
+    /// Only of this kind: key, project, organisation, group, budget, limit, config
     #[arg(long, default_value = "")]
     kind: String,
     /// Only of the one of this name or id

@@ -9,7 +9,9 @@ use crate::agent::Failure;
 /// With what the details say: which field is wrong, when to try again.
 pub(crate) fn failure_of(status: Status) -> Failure {
     let details = status.get_error_details();
-    let named = details.error_info().and_then(|info| ErrorKind::ALL.into_iter().find(|k| k.as_str() == info.reason));
+    let named = details
+        .error_info()
+        .and_then(|info| ErrorKind::ALL.into_iter().find(|kind| kind.as_str().eq_ignore_ascii_case(&info.reason)));
     let kind = named.unwrap_or_else(|| kind_of(status.code()));
     let mut message = status.message().to_owned();
     if let Some(bad) = details.bad_request() {
@@ -41,9 +43,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_kind_is_read_however_it_is_written() {
+        for kind in ErrorKind::ALL {
+            for reason in [kind.as_str().to_owned(), kind.as_str().to_uppercase()] {
+                let details = ErrorDetails::with_error_info(reason, "farebox", std::collections::HashMap::new());
+                // Many kinds share a code: it alone does not tell.
+                let Failure::Refused(fault) = failure_of(Status::with_error_details(Code::Unknown, "why", details))
+                else {
+                    panic!("not a refusal")
+                };
+                assert_eq!(fault.kind, kind);
+            }
+        }
+    }
+
+    #[test]
     fn a_wrong_field_is_named_and_a_pause_is_said() {
         let mut details = ErrorDetails::with_bad_request_violation("budget.period", "`fortnight` is no period");
-        details.set_error_info("bad_request", "farebox", std::collections::HashMap::<String, String>::new());
+        details.set_error_info("BAD_REQUEST", "farebox", std::collections::HashMap::<String, String>::new());
         details.set_retry_info(Some(Duration::from_secs(2)));
         let status = Status::with_error_details(Code::InvalidArgument, "the budget cannot be so", details);
         let Failure::Refused(fault) = failure_of(status) else { panic!("not a refusal") };
