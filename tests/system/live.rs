@@ -1,4 +1,4 @@
-//! A config that changes while calls run, without the API: as it stands in the bucket.
+//! A config that changes while calls run: as it stands in the bucket, and over the admin API.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -9,11 +9,11 @@ use farebox_bus::{Bus, Login, Options, topology};
 use farebox_emulator::Script;
 use farebox_identity::{Accounts, Keyring, Role};
 use farebox_proto::v1;
-use farebox_testkit::eventually;
+use farebox_testkit::{Process, eventually};
 use farebox_types::{Clock, SystemClock};
 use prost::Message;
 
-use crate::stage::{SOON, Stage, chat, fresh_id, picos, play};
+use crate::stage::{FAREBOX, SOON, Stage, chat, fresh_id, picos, play};
 
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
@@ -123,5 +123,86 @@ fn what_was_applied_is_in_force_after_a_restart() {
         let stage = stage.restart().await;
         assert_eq!(call(&stage).await.0, "other");
         assert!(stage.log().contains("the config is an applied one"), "{}", stage.log());
+    });
+}
+
+/// The config as it is, with a budget for everybody.
+fn limited(usd: &str) -> String {
+    let sections = CONFIG.lines().filter(|line| !line.contains("listen"));
+    let budget = format!("budgets: [{{ name: everything, limit: {usd}, period: day, hard: true }}]");
+    sections.chain([budget.as_str()]).map(|line| format!("{line}\n")).collect()
+}
+
+/// `farebox config …` against a stage: whether it worked, and what it said.
+async fn config(stage: &Stage, args: &[&str]) -> (bool, String) {
+    let command = Process::builder(FAREBOX).arg("config").args(args).arg("--data").arg(stage.data());
+    let process = command.spawn().await.expect("farebox starts");
+    let exit = process.wait(SOON).await.unwrap_or_else(|error| panic!("{args:?}: {error}:\n{}", process.log()));
+    (exit.success(), process.log())
+}
+
+/// Applies a document as an admin does; the revision that it makes.
+async fn apply_by_command(stage: &Stage, document: &str, known: u64) -> Result<u64, String> {
+    let file = stage.data().join(fresh_id("applied.yaml"));
+    std::fs::write(&file, document.replace("EMULATOR", &stage.emulator.base_url())).expect("a file");
+    let known = known.to_string();
+    let (applied, said) =
+        config(stage, &["apply", file.to_str().expect("a path"), "--revision", &known, "--reason", "a test"]).await;
+    if !applied {
+        return Err(said);
+    }
+    Ok(said.trim().strip_prefix("revision ").expect("it says which").parse().expect("a number"))
+}
+
+/// How the next call ends.
+async fn outcome(stage: &Stage) -> String {
+    let answer = stage.ask(&chat("chat", serde_json::json!({ "request_id": fresh_id("live") }))).await;
+    let said = if answer["error"].is_null() { &answer["farebox"]["outcome"] } else { &answer["error"]["type"] };
+    said.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+#[test]
+fn a_budget_that_is_applied_holds_within_a_second_and_is_brought_back() {
+    const AT_ONCE: Duration = Duration::from_secs(1);
+    play(async {
+        let stage = Stage::with_config(CONFIG, &[], |up| up).await;
+        stage.emulator.script("old", Script::text("hello"));
+        let wide = apply_by_command(&stage, &limited("1000"), 0).await.expect("it is applied");
+        assert_eq!(outcome(&stage).await, "ok");
+        let narrow = apply_by_command(&stage, &limited("0.000000001"), wide).await.expect("it is applied");
+        eventually(AT_ONCE, "the budget holds", || async { outcome(&stage).await == "over_budget" }).await;
+
+        // What is wrong is said where it stands, and changes nothing.
+        let wrong = limited("1000").replace("emu/old", "nowhere/old");
+        let said = apply_by_command(&stage, &wrong, 0).await.expect_err("it is refused");
+        let line = wrong.lines().position(|line| line.contains("nowhere")).expect("it is there") + 1;
+        assert!(said.contains(&format!(":{line}:")) && said.contains("models.chat.deployments[0].target"), "{said}");
+        let said = apply_by_command(&stage, &limited("1000"), wide).await.expect_err("it was changed since");
+        assert!(said.contains(&format!("revision {narrow}, not {wide}")), "{said}");
+        assert_eq!(outcome(&stage).await, "over_budget");
+
+        let (wide, narrow) = (wide.to_string(), narrow.to_string());
+        let (back, said) = config(&stage, &["roll-back", &wide, "--revision", &narrow]).await;
+        assert!(back, "{said}");
+        eventually(AT_ONCE, "the first budget is back", || async { outcome(&stage).await == "ok" }).await;
+        let (listed, said) = config(&stage, &["history"]).await;
+        assert!(listed && said.contains(&format!("{wide} again")) && said.contains("master-key"), "{said}");
+        let (read, said) = config(&stage, &["running"]).await;
+        assert!(read && said.contains("everything"), "{said}");
+    });
+}
+
+#[test]
+fn of_two_who_apply_at_once_one_is_told_that_the_other_was_first() {
+    play(async {
+        let stage = Stage::with_config(CONFIG, &[], |up| up).await;
+        let known = apply_by_command(&stage, &limited("1"), 0).await.expect("it is applied");
+        let (two, three) = (limited("2"), limited("3"));
+        let both = tokio::join!(apply_by_command(&stage, &two, known), apply_by_command(&stage, &three, known));
+        let late = match both {
+            (Ok(_), Err(late)) | (Err(late), Ok(_)) => late,
+            both => panic!("one of them comes too late: {both:?}"),
+        };
+        assert!(late.contains(&format!("not {known}")), "{late}");
     });
 }
