@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, str::FromStr, sync::Arc};
 
 use anyhow::{Context, Result};
-use farebox_admin::Offers;
-use farebox_bus::{Bus, Login};
+use farebox_admin::{ConfigBook, Offers};
+use farebox_bus::{Bus, Login, topology};
 use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
 use farebox_directory::{Directory, Keys, Store};
@@ -237,6 +237,7 @@ async fn serve(
         let Routes { catalog, prices } = routes(&now.config)?;
         Ok(Offers { catalog, prices })
     };
+    let config_max = options.nats.storage.config_max_bytes.0;
     let deps = farebox_admin::Deps {
         bus: bus.clone(),
         tenancy: *tenancy,
@@ -244,6 +245,7 @@ async fn serve(
         env: environment(),
         directory: directory.clone(),
         store: Store::new(bus, rules),
+        config: ConfigBook::new(bus.bucket(topology::CONFIG), Arc::new(live.clone()), config_max),
         pepper,
         master_key: parts.master_key.clone(),
         offers: live.made(Role::Admin.name(), offers)?,
