@@ -63,7 +63,7 @@ async fn call(world: &World, method: &str, message: &Value) -> Value {
 async fn a_client_that_knows_nothing_lists_and_calls_the_api() {
     let world = World::start().await;
     let listed = text(&run(&world, &[], &["list"]).await);
-    for service in ["Key", "Project", "Organisation", "Group", "Budget", "Limit", "Model", "Call", "Audit"] {
+    for service in ["Key", "Project", "Organisation", "Group", "Budget", "Limit", "Model", "Call", "Config", "Audit"] {
         assert!(listed.contains(&format!("farebox.admin.v1.{service}Service")), "{listed}");
     }
     assert!(listed.contains("grpc.health.v1.Health"), "{listed}");
