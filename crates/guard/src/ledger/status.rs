@@ -18,16 +18,12 @@ impl Ledger {
         now: Timestamp,
     ) -> v1::BudgetStatusReply {
         let most = if asked.max == 0 { usize::MAX } else { usize::try_from(asked.max).unwrap_or(usize::MAX) };
-        let mut room = bytes;
-        let mut fits = |length: usize| {
-            let fits = room >= length;
-            room = room.saturating_sub(length);
-            fits
-        };
-        let limits =
-            self.limits(&asked.name, now).take(most).take_while(|limit| fits(limit.encoded_len() + 4)).collect();
+        // However many there are of the one, there is room for the other.
+        let mut room = bytes / 2;
+        let limits = fitting(self.limits(&asked.name, now).take(most), &mut room);
+        room += bytes - bytes / 2;
         let budgets = self.budgets(rules, &asked.name, now).into_iter().map(|(_, budget)| budget);
-        let budgets = budgets.take(most).take_while(|budget| fits(budget.encoded_len() + 4)).collect();
+        let budgets = fitting(budgets.take(most), &mut room);
         v1::BudgetStatusReply { budgets, limits, open: count(self.open.len()), ..Default::default() }
     }
 
@@ -93,6 +89,15 @@ impl Ledger {
             }
         })
     }
+}
+
+/// The first of these that fit into so many bytes, which are then taken.
+fn fitting<M: Message>(all: impl Iterator<Item = M>, room: &mut usize) -> Vec<M> {
+    let fits = |one: &M| {
+        let left = room.checked_sub(one.encoded_len() + 4);
+        left.inspect(|left| *room = *left).is_some()
+    };
+    all.take_while(fits).collect()
 }
 
 pub(crate) fn count(len: usize) -> u64 {

@@ -197,3 +197,27 @@ fn what_counts_is_still_there_after_a_restart() {
     end_with(&mut stage, &call, v1::Usage { output: Some(100), ..Default::default() });
     assert_eq!(tokens_left(&stage), 900);
 }
+
+#[test]
+fn a_status_has_room_for_budgets_however_many_limits_there_are() {
+    let limit = Limit {
+        name: "keys".into(),
+        scope: Scope(vec![(Dimension::Key, Pick::Each)]),
+        measure: Measure::Requests,
+        rate: Rate { allowed: 5, period: MINUTE, strategy: Strategy::FixedWindow },
+        default: false,
+    };
+    let day = budget("day", Scope::default(), Period::Calendar(Calendar::Day), Money::usd(900));
+    let policies = Policies {
+        limits: [(limit.name.clone(), limit)].into(),
+        budgets: [(day.name.clone(), day)].into(),
+        ..Policies::default()
+    };
+    let mut stage = Stage::new(policies);
+    for key in 0..100 {
+        stage.reserve(call(&format!("k{key}"), 0, NOW), NOW);
+    }
+    let status = stage.ledger.status(&stage.rules, &v1::BudgetStatusRequest::default(), 1000, NOW);
+    assert_eq!(status.budgets.len(), 1);
+    assert!((1..100).contains(&status.limits.len()), "{}", status.limits.len());
+}
