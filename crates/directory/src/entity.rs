@@ -60,7 +60,8 @@ macro_rules! entity {
             const KIND: Kind = Kind::$kind;
 
             fn name(&self) -> &str {
-                &self.$name
+                let Self { $name: name, .. } = self;
+                name
             }
 
             fn change(&self) -> Option<&v1::Change> {

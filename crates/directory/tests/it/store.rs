@@ -77,16 +77,15 @@ async fn two_changes_that_contradict_each_other_are_never_both_stored() {
 async fn many_writers_all_get_through_and_leave_their_record() {
     let world = World::start(Options::default()).await;
     let names: Vec<String> = (0..10).map(|number| format!("p{number}")).collect();
-    let writing: Vec<_> = names
+    let mut writing: tokio::task::JoinSet<_> = names
         .iter()
         .map(|name| {
             let (store, entity) = (world.store.clone(), project(name));
             async move { store.put(&entity, 0).await }
         })
-        .map(tokio::spawn)
         .collect();
-    for written in writing {
-        written.await.unwrap().unwrap();
+    while let Some(written) = writing.join_next().await {
+        written.unwrap().unwrap();
     }
     world.known("all of them", |p| p.projects.len() == 11).await;
     let change = v1::Change { by: "admin-1".to_owned(), reason: "no longer needed".to_owned(), ..Default::default() };
