@@ -16,7 +16,7 @@ use farebox_proto::v1;
 use farebox_types::{Clock, SystemClock};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::stage::{SOON, Stage};
 
@@ -79,16 +79,11 @@ impl Tenants {
         options.connect(self.stage.ready["nats"].as_str().expect("an address")).await
     }
 
-    /// A client with a key that was just made. It is let in within a second; but who is so quick that the server does not
-    /// have the account of a new project yet waits until the server has looked for it, two seconds, and tries again.
+    /// A client with a key that was just made, perhaps of a project that was: let in within a second.
     async fn connect(&self, key: &str) -> Client {
-        let until = Instant::now() + AT_ONCE * 5;
-        loop {
-            match self.try_connect(ConnectOptions::with_token(key.to_owned())).await {
-                Ok(client) => return client,
-                Err(error) => assert!(Instant::now() < until, "not let in: {error}"),
-            }
-        }
+        let connecting = self.try_connect(ConnectOptions::with_token(key.to_owned()));
+        let connected = timeout(AT_ONCE, connecting).await.expect("let in within a second");
+        connected.expect("let in")
     }
 }
 

@@ -1,4 +1,4 @@
-//! The callout's decision: a question of the server in, a verdict out. No I/O.
+//! The callout's decision: a question of the server in, a verdict out. No I/O, no waiting.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use farebox_policy::{Key, KeyFault, KeyText, NoKey, Pepper};
 use farebox_types::{Project, Timestamp};
 use serde_json::Value;
 
-use crate::{accounts::Accounts, error::IdentityError, jwt, keyring::Keyring, options::Options};
+use crate::{accounts::Accounts, error::IdentityError, jwt, options::Options};
 
 const AUDIENCE: &str = "nats-authorization-request";
 
@@ -43,18 +43,21 @@ pub(crate) enum Refusal {
     Admin,
     #[error("unavailable: {0}")]
     Stale(#[from] Stale),
+    #[error("unavailable: the NATS server does not have the account of this project yet: try again")]
+    NoAccount,
 }
 
 /// Whom the server asks about.
-struct Question {
+pub(crate) struct Question {
     user: String,
-    server: String,
+    /// The id of the server that asks.
+    pub(crate) server: String,
     /// Where the client connects from.
     host: Option<IpAddr>,
     key: Option<String>,
 }
 
-fn read_question(token: &str) -> Result<Question, IdentityError> {
+pub(crate) fn read_question(token: &str) -> Result<Question, IdentityError> {
     let bad = |reason: &str| IdentityError::BadQuestion { reason: reason.to_owned() };
     let claims = jwt::read(token)?;
     if claims["aud"] != AUDIENCE {
@@ -82,7 +85,12 @@ pub(crate) fn comes_from(key: &Key, host: Option<IpAddr>) -> bool {
     key.addresses.is_empty() || host.is_some_and(within)
 }
 
-fn decide(question: &Question, keys: &Keys<'_>, options: &Options, now: Timestamp) -> Result<Admitted, Refusal> {
+pub(crate) fn decide(
+    question: &Question,
+    keys: &Keys<'_>,
+    options: &Options,
+    now: Timestamp,
+) -> Result<Admitted, Refusal> {
     let Some(text) = &question.key else {
         if !options.anonymous || !question.host.is_some_and(|host| host.to_canonical().is_loopback()) {
             return Err(Refusal::NoKey);
@@ -112,17 +120,13 @@ fn decide(question: &Question, keys: &Keys<'_>, options: &Options, now: Timestam
     })
 }
 
-/// Answers one question.
+/// What the server is answered.
 pub(crate) fn answer(
-    question: &str,
-    keyring: &Keyring,
-    keys: &Keys<'_>,
-    options: &Options,
-    now: Timestamp,
+    question: &Question,
+    decided: Result<Admitted, Refusal>,
+    accounts: &Accounts,
 ) -> Result<String, IdentityError> {
-    let question = read_question(question)?;
-    let accounts = Accounts::new(keyring.clone(), now);
-    let token = match decide(&question, keys, options, now) {
+    let token = match decided {
         Ok(admitted) => {
             tracing::debug!(project = %admitted.project, key_id = admitted.name, "let in");
             Ok(accounts.caller(&question.user, &admitted)?)
@@ -142,6 +146,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::keyring::Keyring;
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const SECRET: &str = "0123456789abcdef0123";
@@ -185,7 +190,9 @@ mod tests {
         });
         let question = jwt::sign(&server, 1, claims).unwrap();
         let keys = Keys { directory, pepper: &pepper() };
-        let token = answer(&question, &Keyring::from_root([1; 32]), &keys, options, NOW).unwrap();
+        let question = read_question(&question).unwrap();
+        let accounts = Accounts::new(Keyring::from_root([1; 32]), NOW);
+        let token = answer(&question, decide(&question, &keys, options, NOW), &accounts).unwrap();
         let verdict = jwt::read(&token).unwrap();
         assert_eq!(verdict["aud"], server.public_key());
         assert_eq!(verdict["sub"], "UX");
@@ -308,9 +315,6 @@ mod tests {
             "nats": { "server_id": { "id": KeyPair::new_server().public_key() }, "user_nkey": "UX" },
         });
         let question = jwt::sign(&server, 1, claims).unwrap();
-        let (ring, directory) = (Keyring::from_root([1; 32]), directory([]));
-        let keys = Keys { directory: &directory, pepper: &pepper() };
-        let refused = answer(&question, &ring, &keys, &Options::default(), NOW);
-        assert!(matches!(refused, Err(IdentityError::BadQuestion { .. })));
+        assert!(matches!(read_question(&question), Err(IdentityError::BadQuestion { .. })));
     }
 }

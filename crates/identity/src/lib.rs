@@ -8,6 +8,7 @@
 //! - a caller without a key becomes project `default`, from the machine's own loopback only, and only if allowed;
 //! - all keys come from one root secret in a file that nobody else can read: a second process with the same file makes
 //!   the same accounts, and a new project needs no restart;
+//! - a key opens from the moment at which it was made: who is quicker than the news of it waits a little;
 //! - what was let in is ended when what let it in does not hold any more: a revoked key is out within a second.
 //!
 //! Not here: what a key may ask for (that is `intake`), and where keys are kept (`directory`).
@@ -16,6 +17,7 @@
 //! `$SYS.REQ.SERVER.PING.CONNZ`, `$SYS.REQ.SERVER.*.CONNZ` and `$SYS.REQ.SERVER.*.KICK`.
 
 mod accounts;
+mod arrivals;
 mod callout;
 mod conf;
 mod connections;

@@ -14,6 +14,15 @@ pub struct Options {
     pub session_max: Span,
     /// How long the server may take to accept an account.
     pub push_timeout: Span,
+    /// To how many projects at a time accounts are given.
+    pub pushes_max: usize,
+    /// How long a client waits for the NATS server to have the account of its project, which may be new. With `key_wait`
+    /// below the server's `authorization.timeout`, 2 s by default.
+    pub account_wait: Span,
+    /// How long a client waits for its key to become known, which may be new.
+    pub key_wait: Span,
+    /// How many clients at most wait for an account, and how many for a key; the others are refused without a wait.
+    pub waiting_max: usize,
     /// How long after the last answer of a NATS server those of others are waited for.
     pub servers_wait: Span,
     /// How often all connections are held against the keys, should a change have gone unnoticed.
@@ -32,6 +41,10 @@ impl Default for Options {
             anonymous: true,
             session_max: Span::from_secs(12 * 3600),
             push_timeout: Span::from_secs(3),
+            pushes_max: 32,
+            account_wait: Span::from_secs(1),
+            key_wait: Span::from_millis(300),
+            waiting_max: 256,
             servers_wait: Span::from_millis(300),
             sweep_interval: Span::from_secs(60),
             root_key: None,

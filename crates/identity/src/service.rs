@@ -7,9 +7,11 @@ use farebox_directory::Directory;
 use farebox_policy::Pepper;
 use farebox_runtime::Drain;
 use farebox_types::Clock;
+use futures::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
     accounts::Accounts,
+    arrivals::Arrivals,
     callout::{self, Keys},
     error::IdentityError,
     evict::Evictor,
@@ -60,46 +62,57 @@ impl Identity {
     }
 
     /// Answers until the drain begins, then what has arrived. Meanwhile it follows the changes of projects and keys.
-    pub async fn run(mut self, drain: Drain) -> Result<(), IdentityError> {
-        let Deps { options, keyring, directory, clock, .. } = &self.deps;
-        let system = || self.system.clone();
+    pub async fn run(self, drain: Drain) -> Result<(), IdentityError> {
+        let Identity { deps, callout, system, questions } = self;
+        let Deps { options, keyring, directory, clock, .. } = &deps;
         let evictor =
-            Evictor::new(system(), keyring.clone(), directory.clone(), clock.clone(), options.clone()).follow();
-        let registrar = Registrar::new(system(), keyring.clone(), clock.clone(), options.clone());
+            Evictor::new(system.clone(), keyring.clone(), directory.clone(), clock.clone(), options.clone()).follow();
+        let registrar = Registrar::new(system, keyring.clone(), clock.clone(), options.clone());
+        let arrivals = Arrivals::new(registrar.held(), options);
         let registrar = registrar.follow(directory.clone());
+        let desk = Desk { deps: &deps, callout: &callout, arrivals };
         tokio::select! {
             () = evictor => {}
             () = registrar => {}
-            () = self.answer_until(drain) => {}
-        }
-        self.questions.stop().await;
-        while let Some(question) = self.questions.next().await {
-            self.answer(question).await;
+            () = desk.answer_until(drain, questions) => {}
         }
         // Whoever waits for an answer that does not come asks again elsewhere.
-        let _ = self.callout.flush().await;
+        let _ = callout.flush().await;
         Ok(())
     }
+}
 
-    async fn answer_until(&mut self, drain: Drain) {
+/// Where questions are answered, each in its own time.
+struct Desk<'a> {
+    deps: &'a Deps,
+    callout: &'a Bus,
+    arrivals: Arrivals,
+}
+
+impl Desk<'_> {
+    async fn answer_until(&self, drain: Drain, mut questions: Subscription) {
+        // Only those that wait stay in here, and they are bounded.
+        let mut answers = FuturesUnordered::new();
         loop {
             tokio::select! {
-                question = self.questions.next() => match question {
-                    Some(question) => self.answer(question).await,
-                    None => return,
+                question = questions.next() => match question {
+                    Some(question) => answers.push(self.answer(question)),
+                    None => break,
                 },
-                () = drain.signaled() => return,
+                Some(()) = answers.next() => {}
+                () = drain.signaled() => break,
             }
         }
+        questions.stop().await;
+        while let Some(question) = questions.next().await {
+            answers.push(self.answer(question));
+        }
+        while answers.next().await.is_some() {}
     }
 
     async fn answer(&self, question: Delivery) {
         let Some(reply) = &question.reply else { return };
-        let text = String::from_utf8_lossy(&question.payload);
-        let deps = &self.deps;
-        let keys = Keys { directory: &deps.directory, pepper: &deps.pepper };
-        let verdict = callout::answer(&text, &deps.keyring, &keys, &deps.options, deps.clock.now());
-        match verdict {
+        match self.verdict(&String::from_utf8_lossy(&question.payload)).await {
             Ok(verdict) => {
                 if let Err(error) = self.callout.publish(reply, Headers::new(), verdict.into()).await {
                     tracing::warn!(%error, "a client that wants in got no answer");
@@ -108,5 +121,13 @@ impl Identity {
             // No answer is a refusal as well: the server waits a moment and closes the connection.
             Err(error) => tracing::warn!(%error, "a question of the NATS server was not answered"),
         }
+    }
+
+    async fn verdict(&self, question: &str) -> Result<String, IdentityError> {
+        let Deps { options, keyring, directory, pepper, clock, .. } = self.deps;
+        let question = callout::read_question(question)?;
+        let keys = Keys { directory, pepper };
+        let decided = self.arrivals.decide(&question, &keys, options, clock.as_ref()).await;
+        callout::answer(&question, decided, &Accounts::new(keyring.clone(), clock.now()))
     }
 }

@@ -5,8 +5,9 @@ use farebox_identity::Options;
 use farebox_policy::{Key, KeyId, KeyText, Policies};
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::{Clock, Span, SystemClock};
+use futures::future::join_all;
 
-use crate::world::{LONG, World};
+use crate::world::{LONG, World, key};
 
 fn change_key(policies: &mut Policies, id: &str, change: impl FnOnce(&mut Key)) {
     change(policies.keys.get_mut(&KeyId::parse(id).unwrap()).unwrap());
@@ -120,6 +121,47 @@ async fn who_does_not_know_lets_nobody_in_and_nobody_out() {
     world.feed.fresh(true);
     assert!(world.with_key(&text).await.is_ok());
     assert_eq!(bus.counts().reconnects, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_quicker_than_the_news_of_a_new_key_and_project_is_let_in_at_the_first_try() {
+    let world = World::start().await;
+    for (round, late) in [0, 50, 0, 50, 0, 50].into_iter().enumerate() {
+        let project = format!("acme-{round}");
+        let (_, text) = key("k1", &project, &world.pepper);
+        let made = async {
+            // The server's question comes first when the news is late.
+            tokio::time::sleep(Duration::from_millis(late)).await;
+            world.add_key("k1", &project);
+        };
+        let (bus, ()) = tokio::join!(world.soon_with(&text), made);
+        assert!(bus.flush().await.is_ok());
+        world.change(|policies| policies.keys.clear());
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn made_up_keys_that_wait_do_not_keep_others_waiting() {
+    let options = Options { key_wait: Span::from_millis(1_500), waiting_max: 2, ..Options::default() };
+    let world = World::with(options).await;
+    let good = world.add_key("k1", "acme");
+    world.soon_with(&good).await;
+    let made_up: Vec<String> = (0..4).map(|n| key(&format!("madeup{n}"), "acme", &world.pepper).1).collect();
+    let began = Instant::now();
+    let try_one = async |text: &str| {
+        refused(&world, text).await;
+        began.elapsed() >= Duration::from_millis(1_500)
+    };
+    let tries = join_all(made_up.iter().map(|text| try_one(text)));
+    let good = async {
+        let bus = world.with_key(&good).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(1_500), "a known key waited");
+        bus
+    };
+    let (waited, _bus) = tokio::join!(tries, good);
+    assert_eq!(waited.iter().filter(|waited| **waited).count(), 2, "{waited:?}");
     world.stop().await;
 }
 
