@@ -74,6 +74,7 @@ fn a_forged_identity_changes_nothing() {
 #[test]
 fn a_forged_fact_reaches_nobody() {
     play(async {
+        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         let id = "01890000-0000-7000-8000-000000000001";
         let fact = v1::CallFact {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_bus::{Bus, Login};
+use farebox_bus::{Bus, Headers, Login};
 use farebox_emulator::{Script, Usage};
 use farebox_proto::{
     subjects::{self, SHARD},
@@ -197,7 +197,7 @@ fn a_key_above_its_limit_is_told_when_to_come_again_and_nobody_else_is() {
         let body = chat("limited", json!({}));
         let ask = || async {
             let payload = body.to_string().into_bytes().into();
-            let answer = caller.request("llm.request", Default::default(), payload, SOON).await.expect("an answer");
+            let answer = caller.request("llm.request", Headers::new(), payload, SOON).await.expect("an answer");
             serde_json::from_slice::<Value>(&answer.payload).expect("JSON")
         };
         for left in [1, 0] {
