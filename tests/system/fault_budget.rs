@@ -123,7 +123,7 @@ async fn call_until_refused(client: Client, bill: impl Fn() -> Money) -> (Vec<v1
 
 /// Fifty of them at once, on a budget of this config: all answers, and the least that was billed when one was refused.
 async fn used_up(budget: &str) -> (Cluster, Vec<v1::LlmResponse>, Money) {
-    let cluster = Cluster::builder().config(budget).set("guard.wait_for_holds", "8s").start().await.unwrap();
+    let cluster = Cluster::builder().config(budget).set("guard.wait_for_holds", "8s").start().await.expect("a cluster");
     cluster.emulator.script("m-tokens", Script::text("x7q ".repeat(SHORT)).delay(Duration::from_millis(100)));
     let mut callers = JoinSet::new();
     for _ in 0..50 {
@@ -135,7 +135,7 @@ async fn used_up(budget: &str) -> (Cluster, Vec<v1::LlmResponse>, Money) {
     for (_, refused, _) in &ended {
         assert_eq!(refused.kind(), Some(ErrorKind::OverBudget), "{refused:?}");
     }
-    let least = ended.iter().map(|(_, _, bill)| *bill).min().unwrap();
+    let least = ended.iter().map(|(_, _, bill)| *bill).min().expect("some have ended");
     (cluster, ended.into_iter().flat_map(|(answers, ..)| answers).collect(), least)
 }
 

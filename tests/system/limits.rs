@@ -122,7 +122,7 @@ async fn never_more_at_a_time(cluster: &Cluster) {
     let mut most = 0;
     while !callers.is_empty() {
         tokio::select! {
-            one = callers.join_next() => ended.extend(one.map(|one| one.unwrap())),
+            one = callers.join_next() => ended.extend(one.map(|one| one.expect("no caller panics"))),
             () = tokio::time::sleep(Duration::from_millis(5)) => {}
         }
         most = most.max(cluster.emulator.ledger().totals().open);
