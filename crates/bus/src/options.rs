@@ -66,8 +66,10 @@ pub struct Options {
     pub publish_timeout: Span,
     /// How long a flush may take.
     pub flush_timeout: Span,
-    /// How long an administrative request to JetStream may take.
+    /// How long one try of an administrative request to JetStream may take.
     pub api_timeout: Span,
+    /// How long such a request is tried again while JetStream does not answer; one that must not be repeated is not.
+    pub api_deadline: Span,
     /// Commands that may wait for the connection.
     pub command_capacity: usize,
     /// Messages that may wait in one subscription before it counts as slow and loses messages.
@@ -101,6 +103,7 @@ impl Default for Options {
             publish_timeout: Span::from_secs(5),
             flush_timeout: Span::from_secs(5),
             api_timeout: Span::from_secs(5),
+            api_deadline: Span::from_secs(30),
             command_capacity: 4_096,
             subscription_capacity: 65_536,
             inbox_capacity: 4_096,

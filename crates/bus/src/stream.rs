@@ -290,11 +290,12 @@ impl Bus {
             purged: u64,
         }
         let request = json!({ "filter": subject, "seq": sequence.saturating_add(1) });
-        let purged: Purged = self.api(stream, &format!("$JS.API.STREAM.PURGE.{stream}"), &request).await?;
+        let purged: Purged = self.api_once(stream, &format!("$JS.API.STREAM.PURGE.{stream}"), &request).await?;
         Ok(purged.purged)
     }
 
     /// The sequence up to which every durable consumer of a stream has acknowledged; `None` when it has no consumer.
+    /// Asked once: who trims by it must not be held up, and trims again later.
     pub async fn acknowledged(&self, stream: &str) -> Result<Option<u64>, StreamError> {
         #[derive(Deserialize)]
         struct Floor {
@@ -309,14 +310,14 @@ impl Bus {
             #[serde(default)]
             consumers: Vec<Consumer>,
         }
-        let list: List = self.api(stream, &format!("$JS.API.CONSUMER.LIST.{stream}"), &json!({})).await?;
+        let list: List = self.api_once(stream, &format!("$JS.API.CONSUMER.LIST.{stream}"), &json!({})).await?;
         Ok(list.consumers.iter().map(|consumer| consumer.ack_floor.stream_seq).min())
     }
 
     /// Removes one message. `false` when it was not there.
     pub async fn delete(&self, stream: &str, sequence: u64) -> Result<bool, StreamError> {
         let request = json!({ "seq": sequence, "no_erase": true });
-        let deleted = self.api::<_, Value>(stream, &format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &request).await;
+        let deleted = self.api_once::<_, Value>(stream, &format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &request).await;
         match deleted {
             Ok(_) => Ok(true),
             Err(StreamError::Refused { code: code::SEQUENCE_NOT_FOUND | code::MESSAGE_NOT_FOUND, .. }) => Ok(false),
@@ -326,6 +327,6 @@ impl Bus {
 
     /// Removes a stream and everything in it.
     pub async fn delete_stream(&self, stream: &str) -> Result<(), StreamError> {
-        self.api::<_, Value>(stream, &format!("$JS.API.STREAM.DELETE.{stream}"), &Empty {}).await.map(|_| ())
+        self.api_once::<_, Value>(stream, &format!("$JS.API.STREAM.DELETE.{stream}"), &Empty {}).await.map(|_| ())
     }
 }

@@ -91,7 +91,8 @@ struct Check {
 }
 
 impl Live {
-    /// Reads everything there is. Returns once it is known, or `stale_after` has passed: then the directory is stale.
+    /// Reads everything there is. Returns once it is known, or `stale_after` has passed since the bucket said how much
+    /// there is: then the directory is stale.
     pub async fn open(bus: &Bus, fixed: impl Into<Fixed>, options: Options) -> Result<Live, StreamError> {
         let fixed = fixed.into();
         let bucket = bus.bucket(topology::POLICY);
@@ -110,9 +111,9 @@ impl Live {
             complete: Instant::now(),
             awaited: None,
         };
-        let until = Instant::now() + live.options.stale_after.get();
         let newest = live.bucket.newest().await?;
         let asked = Instant::now();
+        let until = asked + live.options.stale_after.get();
         while live.newest < newest {
             match timeout_at(until, live.changes.next()).await {
                 Ok(entry) => live.take(entry),
