@@ -1,6 +1,6 @@
 //! Messages in, decisions out: what one batch of the guard's mail leads to, before it is stored.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use farebox_bus::Delivery;
 use farebox_proto::v1::{self, ledger_entry::Entry};
@@ -21,6 +21,9 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     pub(crate) leases: Leases,
     pub(crate) waiting: Waiting,
+    /// Calls that ended because no further attempt was covered: their workers are to say so. Where one falls silent
+    /// before its heartbeat has said that it did, the guard does.
+    pub(crate) owed: HashMap<ReservationId, Orphan>,
     pub(crate) lease: Duration,
     /// The largest reply about budgets and limits.
     pub(crate) status_max: usize,
@@ -179,11 +182,24 @@ impl State {
             let result = Some(v1::amend_reply::Result::Refused(undecodable()));
             return batch.reply(delivery, &v1::AmendReply { result });
         };
+        self.go_on(request, delivery.reply.as_deref(), now, batch);
+    }
+
+    fn go_on(&mut self, request: v1::AmendRequest, reply_to: Option<&str>, now: Now, batch: &mut Batch) {
         let id = request.reservation_id.clone();
         let freed = self.freed_by(&id);
+        let asked = id.parse().ok().and_then(|id| Some((id, self.ledger.request(&id)?.clone())));
         let decision = self.ledger.amend(request, &self.rules, now.wall);
+        let ended = decision.entries.iter().find_map(|entry| match &entry.entry {
+            Some(Entry::Ended(ended)) => ended.fact.clone(),
+            _ => None,
+        });
         self.record(&id, decision.entries, batch);
-        batch.reply(delivery, &decision.reply);
+        if let (Some((id, request)), Some(fact)) = (asked, ended) {
+            self.owed.insert(id, Orphan { request, fact });
+            self.leases.grant(id, now.leading);
+        }
+        batch.reply_to(reply_to, &decision.reply);
         self.came_free(&freed, now, batch);
     }
 
@@ -243,9 +259,12 @@ impl State {
     }
 
     fn heartbeat(&mut self, delivery: &Delivery, now: Now, batch: &mut Batch) {
-        let Ok(beat) = v1::HeartbeatRequest::decode(delivery.payload.clone()) else {
-            return;
-        };
+        if let Ok(beat) = v1::HeartbeatRequest::decode(delivery.payload.clone()) {
+            self.hear(beat, delivery.reply.as_deref(), now, batch);
+        }
+    }
+
+    fn hear(&mut self, beat: v1::HeartbeatRequest, reply_to: Option<&str>, now: Now, batch: &mut Batch) {
         let known = self.leases.knows(&beat.worker_id);
         self.leases.beat(&beat.worker_id, now.leading);
         let mut closed = Vec::new();
@@ -253,6 +272,8 @@ impl State {
         for id in beat.ended.iter().filter_map(|id| id.parse().ok()) {
             if self.ledger.is_open(&id) {
                 self.leases.give_up(&beat.worker_id, id, now.leading);
+            } else if self.owed.remove(&id).is_some() {
+                self.leases.end(&id);
             }
         }
         for id in beat.taken {
@@ -267,7 +288,7 @@ impl State {
             closed,
             lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
         };
-        batch.reply(delivery, &reply);
+        batch.reply_to(reply_to, &reply);
     }
 
     fn lookup(&mut self, delivery: &Delivery, batch: &mut Batch) {
@@ -282,6 +303,7 @@ impl State {
     pub(crate) fn expire(&mut self, now: Now, batch: &mut Batch) -> Vec<Orphan> {
         let mut orphans = Vec::new();
         for id in self.leases.expired(now.leading) {
+            orphans.extend(self.owed.remove(&id));
             let freed = self.freed_by(&id.to_string());
             let Some(Decision { reply: (request, fact), entries }) = self.ledger.lose(id, &self.rules, now.wall) else {
                 continue;
@@ -334,7 +356,7 @@ impl State {
     }
 }
 
-/// A call whose holder is gone, and whose caller still waits.
+/// A call whose holder is gone, or may be, and whose caller still waits.
 pub(crate) struct Orphan {
     pub(crate) request: v1::ReserveRequest,
     pub(crate) fact: v1::CallFact,

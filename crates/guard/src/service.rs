@@ -3,7 +3,7 @@
 mod snapshots;
 mod takeover;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
 use farebox_directory::Directory;
@@ -137,6 +137,7 @@ impl<'a> Leading<'a> {
             mail,
             heartbeats,
             state: State {
+                owed: HashMap::new(),
                 guard_id: deps.guard_id.clone(),
                 rules: Rules::new(deps.directory.newest()),
                 ledger: Ledger::new(terms(options)),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,11 +29,26 @@ pub(crate) enum Stop {
 pub(crate) struct Handle {
     stop: watch::Sender<Option<Stop>>,
     pub(crate) woken: CancellationToken,
+    /// The guard has heard that this worker has it.
+    is_known: Arc<AtomicBool>,
+    /// Until when the guard keeps it for whoever takes it.
+    kept_until: Instant,
 }
 
 impl Handle {
-    fn new() -> Handle {
-        Handle { stop: watch::Sender::new(None), woken: CancellationToken::new() }
+    fn new(kept_until: Instant) -> Handle {
+        Handle { stop: watch::Sender::new(None), woken: CancellationToken::new(), is_known: Arc::default(), kept_until }
+    }
+
+    /// Whether this worker's lease covers it: work that lay about for longer than a lease may have been ended before
+    /// anyone could name it.
+    fn is_covered(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed) || Instant::now() < self.kept_until
+    }
+
+    /// It was admitted without a guard: there is nobody who could have ended it.
+    pub(crate) fn needs_no_guard(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// Whether this is news.
@@ -66,11 +84,13 @@ pub(crate) struct Held {
     inner: Mutex<Inner>,
     /// By this worker's own clock, counted from when the heartbeat was sent.
     valid_until: watch::Sender<Option<Instant>>,
+    /// How long the guard keeps what nobody has named yet.
+    lease: Mutex<Duration>,
 }
 
 impl Held {
     pub(crate) fn new() -> Held {
-        Held { inner: Mutex::new(Inner::default()), valid_until: watch::Sender::new(None) }
+        Held { inner: Mutex::new(Inner::default()), valid_until: watch::Sender::new(None), lease: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -78,8 +98,10 @@ impl Held {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(&self, id: ReservationId, project: Project, request: RequestId) -> Handle {
-        let handle = Handle::new();
+    /// `age`: how long ago the request came in, which is before its reservation was granted.
+    pub(crate) fn take(&self, id: ReservationId, project: Project, request: RequestId, age: Duration) -> Handle {
+        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = Handle::new(Instant::now() + lease.saturating_sub(age));
         let mut inner = self.inner();
         inner.by_request.insert((project, request), id);
         inner.running.insert(id, handle.clone());
@@ -139,6 +161,9 @@ impl Held {
         let mut inner = self.inner();
         for id in taken {
             inner.taken.remove(id);
+            if let Some(handle) = inner.running.get(id) {
+                handle.is_known.store(true, Ordering::Relaxed);
+            }
         }
         for id in ended {
             inner.ended.remove(id);
@@ -146,6 +171,7 @@ impl Held {
     }
 
     pub(crate) fn renew(&self, sent: Instant, lease: Duration) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = lease;
         self.valid_until.send_replace(Some(sent + lease));
     }
 
@@ -154,13 +180,18 @@ impl Held {
         self.valid_until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until this worker may act. It may not from when its lease has run out by its own clock until the guard
-    /// has answered again: meanwhile the guard may have ended its calls and answered their callers.
-    pub(crate) async fn valid(&self) {
+    /// Whether this worker may act for a call now.
+    pub(crate) fn may_act(&self, handle: &Handle) -> bool {
+        self.is_valid() && handle.is_covered()
+    }
+
+    /// Waits until this worker may act for a call. It may not from when its lease has run out by its own clock until the
+    /// guard has answered again: meanwhile the guard may have ended its calls and answered their callers.
+    pub(crate) async fn valid(&self, handle: &Handle) {
         let mut lease = self.valid_until.subscribe();
-        while !self.is_valid() {
+        while !self.may_act(handle) {
             lease.borrow_and_update();
-            if self.is_valid() || lease.changed().await.is_err() {
+            if self.may_act(handle) || lease.changed().await.is_err() {
                 return;
             }
         }
@@ -179,7 +210,7 @@ mod tests {
     fn a_cancel_reaches_only_calls_of_its_project() {
         let held = Held::new();
         let (acme, other) = (Project::parse("acme").unwrap(), Project::parse("other").unwrap());
-        let handle = held.take(ReservationId::generate(), acme.clone(), request("r"));
+        let handle = held.take(ReservationId::generate(), acme.clone(), request("r"), Duration::ZERO);
         assert_eq!(held.cancel(&other, &request("r")), None);
         assert_eq!(handle.why(), None);
         assert_eq!(held.cancel(&acme, &request("r")), Some(true));
@@ -193,7 +224,7 @@ mod tests {
         let held = Held::new();
         let acme = Project::parse("acme").unwrap();
         let id = ReservationId::generate();
-        let handle = held.take(id, acme.clone(), request("r"));
+        let handle = held.take(id, acme.clone(), request("r"), Duration::ZERO);
         held.close(&id);
         held.cancel(&acme, &request("r"));
         assert_eq!(handle.why(), Some(Stop::Closed));
@@ -201,24 +232,46 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_lease_nothing_may_be_sent() {
+        const LEASE: Duration = Duration::from_secs(6);
         let held = Held::new();
+        let id = ReservationId::generate();
         assert!(!held.is_valid());
-        held.renew(Instant::now(), Duration::from_secs(6));
-        held.valid().await;
+        held.renew(Instant::now(), LEASE);
+        let handle = held.take(id, Project::parse("acme").unwrap(), request("r"), Duration::ZERO);
+        held.valid(&handle).await;
+        held.told(&[id], &[]);
         tokio::time::advance(Duration::from_secs(7)).await;
-        assert!(!held.is_valid());
+        assert!(!held.may_act(&handle));
         let renewal = async {
-            held.renew(Instant::now(), Duration::from_secs(6));
+            held.renew(Instant::now(), LEASE);
         };
-        tokio::join!(held.valid(), renewal);
-        assert!(held.is_valid());
+        tokio::join!(held.valid(&handle), renewal);
+        assert!(held.may_act(&handle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_lay_about_for_a_lease_waits_until_the_guard_has_heard_of_it() {
+        const LEASE: Duration = Duration::from_secs(6);
+        let held = Held::new();
+        held.renew(Instant::now(), LEASE);
+        let (acme, id) = (Project::parse("acme").unwrap(), ReservationId::generate());
+        let fresh = held.take(ReservationId::generate(), acme.clone(), request("fresh"), Duration::from_secs(1));
+        let stale = held.take(id, acme, request("stale"), LEASE);
+        assert!(held.may_act(&fresh));
+        assert!(!held.may_act(&stale), "the lease of this worker does not cover what the guard may have ended before");
+        let answer = async {
+            held.told(&[id], &[]);
+            held.renew(Instant::now(), LEASE);
+        };
+        tokio::join!(held.valid(&stale), answer);
+        assert!(held.may_act(&stale));
     }
 
     #[test]
     fn what_was_taken_and_ended_between_two_heartbeats_is_told_as_ended() {
         let held = Held::new();
         let (acme, id) = (Project::parse("acme").unwrap(), ReservationId::generate());
-        held.take(id, acme.clone(), request("r"));
+        held.take(id, acme.clone(), request("r"), Duration::ZERO);
         held.end(id, &acme, &request("r"));
         assert_eq!(held.news(false), (vec![], vec![id]));
         held.told(&[], &[id]);

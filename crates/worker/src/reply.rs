@@ -46,12 +46,12 @@ impl Reply {
     /// Whether this worker may speak, after waiting for its lease if need be. It may not without a connection either:
     /// what is handed to a broken one may arrive after the lease has gone.
     async fn may_speak(&self) -> Result<(), Silenced> {
-        while !self.bus.is_connected() || !self.held.is_valid() {
+        while !self.bus.is_connected() || !self.held.may_act(&self.handle) {
             if Instant::now() >= self.until {
                 return Err(Silenced);
             }
             // A lost lease comes back with the guard's next answer, a lost connection by itself.
-            let _ = timeout(RELINK, self.held.valid()).await;
+            let _ = timeout(RELINK, self.held.valid(&self.handle)).await;
             if !self.bus.is_connected() {
                 sleep(RELINK).await;
             }

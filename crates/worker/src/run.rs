@@ -6,7 +6,7 @@ use bytes::Bytes;
 use farebox_bus::{Bus, ObjectRef};
 use farebox_dialect::{Asked, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
-use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId};
+use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId, Timestamp};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout_at},
@@ -49,11 +49,15 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Checks work and puts it on this worker's list.
-    pub(crate) fn take(mut work: v1::Work, held: &Held) -> Result<Taken, InvalidMessage> {
+    pub(crate) fn take(mut work: v1::Work, held: &Held, now: Timestamp) -> Result<Taken, InvalidMessage> {
         let envelope = work.envelope.take().ok_or(InvalidMessage { field: "envelope" })?;
         let (project, request) = (envelope.project()?, envelope.request_id()?);
         let reservation = Reservation::admitted(&work)?;
-        let handle = held.take(reservation.id(), project.clone(), request.clone());
+        let age = now.remaining(Timestamp(envelope.received_unix_ms));
+        let handle = held.take(reservation.id(), project.clone(), request.clone(), age);
+        if work.grace {
+            handle.needs_no_guard();
+        }
         Ok(Taken { work, envelope, project, request, reservation, handle })
     }
 }
@@ -181,7 +185,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         };
         progress.tries += 1;
         // Work may have waited longer than the lease: then the guard has ended it, and its next answer says so.
-        if !shared.held.is_valid() && timeout_at(deadline, shared.held.valid()).await.is_err() {
+        if !shared.held.may_act(&handle) && timeout_at(deadline, shared.held.valid(&handle)).await.is_err() {
             let fault = Fault::new(ErrorKind::DeadlineExceeded, "no guard answered before the request's deadline");
             return Some((Ended::before_sending(reservation, fault), progress, deployment));
         }

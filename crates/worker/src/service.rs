@@ -155,7 +155,7 @@ impl Service {
         if work.grace && !self.shared.held.is_valid() {
             return self.refuse(&delivery, "no guard has answered this worker for too long").await;
         }
-        match Taken::take(work, &self.shared.held) {
+        match Taken::take(work, &self.shared.held, self.shared.clock.now()) {
             Ok(taken) => {
                 let shared = self.shared.clone();
                 self.tasks.spawn("call", async move { run::carry(&shared, taken).await });

@@ -18,6 +18,7 @@ impl Guard {
         let budgets = budgets.into_iter().map(|budget| (budget.name.clone(), budget)).collect();
         let policies = Policies { budgets, ..Policies::default() };
         let state = State {
+            owed: HashMap::new(),
             guard_id: "g".into(),
             rules: Rules::new(Arc::new(policies)),
             ledger: Ledger::new(terms()),
@@ -261,4 +262,36 @@ fn who_gives_up_waits_no_more() {
     guard.settle(&running, Money::ZERO);
     assert!(!guard.replies.contains_key(&waits.reservation_id));
     assert_eq!(guard.used().1, Money::ZERO);
+}
+
+/// A refused further attempt ends a call before its caller has heard of it.
+#[test]
+fn a_caller_is_told_by_the_guard_where_the_worker_dies_before_it_could() {
+    for says_so in [true, false] {
+        let mut guard = Guard::new(vec![day(10)], 1000);
+        let call = request(Money::usd(6), "");
+        guard.reserve(&call);
+        let amend = v1::AmendRequest {
+            reservation_id: call.reservation_id.clone(),
+            ended: Some(end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(1))),
+            next: Some(attempt(Money::usd(20))),
+            ..Default::default()
+        };
+        let mut batch = Batch::default();
+        guard.state.go_on(amend, None, guard.now, &mut batch);
+        if says_so {
+            let beat = v1::HeartbeatRequest {
+                worker_id: "w".into(),
+                ended: vec![call.reservation_id.clone()],
+                ..Default::default()
+            };
+            guard.state.hear(beat, None, guard.now, &mut batch);
+        }
+        guard.pass(terms().lease);
+        let mut batch = Batch::default();
+        let told = guard.state.expire(guard.now, &mut batch);
+        assert_eq!(told.len(), usize::from(!says_so));
+        assert!(batch.entries.is_empty(), "it has ended: there is no second row");
+        assert!(guard.state.expire(guard.now, &mut batch).is_empty(), "once");
+    }
 }
