@@ -44,6 +44,7 @@ pub use refusal::DOMAIN;
 pub use service::{Deps, Service};
 
 /// The generated messages, clients and servers of `proto/farebox/admin/v1`.
+#[expect(clippy::allow_attributes, reason = "generated servers have them")]
 pub mod v1 {
     tonic::include_proto!("farebox.admin.v1");
 }
