@@ -181,7 +181,7 @@ fn said(revision: u64, applied: wire::AppliedConfig) -> v1::ConfigRevision {
         revision,
         file_alone: applied.file_alone,
         restores: applied.restores,
-        digest: Sha256::digest(&applied.document).to_vec().into(),
+        digest: Sha256::digest(&applied.document).to_vec(),
         change: applied.change,
         document: applied.document,
     }
