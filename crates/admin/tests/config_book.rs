@@ -57,7 +57,10 @@ async fn a_config_is_applied_by_who_knew_the_one_before() {
     let first = apply(&book, "one", 0).await.unwrap();
     // Both knew the first: one of them comes too late.
     let (left, right) = tokio::join!(apply(&book, "left", first.revision), apply(&book, "right", first.revision));
-    let (done, late) = if left.is_ok() { (left.unwrap(), right) } else { (right.unwrap(), left) };
+    let (done, late) = match left {
+        Ok(done) => (done, right),
+        Err(_) => (right.unwrap(), left),
+    };
     assert!(
         matches!(late, Err(ConfigRefusal::Changed { wanted, present })
         if wanted == first.revision && present == done.revision),

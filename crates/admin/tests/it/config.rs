@@ -24,7 +24,10 @@ async fn of_two_who_knew_the_same_config_one_is_told_that_the_other_was_first() 
         config.apply_config(apply("left", write("", first.revision, ""))),
         other.apply_config(apply("right", write("", first.revision, ""))),
     );
-    let (done, late) = if left.is_ok() { (left.unwrap(), right) } else { (right.unwrap(), left) };
+    let (done, late) = match left {
+        Ok(done) => (done, right),
+        Err(_) => (right.unwrap(), left),
+    };
     let late = late.unwrap_err();
     assert_eq!((late.code(), reason(&late).as_str()), (Code::Aborted, "CONFLICT"), "{late:?}");
     let again = config.apply_config(apply("one", write("a-1", 0, "first"))).await.unwrap().into_inner();
