@@ -39,7 +39,7 @@ enum Command {
     /// Says which route, budgets and limits a request would meet, and why; nothing is sent or spent
     Explain(Box<ExplainArgs>),
     #[command(flatten)]
-    OfRunning(ConfigCommand),
+    OfRunning(Box<ConfigCommand>),
 }
 
 fn assignment(given: &str) -> Result<(String, String), String> {
