@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     connect::Bus,
@@ -189,11 +189,24 @@ impl Bucket {
         self.bus.store(&self.subject(key), headers, fence, value, self.within).await
     }
 
-    /// Every key's present value, then every change, for as long as the connection lives.
+    /// Every key's present value, then every change, for as long as the connection lives. Tried again until
+    /// `api_deadline` while the bucket is there and cannot be watched.
     pub async fn watch(&self) -> Result<Watch, StreamError> {
         let mut watch = Watch { bucket: self.clone(), inner: None };
-        watch.open().await?;
-        Ok(watch)
+        let options = &self.bus.0.options;
+        let until = Instant::now() + options.api_deadline.get();
+        loop {
+            // Waits for JetStream, and says what is wrong with the bucket, which the client does not tell apart.
+            self.bus.stream_info(&self.stream()).await?;
+            let pause = options.reconnect_pause_max.get();
+            match watch.open().await {
+                Err(error) if Instant::now() + pause < until => {
+                    tracing::warn!(bucket = %self.name, %error, "a bucket cannot be watched yet: trying again");
+                }
+                opened => return opened.map(|()| watch),
+            }
+            sleep(pause).await;
+        }
     }
 }
 

@@ -25,11 +25,12 @@ async fn what_does_no_harm_twice_is_asked_until_it_is_answered() {
     let of_consumer = ConsumerSpec::default();
     server.pause().await;
     let began = Instant::now();
-    let (info, made, made_bucket, newest, puller, ()) = tokio::join!(
+    let (info, made, made_bucket, newest, watch, puller, ()) = tokio::join!(
         bus.stream_info("S"),
         bus.ensure_stream(&new),
         bus.ensure_bucket(&anew),
         bucket.newest(),
+        bucket.watch(),
         bus.consumer("S", "c", &of_consumer),
         server.go_on_after(STOPPED),
     );
@@ -38,8 +39,10 @@ async fn what_does_no_harm_twice_is_asked_until_it_is_answered() {
     made.unwrap();
     made_bucket.unwrap();
     assert_eq!(newest.unwrap(), 0);
+    bucket.put("k", "v".into()).await.unwrap();
+    assert_eq!(watch.unwrap().next().await.key, "k");
     assert_eq!(puller.unwrap().info().await.unwrap().pending, 0);
-    assert!(bus.counts().timeouts >= 5 * 2, "it was asked only once: {:?}", bus.counts());
+    assert!(bus.counts().timeouts >= 6 * 2, "it was asked only once: {:?}", bus.counts());
     assert_eq!(bus.waiting(), 0);
 }
 
@@ -72,6 +75,7 @@ async fn a_refusal_is_an_error_at_once() {
     assert!(matches!(bus.ensure_stream(&queue).await, Err(StreamError::Incompatible { .. })));
     assert!(matches!(bus.stream_info("NONE").await, Err(StreamError::NotFound { .. })));
     assert!(matches!(bus.bucket("none").newest().await, Err(StreamError::NotFound { .. })));
+    assert!(matches!(bus.bucket("none").watch().await, Err(StreamError::NotFound { .. })));
     assert!(matches!(bus.consumer("NONE", "c", &ConsumerSpec::default()).await, Err(StreamError::NotFound { .. })));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
