@@ -165,7 +165,8 @@ impl Evictor {
     }
 
     fn may_stay(&self, connection: &Connection, policies: &Policies, asked: Instant) -> bool {
-        if self.own.contains(&connection.account) {
+        // Without an account it is not let in yet: the callout decides, and a later look sees what it has become.
+        if connection.account.is_empty() || self.own.contains(&connection.account) {
             return true;
         }
         if connection.user == ANONYMOUS {

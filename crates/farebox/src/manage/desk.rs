@@ -83,7 +83,7 @@ impl Desk {
     }
 }
 
-/// Protobuf's JSON form: https://protobuf.dev/programming-guides/json/
+/// Protobuf's JSON form: <https://protobuf.dev/programming-guides/json/>.
 fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> String {
     let pool = DescriptorPool::decode(farebox_admin::DESCRIPTOR).expect("the build wrote it");
     let described = pool.get_message_by_name(&format!("farebox.admin.v1.{name}")).expect("a message of the API");
