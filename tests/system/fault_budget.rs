@@ -123,7 +123,13 @@ async fn call_until_refused(client: Client, bill: impl Fn() -> Money) -> (Vec<v1
 
 /// Fifty of them at once, on a budget of this config: all answers, and the least that was billed when one was refused.
 async fn used_up(budget: &str) -> (Cluster, Vec<v1::LlmResponse>, Money) {
-    let cluster = Cluster::builder().config(budget).set("guard.wait_for_holds", "8s").start().await.expect("a cluster");
+    let cluster = Cluster::builder()
+        .config(budget)
+        .set("guard.wait_for_holds", "20s")
+        .set("intake.guard_deadline", "30s")
+        .start()
+        .await
+        .expect("a cluster");
     cluster.emulator.script("m-tokens", Script::text("x7q ".repeat(SHORT)).delay(Duration::from_millis(100)));
     let mut callers = JoinSet::new();
     for _ in 0..50 {

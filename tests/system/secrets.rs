@@ -135,9 +135,13 @@ async fn calls_with_a_key(stage: &Stage) -> Vec<Value> {
 fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
     play(async {
         let settings = "logs: { log: \"trace\" }\n\
-                        projects: { canary: { provider_keys: { openai: os.environ/CANARY_PROJECT } } }\n\
-                        keys: { ck: { key: os.environ/CANARY_CALLER, project: canary } }";
-        let args = ["--set", "worker.project_secrets.env_prefix=CANARY_"];
+                        projects: { canary: { provider_keys: { openai: os.environ/CANARY_PROJECT } } }";
+        let args = [
+            "--set",
+            "worker.project_secrets.env_prefix=CANARY_",
+            "--set",
+            "keys.ck={ key: os.environ/CANARY_CALLER, project: canary }",
+        ];
         let keys = [("SYSTEM_TEST_KEY", KEY), ("CANARY_PROJECT", PROJECTS_KEY), ("CANARY_CALLER", CALLERS_KEY)];
         let stage = Stage::start(settings, &args, |up| keys.iter().fold(up, |up, (name, key)| up.env(name, key))).await;
         let mut heard = stage.bus().subscribe("llm.call.*", None).await.expect("facts");

@@ -75,7 +75,7 @@ impl Heartbeat {
         let leases = self.bus.bucket(topology::LEASES);
         let free = timeout(self.options.heartbeat_interval.get(), leases.is_free(&lead)).await;
         if matches!(free, Ok(Ok(true))) && self.held.is_valid() {
-            self.held.renew(asked, self.lease);
+            self.held.outlast(asked, self.lease);
         }
     }
 

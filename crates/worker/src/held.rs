@@ -32,18 +32,24 @@ pub(crate) struct Handle {
     /// The guard has heard that this worker has it.
     is_known: Arc<AtomicBool>,
     /// Until when the guard keeps it for whoever takes it.
-    kept_until: Instant,
+    kept_until: Arc<Mutex<Instant>>,
 }
 
 impl Handle {
     fn new(kept_until: Instant) -> Handle {
-        Handle { stop: watch::Sender::new(None), woken: CancellationToken::new(), is_known: Arc::default(), kept_until }
+        Handle {
+            stop: watch::Sender::new(None),
+            woken: CancellationToken::new(),
+            is_known: Arc::default(),
+            kept_until: Arc::new(Mutex::new(kept_until)),
+        }
     }
 
     /// Whether this worker's lease covers it: work that lay about for longer than a lease may have been ended before
     /// anyone could name it.
     fn is_covered(&self) -> bool {
-        self.is_known.load(Ordering::Relaxed) || Instant::now() < self.kept_until
+        self.is_known.load(Ordering::Relaxed)
+            || Instant::now() < *self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It was admitted without a guard: there is nobody who could have ended it.
@@ -175,6 +181,14 @@ impl Held {
         self.valid_until.send_replace(Some(sent + lease));
     }
 
+    /// No guard leads, and the next one gives everyone a whole lease first: what is covered now stays so for a lease.
+    pub(crate) fn outlast(&self, asked: Instant, lease: Duration) {
+        for handle in self.inner().running.values().filter(|handle| handle.is_covered()) {
+            *handle.kept_until.lock().unwrap_or_else(PoisonError::into_inner) = asked + lease;
+        }
+        self.renew(asked, lease);
+    }
+
     /// Whether this worker may act now.
     pub(crate) fn is_valid(&self) -> bool {
         self.valid_until.borrow().is_some_and(|until| Instant::now() < until)
@@ -265,6 +279,11 @@ mod tests {
         };
         tokio::join!(held.valid(&stale), answer);
         assert!(held.may_act(&stale));
+        // Without a guard, which could have ended it, nobody need have named it.
+        tokio::time::advance(Duration::from_secs(4)).await;
+        held.outlast(Instant::now(), LEASE);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert!(held.may_act(&fresh));
     }
 
     #[test]
