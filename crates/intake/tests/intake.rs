@@ -138,7 +138,7 @@ fn catalog() -> Catalog {
         "open": "emu/open",
         "claude": "claude/limited",
         "unpriced": "emu/unpriced",
-        "spread": { "deployments": [{ "target": "emu/limited", "rpm": 1 }], "fallback": ["open", "claude"] },
+        "spread": { "deployments": [{ "target": "emu/rated", "rpm": 1 }], "fallback": ["open", "claude"] },
         "half": { "deployments": [{ "target": "emu/limited" }], "fallback": ["unpriced"] },
     }))
     .unwrap();
@@ -147,7 +147,7 @@ fn catalog() -> Catalog {
 
 fn prices() -> PriceBook {
     let rows = json!([
-        { "provider": "emu", "models": ["limited"], "input": "1", "output": "2", "max_output": 5000 },
+        { "provider": "emu", "models": ["limited", "rated"], "input": "1", "output": "2", "max_output": 5000 },
         { "provider": "claude", "models": ["limited"], "input": "1", "output": "2", "max_output": 5000 },
         { "provider": "emu", "models": ["open"], "input": "1", "output": "2" },
     ]);
@@ -266,7 +266,7 @@ async fn the_plan_begins_with_the_deployment_that_the_guard_chose_as_it_was_gran
     world.ask("llm.request", &chat("spread", json!({}))).await;
     let (delivery, asked) = world.reserve().await;
     let first = asked.attempt.unwrap();
-    assert_eq!((first.upstream_model.as_str(), first.requests_per_minute), ("limited", 1));
+    assert_eq!((first.upstream_model.as_str(), first.requests_per_minute), ("rated", 1));
     let others: Vec<&str> = asked.alternatives.iter().map(|other| other.upstream_model.as_str()).collect();
     assert_eq!(others, ["open", "limited"]);
     let share = asked.alternatives[1].output.unwrap();
