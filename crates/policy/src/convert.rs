@@ -1,12 +1,13 @@
 //! Between the rules and the messages they are stored and managed as.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use farebox_proto::v1;
 use farebox_types::{Money, Project, Span, Timestamp};
 
 use crate::{
     budget::{Budget, Permille, Raise, Unreachable, WhenShort},
+    forms::Amount,
     key::{AdminRole, Key, KeyHash, KeyId, Pins},
     limit::{Limit, Measure, Rate, Strategy},
     policies::{PolicyFault, PolicyFaults},
@@ -95,6 +96,17 @@ fn unix_ms(moment: Option<Timestamp>) -> i64 {
     moment.map(Timestamp::millis).unwrap_or_default()
 }
 
+/// An amount as text. Rates of other currencies are the config file's.
+fn dollars(text: &str) -> Result<Money, String> {
+    if text.is_empty() {
+        return Err("a budget needs a limit".to_owned());
+    }
+    let amount: Amount = text.parse()?;
+    amount
+        .usd(&BTreeMap::new())
+        .map_err(|_| format!("`{text}`: write US dollars, other currencies stand in the config"))
+}
+
 impl TryFrom<&v1::Budget> for Budget {
     type Error = PolicyFaults;
 
@@ -103,8 +115,10 @@ impl TryFrom<&v1::Budget> for Budget {
         let scope = reader.scope(&given.scope);
         let period = reader.read("period", given.period.parse());
         let time_zone = reader.read("time_zone", given.time_zone.parse());
-        let limit = reader.read("limit", given.limit.as_ref().ok_or("a budget needs a limit"));
-        let limit = limit.map(|limit| reader.money("limit", limit));
+        let limit = match &given.limit {
+            Some(limit) => Some(reader.money("limit", limit)),
+            None => reader.read("limit", dollars(&given.limit_text)),
+        };
         let unbounded_ceiling = given.unbounded_ceiling.as_ref().map(|most| reader.money("unbounded_ceiling", most));
         let grace = given.grace.as_ref().map(|grace| reader.money("grace", grace));
         let unreachable = match (given.unreachable(), given.hard) {

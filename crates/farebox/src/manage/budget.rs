@@ -83,7 +83,7 @@ enum Kind {
 /// What can be said of a budget.
 #[derive(Args, Clone, Debug)]
 struct Properties {
-    /// The most that may be spent in one window, like 100 or `90 EUR`
+    /// The most that may be spent in one window, in US dollars, like 100
     #[arg(long, value_name = "AMOUNT")]
     limit: Option<String>,
     /// What it counts by: `task` (each by itself), `project=acme`, `key=a,b` (together); may be repeated

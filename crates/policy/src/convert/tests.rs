@@ -125,11 +125,16 @@ fn what_is_wrong_is_said_by_field_and_all_at_once() {
         period: "daily".into(),
         time_zone: "Nowhere".into(),
         limit: None,
+        limit_text: String::new(),
         ..budget()
     };
     assert_eq!(budget_of(all), ["scope[1].dimension", "period", "time_zone", "limit"]);
     assert_eq!(budget_of(v1::Budget { grace: None, ..budget() }), ["grace"]);
     assert_eq!(budget_of(v1::Budget { unreachable: v1::Unreachable::Open.into(), ..budget() }), ["grace"]);
+    let text = |text: &str| v1::Budget { limit: None, limit_text: text.into(), ..budget() };
+    assert_eq!(Budget::try_from(&text("0.5")).unwrap().limit, "0.5".parse().unwrap());
+    assert_eq!(Budget::try_from(&text("5 USD")).unwrap().limit, Money::usd(5));
+    assert_eq!(budget_of(text("90 EUR")), ["limit"]);
     let odd = v1::Money { usd: 1, pico: -1 };
     assert_eq!(budget_of(v1::Budget { limit: Some(odd), ..budget() }), ["limit"]);
     let limit_of = |given: v1::Limit| paths(Limit::try_from(&given));
