@@ -153,6 +153,7 @@ async fn repeat(shared: &Shared, delivery: &Delivery, project: &Project, id: &Re
         request_id: id.as_str().to_owned(),
         reply_to: delivery.reply.clone().unwrap_or_default(),
         json,
+        caller_gone: false,
     };
     if let Err(error) = shared.bus.publish_message(subjects::CANCEL, Headers::new(), &order).await {
         tracing::debug!(%error, "a cancel was not repeated");

@@ -40,6 +40,9 @@ pub(crate) struct Request {
     pub(crate) dialect: v1::Dialect,
     pub(crate) body: Bytes,
     pub(crate) outline: Outline,
+    /// What the caller's dialect says beside the body.
+    pub(crate) headers: Vec<v1::Header>,
+    pub(crate) query: String,
     /// See [`Request::digest`].
     pub(crate) digest: [u8; 32],
     pub(crate) warnings: Vec<String>,
@@ -165,6 +168,8 @@ impl Request {
             dialect: name.into(),
             body: arrival.payload.clone(),
             outline,
+            headers: Vec::new(),
+            query: String::new(),
             digest: [0; 32],
             warnings: cache_warning(extension.cache.is_some()),
         })
@@ -228,6 +233,8 @@ impl Request {
             dialect,
             body,
             outline,
+            headers: message.headers,
+            query: message.query,
             digest: [0; 32],
             warnings: cache_warning(message.cache.is_some_and(|cache| cache.r#use)),
         })

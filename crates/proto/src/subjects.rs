@@ -118,6 +118,10 @@ impl Tenancy {
 pub const WORK: &str = "farebox.v1.work.default";
 /// Cancels that intake says again to all workers.
 pub const CANCEL: &str = "farebox.v1.cancel";
+/// Requests that came in over HTTP, from the edge to intake.
+pub const EDGE_REQUEST: &str = "farebox.v1.edge.request";
+/// Cancels of the edge.
+pub const EDGE_CANCEL: &str = "farebox.v1.edge.cancel";
 /// Questions about usage from farebox's own roles, about the project that the header names, or about all.
 pub const USAGE: &str = "farebox.v1.usage";
 pub const WORK_QUEUE: &str = "worker";

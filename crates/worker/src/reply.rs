@@ -66,7 +66,12 @@ impl Reply {
         let (content_type, bytes) = match (&piece, self.json) {
             (v1::llm_chunk::Piece::Raw(raw), true) => (headers::JSON, json::chunk(request_id, self.chunks, raw)),
             _ => {
-                let chunk = v1::LlmChunk { request_id: request_id.to_owned(), seq: self.chunks, piece: Some(piece) };
+                let chunk = v1::LlmChunk {
+                    request_id: request_id.to_owned(),
+                    seq: self.chunks,
+                    piece: Some(piece),
+                    begun: None,
+                };
                 (headers::PROTOBUF, chunk.encode_to_vec())
             }
         };

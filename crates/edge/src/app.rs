@@ -1,0 +1,33 @@
+//! What every request shares.
+
+use std::{net::IpAddr, sync::Arc};
+
+use farebox_bus::Bus;
+use farebox_directory::Directory;
+use farebox_policy::Pepper;
+use farebox_proto::subjects::Tenancy;
+use farebox_types::Clock;
+use tokio::sync::watch;
+
+use crate::options::Options;
+
+/// What the edge needs from outside.
+pub struct Deps {
+    pub bus: Bus,
+    pub tenancy: Tenancy,
+    pub clock: Arc<dyn Clock>,
+    /// Who may come in.
+    pub directory: Directory,
+    /// What hashes of keys are keyed with.
+    pub pepper: Pepper,
+    /// What can be asked for, of the config that holds now.
+    pub offered: watch::Receiver<Arc<Vec<Offered>>>,
+}
+
+/// A model, as lists of models show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub alias: String,
+    /// The provider of its first deployment.
+    pub provider: String,
+}

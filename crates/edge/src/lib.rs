@@ -1,0 +1,30 @@
+//! The HTTP edge: programs that speak OpenAI's or Anthropic's API point their base URL here.
+//!
+//! **Does.** Takes HTTP/1.1 and HTTP/2, finds out who is calling, turns a request into an `EdgeRequest` on the bus and what
+//! comes back into the answer that the caller's SDK expects: whole or as server-sent events, errors in the caller's own shape,
+//! farebox's facts in headers.
+//!
+//! **Guarantees.** Every request ends: with the whole answer, or with a typed error, inside the stream once it has begun. An
+//! answer that is not complete never ends like one that is. A client that goes is noticed, and its call stopped (or read to
+//! its end, where that costs little: `worker.drain_up_to`). Bodies, headers, times and connections are bounded ([`Options`]).
+//!
+//! **Does not.** It holds no provider's logic and no key of a provider, reads no body (intake does), routes nothing and decides
+//! about no budget.
+//!
+//! | module | its job |
+//! |---|---|
+//! | `service` | binds, serves connections, drains |
+//! | `routes` | which path is which endpoint |
+//! | `access` | who is calling |
+//! | `ask` | an HTTP request as `EdgeRequest` |
+//! | `call` | one call on the bus: what arrives, and the cancel when its caller has gone |
+//! | `whole`, `stream` | its answer as HTTP |
+//! | `facts` | headers that say what it took, and what is left |
+//! | `failure` | an error in the caller's shape |
+//! | `models`, `health` | what is answered here |
+
+mod app;
+mod options;
+
+pub use app::{Deps, Offered};
+pub use options::{CorsOptions, Options, TlsOptions};
