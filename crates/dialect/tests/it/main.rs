@@ -16,6 +16,8 @@ mod encode;
 mod errors;
 mod exchange;
 mod gemini;
+mod gemini_answers;
+mod gemini_embeddings;
 mod golden;
 mod hostile;
 mod laws;
