@@ -22,6 +22,7 @@ use crate::{
     health::Health,
     options::Options,
     refusal::Refusal,
+    service::Nameable,
     v1,
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) pepper: Pepper,
     pub(crate) gate: Arc<Gate>,
     pub(crate) offers: watch::Receiver<Arc<Offers>>,
+    pub(crate) nameable: Nameable,
     pub(crate) health: Arc<Health>,
     /// Calls as they end.
     pub(crate) calls: broadcast::Sender<Arc<wire::CallFact>>,

@@ -41,7 +41,7 @@ pub use error::Error;
 pub use gate::{MASTER, MASTER_MIN};
 pub use options::{Options, TlsOptions};
 pub use refusal::DOMAIN;
-pub use service::{Deps, Service};
+pub use service::{Deps, Nameable, Service};
 
 /// The generated messages, clients and servers of `proto/farebox/admin/v1`.
 #[expect(clippy::allow_attributes, reason = "generated servers have them")]

@@ -72,7 +72,9 @@ impl Api {
             provider: deployment.target.provider.clone(),
             upstream_model: deployment.target.model.clone(),
             health: Some(self.0.health.of(&deployment.target.provider, &deployment.target.model, now)),
-            ..v1::Deployment::default()
+            requests_per_minute: deployment.rpm.unwrap_or_default(),
+            tokens_per_minute: deployment.tpm.unwrap_or_default(),
+            concurrent: deployment.concurrent.unwrap_or_default(),
         });
         Some(v1::Model {
             name: name.to_owned(),

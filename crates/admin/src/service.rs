@@ -9,7 +9,7 @@ use farebox_directory::{Audit, Directory, Store};
 use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
 use farebox_runtime::Drain;
-use farebox_types::Clock;
+use farebox_types::{Clock, Secret};
 use futures::stream;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -42,6 +42,9 @@ use crate::{
 /// Between two looks at whether the services can do their work.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Says of a reference whether it is allowed.
+pub type Nameable = Arc<dyn Fn(&Secret) -> bool + Send + Sync>;
+
 /// What admin needs from outside.
 pub struct Deps {
     pub bus: Bus,
@@ -58,6 +61,8 @@ pub struct Deps {
     pub pepper: Pepper,
     /// Where the options name none.
     pub master_key: Option<SecretString>,
+    /// Whether projects may name this secret as a key of theirs.
+    pub nameable: Nameable,
     /// The newest models and prices.
     pub offers: watch::Receiver<Arc<Offers>>,
 }
@@ -107,6 +112,7 @@ impl Service {
             pepper: deps.pepper,
             gate: Arc::clone(&gate),
             offers: deps.offers,
+            nameable: deps.nameable,
             health,
             calls: tails,
             tails: Arc::new(Semaphore::new(options.tails_max)),

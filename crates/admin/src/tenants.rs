@@ -52,14 +52,20 @@ impl ProjectService for Api {
 }
 
 impl Api {
-    /// A project, if the keys that it brings along are for providers that take some.
+    /// A project, if the keys that it brings along are for providers that take some, and its own to name.
     fn usable(&self, project: wire::Project) -> Result<wire::Project, Refusal> {
         let offers = self.0.offers.borrow().clone();
-        let wrong = project.provider_keys.keys().filter_map(|name| {
+        let wrong = project.provider_keys.iter().filter_map(|(name, reference)| {
             let message = match offers.catalog.provider(name) {
                 None => format!("there is no provider `{name}`"),
                 Some(provider) if !provider.takes_key() => format!("the provider `{name}` takes no plain key"),
-                Some(_) => return None,
+                Some(_) => match reference.parse() {
+                    Ok(secret) if !(self.0.nameable)(&secret) => {
+                        "projects may not name this secret: allow it in `worker.project_secrets`".to_owned()
+                    }
+                    // What is no reference is refused as all that cannot be read.
+                    _ => return None,
+                },
             };
             Some((format!("project.provider_keys.{name}"), message))
         });

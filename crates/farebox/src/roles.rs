@@ -238,6 +238,7 @@ async fn serve(
         Ok(Offers { catalog, prices })
     };
     let config_max = options.nats.storage.config_max_bytes.0;
+    let project_secrets = options.worker.project_secrets.clone();
     let deps = farebox_admin::Deps {
         bus: bus.clone(),
         tenancy: *tenancy,
@@ -248,10 +249,12 @@ async fn serve(
         config: ConfigBook::new(bus.bucket(topology::CONFIG), Arc::new(live.clone()), config_max),
         pepper,
         master_key: parts.master_key.clone(),
+        nameable: Arc::new(move |secret: &Secret| project_secrets.allows(secret)),
         offers: live.made(Role::Admin.name(), offers)?,
     };
     let service = farebox_admin::Service::create(options.listen.grpc, options.admin.clone(), deps).await?;
     let addr = service.addr();
+    tracing::info!("the admin API listens on {}://{addr}", options.admin.scheme());
     tasks.spawn(Role::Admin.name(), finishing(service.run(drain), alive));
     Ok(Some(addr))
 }

@@ -91,6 +91,8 @@ async fn the_newest_calls_say_how_a_deployment_does() {
     assert!(model.default && model.fallback == ["large"], "{model:?}");
     let deployments: Vec<&str> = model.deployments.iter().map(|d| d.upstream_model.as_str()).collect();
     assert_eq!(deployments, ["s1", "s2"]);
+    let allowed = model.deployments.iter().map(|d| (d.requests_per_minute, d.tokens_per_minute, d.concurrent));
+    assert_eq!(allowed.collect::<Vec<_>>(), [(60, 90_000, 4), (0, 0, 0)], "what the provider allows there");
     assert_eq!(model.deployments[0].health.unwrap().state(), State::Unspecified);
     world.publish(&fact("acme", 1)).await;
     let failed = wire::CallFact {

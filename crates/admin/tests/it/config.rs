@@ -88,18 +88,27 @@ async fn faults_are_said_where_they_stand_and_only_owners_change_the_config() {
 async fn a_project_brings_keys_for_providers_that_take_some() {
     let world = World::start().await;
     let mut projects = ProjectServiceClient::new(world.master().await);
-    let create = |name: &str, provider: &str| v1::CreateProjectRequest {
-        project: Some(wire::Project {
-            name: name.to_owned(),
-            provider_keys: [(provider.to_owned(), "os.environ/ITS_KEY".to_owned())].into(),
-            ..Default::default()
-        }),
-        write: None,
+    let project = |provider: &str, key: &str| {
+        let provider_keys = [(provider.to_owned(), key.to_owned())].into();
+        Some(wire::Project { name: "one".to_owned(), provider_keys, ..Default::default() })
     };
-    for provider in ["bedrock", "nowhere"] {
-        let refused = projects.create_project(create("one", provider)).await.unwrap_err();
+    let refused = [
+        ("bedrock", "os.environ/ITS_KEY", "takes no plain key"),
+        ("nowhere", "os.environ/ITS_KEY", "there is no provider"),
+        ("local", "os.environ/FAREBOX_KEY", "worker.project_secrets"),
+        ("local", "file:/run/secrets/root.key", "worker.project_secrets"),
+        ("local", "sk-canary-4417", "plain text"),
+    ];
+    for (provider, key, why) in refused {
+        let ask = v1::CreateProjectRequest { project: project(provider, key), write: None };
+        let refused = projects.create_project(ask).await.unwrap_err();
         assert_eq!(fields(&refused), [format!("project.provider_keys.{provider}")], "{refused:?}");
+        assert!(refused.message().contains(why) && !refused.message().contains("canary"), "{refused:?}");
     }
-    projects.create_project(create("one", "local")).await.unwrap();
+    let ask = v1::CreateProjectRequest { project: project("local", "os.environ/ITS_KEY"), write: None };
+    projects.create_project(ask).await.unwrap();
+    let ask = v1::UpdateProjectRequest { project: project("local", "os.environ/FAREBOX_KEY"), write: None };
+    let refused = projects.update_project(ask).await.unwrap_err();
+    assert_eq!(fields(&refused), ["project.provider_keys.local"], "{refused:?}");
     world.stop().await;
 }

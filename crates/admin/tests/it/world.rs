@@ -15,7 +15,7 @@ use farebox_proto::{subjects::Tenancy, v1 as wire};
 use farebox_providers::{Catalog, Egress};
 use farebox_runtime::{DrainTrigger, Tasks, drain};
 use farebox_testkit::{PATIENCE, TestNats, eventually};
-use farebox_types::{Project, Span, SystemClock};
+use farebox_types::{Project, Secret, Span, SystemClock};
 use serde_json::json;
 use tokio::sync::watch;
 use tonic::{
@@ -84,6 +84,7 @@ impl World {
             config: ConfigBook::new(bus.bucket(topology::CONFIG), Arc::new(Reader), 64 * 8192),
             pepper: Pepper::new([7; 32]),
             master_key: Some(MASTER.into()),
+            nameable: Arc::new(|secret: &Secret| secret.to_string().starts_with("os.environ/ITS_")),
             offers: watch::channel(Arc::new(offers())).1,
         };
         let service = Service::create("127.0.0.1:0".parse().unwrap(), options, deps).await.unwrap();
@@ -170,7 +171,10 @@ fn offers() -> Offers {
         "local": { "kind": "openai-compatible", "api_base": "http://127.0.0.1:1/v1" },
     });
     let models = json!({
-        "small": { "deployments": [{ "target": "local/s1" }, { "target": "local/s2" }], "fallback": ["large"] },
+        "small": {
+            "deployments": [{ "target": "local/s1", "rpm": 60, "tpm": 90_000, "concurrent": 4 }, { "target": "local/s2" }],
+            "fallback": ["large"],
+        },
         "large": "local/l1",
     });
     let routing = json!({ "default": "small", "tasks": { "code": "large" } });
