@@ -26,6 +26,9 @@ pub const MASTER: &str = "master-key";
 /// The shortest master key that is taken.
 pub const MASTER_MIN: usize = 16;
 
+/// For the answer to arrive before a client gives up. At the deadline itself tonic's own timer would say `CANCELLED`.
+const TRAVEL: Duration = Duration::from_millis(100);
+
 const OPEN: [&str; 3] = ["/grpc.health.v1.", "/grpc.reflection.v1.", "/grpc.reflection.v1alpha."];
 const READS: [&str; 8] = ["Get", "List", "Query", "Tail", "Reconcile", "Read", "Check", "Explain"];
 /// Services whose changes need an owner.
@@ -102,7 +105,7 @@ impl Gate {
                 Err(refusal) => return answer(refusal),
             };
         }
-        let within = deadline(request.headers()).unwrap_or(gate.request_timeout).min(gate.request_timeout);
+        let within = deadline(request.headers()).map_or(gate.request_timeout, in_time).min(gate.request_timeout);
         match timeout(within, next.run(request)).await {
             Ok(response) => response,
             Err(_) => answer(Refusal::new(ErrorKind::DeadlineExceeded, format!("not done within {within:?}"))),
@@ -188,6 +191,11 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
+/// A little before the deadline.
+fn in_time(deadline: Duration) -> Duration {
+    deadline - TRAVEL.min(deadline / 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,6 +221,8 @@ mod tests {
             |text: &str| deadline(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
         assert_eq!(read("1500m"), Some(Duration::from_millis(1500)));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(in_time(Duration::from_millis(200)), Duration::from_millis(180));
+        assert_eq!(in_time(Duration::from_secs(30)), Duration::from_millis(29_900));
         for bad in ["", "S", "5", "123456789S", "-1S", "1h"] {
             assert_eq!(read(bad), None, "{bad}");
         }

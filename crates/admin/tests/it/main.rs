@@ -4,6 +4,7 @@
 
 mod calls;
 mod config;
+mod deadline;
 mod gate;
 mod grpcurl;
 mod keys;
