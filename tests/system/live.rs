@@ -133,12 +133,19 @@ fn limited(usd: &str) -> String {
     sections.chain([budget.as_str()]).map(|line| format!("{line}\n")).collect()
 }
 
-/// `farebox config …` against a stage: whether it worked, and what it said.
-async fn config(stage: &Stage, args: &[&str]) -> (bool, String) {
-    let command = Process::builder(FAREBOX).arg("config").args(args).arg("--data").arg(stage.data());
+/// A command of an admin against a stage: whether it worked, and what it said. Without a key it comes with the stage's own.
+pub(crate) async fn farebox(stage: &Stage, key: Option<&str>, args: &[&str]) -> (bool, String) {
+    let mut command = Process::builder(FAREBOX).args(args).arg("--data").arg(stage.data());
+    if let Some(key) = key {
+        command = command.env("FAREBOX_ADMIN_KEY", key);
+    }
     let process = command.spawn().await.expect("farebox starts");
     let exit = process.wait(SOON).await.unwrap_or_else(|error| panic!("{args:?}: {error}:\n{}", process.log()));
     (exit.success(), process.log())
+}
+
+async fn config(stage: &Stage, args: &[&str]) -> (bool, String) {
+    farebox(stage, None, &[&["config"], args].concat()).await
 }
 
 /// Applies a document as an admin does; the revision that it makes.
@@ -204,5 +211,36 @@ fn of_two_who_apply_at_once_one_is_told_that_the_other_was_first() {
             both => panic!("one of them comes too late: {both:?}"),
         };
         assert!(late.contains(&format!("not {known}")), "{late}");
+    });
+}
+
+#[test]
+fn a_request_is_explained_by_what_was_made_while_farebox_ran() {
+    play(async {
+        let stage = Stage::with_config(CONFIG, &[], |up| up).await;
+        for command in [
+            "project create acme",
+            "key create --project acme --id ci",
+            "budget set acme-day --scope project=acme --limit 5 --period day --kind hard --alert 0.8",
+            "limit set acme-at-once --scope project=acme --concurrent 10",
+        ] {
+            let words: Vec<&str> = command.split(' ').collect();
+            let (done, said) = farebox(&stage, None, &words).await;
+            assert!(done, "{command}: {said}");
+        }
+        let body = r#"{ "model": "chat", "messages": [{ "role": "user", "content": "Hello" }] }"#;
+        let explain = async |whose: [&str; 2]| {
+            let (done, said) = config(&stage, &[&["explain", body, "--running"][..], &whose].concat()).await;
+            assert!(done, "{said}");
+            said
+        };
+        for whose in [["--project", "acme"], ["--key", "ci"]] {
+            let said = explain(whose).await;
+            for part in ["1. emu/old", "acme-day: applies", "5 USD in all (day), hard", "acme-at-once: applies"] {
+                assert!(said.contains(part), "{part} is missing in:\n{said}");
+            }
+        }
+        let said = explain(["--project", "default"]).await;
+        assert!(said.contains("acme-day: does not apply") && said.contains("acme-at-once: does not apply"), "{said}");
     });
 }

@@ -199,6 +199,12 @@ impl Base {
         Ok(Base { sources, demo: None })
     }
 
+    /// What [`Loaded::show`] made of a config, of whatever process.
+    pub(crate) fn shown(text: String) -> Base {
+        let file = FileSource { name: "the config that runs".to_owned(), text };
+        Base { sources: Sources { file: Some(file), ..Sources::default() }, demo: None }
+    }
+
     /// Defaults, then the file, then the environment, then flags.
     pub(crate) fn load(&self) -> Result<Loaded<Config>, ConfigError> {
         self.loaded(&self.sources)

@@ -63,15 +63,7 @@ impl ConfigArgs {
             output.line(&schema)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let file = self.config.as_deref();
-        let loaded = Base::read(file, self.set).and_then(|base| base.load());
-        let printed = match (loaded, self.command) {
-            (Ok(loaded), Command::Explain(request)) => request.explain(&loaded.value),
-            (Ok(loaded), Command::Show) => loaded.show().map_err(anyhow::Error::from),
-            (Ok(_), _) => Ok(format!("ok: {}\n", checked(file))),
-            (Err(error), _) => Err(error.into()),
-        };
-        match printed {
+        match self.printed() {
             Ok(text) => {
                 output.write(&text)?;
                 Ok(ExitCode::SUCCESS)
@@ -80,6 +72,21 @@ impl ConfigArgs {
                 output.note(&format!("error: {error:#}"));
                 Ok(ExitCode::FAILURE)
             }
+        }
+    }
+
+    fn printed(self) -> anyhow::Result<String> {
+        if let Command::Explain(request) = &self.command
+            && request.running
+        {
+            return block_on(1, Box::pin(request.by_running()));
+        }
+        let file = self.config.as_deref();
+        let loaded = Base::read(file, self.set)?.load()?;
+        match self.command {
+            Command::Explain(request) => request.by_config(&loaded.value),
+            Command::Show => Ok(loaded.show()?),
+            _ => Ok(format!("ok: {}\n", checked(file))),
         }
     }
 }

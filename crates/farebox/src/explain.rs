@@ -13,7 +13,11 @@ use farebox_providers::Catalog;
 use farebox_types::{Clock, Money, Project, SystemClock, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::{config::Config, rules};
+use crate::{
+    config::{Base, Config},
+    manage::{Access, in_force},
+    rules,
+};
 
 /// A request to explain.
 #[derive(Args, Clone, Debug)]
@@ -21,6 +25,9 @@ pub(crate) struct ExplainArgs {
     /// The body of the request as JSON, `@FILE`, or `-` for standard input
     #[arg(value_name = "REQUEST")]
     request: String,
+    /// By what is in force in the farebox that runs, in place of the config file
+    #[arg(long)]
+    pub(crate) running: bool,
     /// Project that asks
     #[arg(long, default_value = "default")]
     project: String,
@@ -41,12 +48,25 @@ pub(crate) struct ExplainArgs {
     /// API family of the body, such as anthropic-messages
     #[arg(long, default_value = "openai-chat")]
     dialect: String,
+    #[command(flatten)]
+    access: Access,
 }
 
 impl ExplainArgs {
-    pub(crate) fn explain(&self, config: &Config) -> Result<String> {
+    /// By a config alone.
+    pub(crate) fn by_config(&self, config: &Config) -> Result<String> {
         // Nobody has to prove a key here.
         let (policies, _) = rules::policies(config, &mut |_, _| Ok(KeyHash([0; 32])));
+        self.explain(config, policies)
+    }
+
+    /// By what the farebox that runs says of itself.
+    pub(crate) async fn by_running(&self) -> Result<String> {
+        let (config, policies) = in_force(&self.access).await?;
+        self.explain(&Base::shown(config).load()?.value, policies)
+    }
+
+    fn explain(&self, config: &Config, policies: Policies) -> Result<String> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
         let question = self.question(&policies)?;
@@ -89,7 +109,7 @@ impl ExplainArgs {
             None => Project::parse(&self.project)?,
             Some(id) => {
                 let key = policies.keys.iter().find(|(known, _)| known.as_str() == id);
-                let Some((_, key)) = key else { bail!("there is no key `{id}` in the config") };
+                let Some((_, key)) = key else { bail!("there is no key `{id}`") };
                 key.project.clone().with_context(|| format!("the key `{id}` is an admin's: it makes no calls"))?
             }
         };

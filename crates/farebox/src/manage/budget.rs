@@ -6,14 +6,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use farebox_admin::v1::{self as admin, budget_service_client::BudgetServiceClient};
 use farebox_proto::v1;
 use farebox_types::Money;
-use tonic::Code;
 
 use super::{
     connect::{AdminArgs, Road, patient},
-    desk::{Desk, all},
+    desk::Desk,
+    entity,
     refusal::failure_of,
     scope,
-    write::{Until, WriteArgs, revision},
+    write::{Until, WriteArgs},
 };
 use crate::agent::{Align, Failure};
 
@@ -179,12 +179,11 @@ impl What {
     async fn attempt(self, desk: &mut Desk) -> Result<(), Failure> {
         let mut budgets = BudgetServiceClient::new(desk.road.clone());
         match self {
-            What::Set { name, properties, write } => set(desk, budgets, name, *properties, &write).await,
-            What::List => list(desk, &budgets).await,
-            What::Show { name } => {
-                let found = budgets.get_budget(patient(admin::GetBudgetRequest { name })).await.map_err(failure_of)?;
-                desk.detail("BudgetRecord", found.get_ref())
+            What::Set { name, properties, write } => {
+                entity::set(desk, budgets, name, &write, |budget| properties.apply(budget)).await
             }
+            What::List => list(desk, &budgets).await,
+            What::Show { name } => entity::show(desk, budgets, name).await,
             What::Status { name, subject } => {
                 let request = admin::GetBudgetStatusRequest { name, subject, max: 0 };
                 let report = budgets.get_budget_status(patient(request)).await.map_err(failure_of)?.into_inner();
@@ -198,66 +197,35 @@ impl What {
                 let raised = budgets.raise_budget(patient(request)).await.map_err(failure_of)?;
                 desk.detail("BudgetRecord", raised.get_ref())
             }
-            What::Delete { name, write } => {
-                let request = admin::DeleteBudgetRequest { name: name.clone(), write: write.message() };
-                budgets.delete_budget(patient(request)).await.map_err(failure_of)?;
-                desk.note(&format!("budget {name} is gone"));
-                Ok(())
-            }
+            What::Delete { name, write } => entity::delete(desk, budgets, name, &write).await,
         }
     }
-}
-
-async fn set(
-    desk: &mut Desk,
-    mut budgets: BudgetServiceClient<Road>,
-    name: String,
-    properties: Properties,
-    write: &WriteArgs,
-) -> Result<(), Failure> {
-    let set = match budgets.get_budget(patient(admin::GetBudgetRequest { name: name.clone() })).await {
-        Ok(found) => {
-            let found = found.into_inner();
-            let mut budget = found.budget.unwrap_or_default();
-            properties.apply(&mut budget);
-            let request = admin::UpdateBudgetRequest { budget: Some(budget), write: write.at(found.revision) };
-            budgets.update_budget(patient(request)).await
-        }
-        Err(status) if status.code() == Code::NotFound => {
-            let mut budget = v1::Budget { name, ..v1::Budget::default() };
-            properties.apply(&mut budget);
-            let request = admin::CreateBudgetRequest { budget: Some(budget), write: write.message() };
-            budgets.create_budget(patient(request)).await
-        }
-        Err(status) => Err(status),
-    };
-    desk.detail("BudgetRecord", set.map_err(failure_of)?.get_ref())
 }
 
 async fn list(desk: &mut Desk, budgets: &BudgetServiceClient<Road>) -> Result<(), Failure> {
     const COLUMNS: [(&str, Align); 6] = [
         ("NAME", Align::Left),
-        ("LIMIT $", Align::Right),
+        ("LIMIT", Align::Right),
         ("PERIOD", Align::Left),
         ("SCOPE", Align::Left),
         ("KIND", Align::Left),
         ("REVISION", Align::Right),
     ];
-    let found = all(|page_token| {
-        let mut budgets = budgets.clone();
-        let request = admin::ListBudgetsRequest { page_size: 0, page_token };
-        async move {
-            let page = budgets.list_budgets(patient(request)).await?.into_inner();
-            Ok((page.budgets, page.next_page_token))
-        }
-    })
-    .await?;
-    desk.list("BudgetRecord", &found, &COLUMNS, |record| {
-        let budget = record.budget.clone().unwrap_or_default();
+    entity::list(desk, budgets, &COLUMNS, |budget| {
         let kind = if budget.hard { "hard" } else { "soft" };
-        let (limit, scope) = (money(&budget.limit), scope::shown(&budget.scope));
-        vec![budget.name, limit, budget.period, scope, kind.to_owned(), revision(record.revision)]
+        let (limit, scope) = (limit(&budget), scope::shown(&budget.scope));
+        vec![budget.name, limit, budget.period, scope, kind.to_owned()]
     })
+    .await
+}
+
+/// As it was written, or the amount. A bare number is in US dollars.
+fn limit(budget: &v1::Budget) -> String {
+    match budget.limit_text.as_str() {
+        "" => format!("{} USD", money(&budget.limit)),
+        text if text.parse::<Money>().is_ok() => format!("{text} USD"),
+        text => text.to_owned(),
+    }
 }
 
 fn status(desk: &mut Desk, report: &admin::BudgetStatusReport) -> Result<(), Failure> {
@@ -305,6 +273,14 @@ mod tests {
         for wrong in ["0.0001", "-1", "most"] {
             assert!(permille(wrong).unwrap_err().contains("no share"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_shown_as_it_was_written() {
+        let text = |limit_text: &str| v1::Budget { limit_text: limit_text.to_owned(), ..Default::default() };
+        assert_eq!([limit(&text("5")), limit(&text("7.50 EUR"))], ["5 USD", "7.50 EUR"]);
+        let amount = v1::Money::from("0.5".parse::<Money>().unwrap());
+        assert_eq!(limit(&v1::Budget { limit: Some(amount), ..Default::default() }), "0.5 USD");
     }
 
     #[test]

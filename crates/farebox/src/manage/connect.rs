@@ -21,9 +21,19 @@ const KEY_FILE: &str = "admin.key";
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the admin API is: that of the farebox that runs here, or the one that is named.
+/// What every command of an admin is told.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct AdminArgs {
+    #[command(flatten)]
+    pub(super) access: Access,
+    /// Print the API's answers as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Where the admin API is: that of the farebox that runs here, or the one that is named.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Access {
     /// Admin API to talk to; without it, that of the farebox that runs here
     #[arg(long, global = true, value_name = "URL", env = "FAREBOX_GRPC", help_heading = "Connection")]
     grpc: Option<String>,
@@ -42,9 +52,6 @@ pub(crate) struct AdminArgs {
     /// File with its key
     #[arg(long, global = true, value_name = "FILE", requires = "cert", help_heading = "Connection")]
     cert_key: Option<PathBuf>,
-    /// Print the API's answers as JSON
-    #[arg(long, global = true)]
-    pub(super) json: bool,
 }
 
 /// Says who is asking.
@@ -67,7 +74,7 @@ struct Discovered {
     grpc: Option<String>,
 }
 
-impl AdminArgs {
+impl Access {
     pub(crate) async fn connect(&self) -> Result<Road, Failure> {
         let url = match &self.grpc {
             Some(url) => url.clone(),
@@ -120,7 +127,10 @@ impl AdminArgs {
         })?;
         let found: Option<Discovered> = serde_json::from_str(&text).ok();
         let address = found.and_then(|found| found.grpc).ok_or_else(|| {
-            Failure::Connect(format!("{shown} names no admin API: start `farebox up` again, or name one with --grpc"))
+            Failure::Connect(format!(
+                "no admin API is known here ({shown} names none): where `farebox admin` runs by itself, give the address \
+                 that it says in its log, like --grpc http://127.0.0.1:4001"
+            ))
         })?;
         Ok(if address.contains("://") { address } else { format!("http://{address}") })
     }
@@ -155,4 +165,29 @@ pub(crate) fn patient<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(ANSWER_PATIENCE);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_admin_api_is_found_or_its_address_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let access = Access { data: Some(dir.path().to_owned()), ..Access::default() };
+        let refused = || match access.discover() {
+            Err(Failure::Connect(said)) => said,
+            other => panic!("{:?}", other.ok()),
+        };
+        let file = dir.path().join(DISCOVERY_FILE);
+        assert!(refused().contains("start `farebox up`, or name an admin API with --grpc"), "{}", refused());
+        fs::write(&file, r#"{ "nats": "nats://127.0.0.1:4222" }"#).unwrap();
+        assert!(
+            refused().contains("`farebox admin` runs by itself") && refused().contains("--grpc http://"),
+            "{}",
+            refused()
+        );
+        fs::write(&file, r#"{ "grpc": "https://127.0.0.1:7" }"#).unwrap();
+        assert_eq!(access.discover().ok().as_deref(), Some("https://127.0.0.1:7"));
+    }
 }

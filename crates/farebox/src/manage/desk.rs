@@ -26,7 +26,7 @@ impl Desk {
         work: impl AsyncFnOnce(&mut Desk) -> Result<(), Failure>,
     ) -> anyhow::Result<ExitCode> {
         let mut output = Output::standard();
-        let road = match args.connect().await {
+        let road = match args.access.connect().await {
             Ok(road) => road,
             Err(failure) => return failure::finish(Err(failure), &mut output),
         };

@@ -180,7 +180,10 @@ impl What {
                 let request = admin::CreateKeyRequest { key: Some(key), write: write.message() };
                 secret(desk, keys.create_key(patient(request)).await.map_err(failure_of)?.into_inner())
             }
-            What::List { project, group, all: include_ended } => list(desk, &keys, project, group, include_ended).await,
+            What::List { project, group, all: include_ended } => {
+                let ask = admin::ListKeysRequest { project, group, include_ended, ..Default::default() };
+                list(desk, &keys, &ask).await
+            }
             What::Show { id } => {
                 let key = keys.get_key(patient(admin::GetKeyRequest { id })).await.map_err(failure_of)?;
                 desk.detail("KeyRecord", key.get_ref())
@@ -220,23 +223,23 @@ fn secret(desk: &mut Desk, made: admin::KeySecret) -> Result<(), Failure> {
     desk.show("KeySecret", &made, |made| format!("{}\n", made.text))
 }
 
-async fn list(
-    desk: &mut Desk,
+/// All keys that are asked for.
+pub(crate) async fn every(
     keys: &KeyServiceClient<Road>,
-    project: String,
-    group: String,
-    include_ended: bool,
-) -> Result<(), Failure> {
-    let found = all(|page_token| {
+    ask: &admin::ListKeysRequest,
+) -> Result<Vec<admin::KeyRecord>, Failure> {
+    all(|page_token| {
         let mut keys = keys.clone();
-        let (project, group) = (project.clone(), group.clone());
-        let request = admin::ListKeysRequest { project, group, include_ended, page_size: 0, page_token };
+        let request = admin::ListKeysRequest { page_token, ..ask.clone() };
         async move {
             let page = keys.list_keys(patient(request)).await?.into_inner();
             Ok((page.keys, page.next_page_token))
         }
     })
-    .await?;
+    .await
+}
+
+async fn list(desk: &mut Desk, keys: &KeyServiceClient<Road>, ask: &admin::ListKeysRequest) -> Result<(), Failure> {
     const COLUMNS: [(&str, Align); 8] = [
         ("ID", Align::Left),
         ("PROJECT", Align::Left),
@@ -247,7 +250,7 @@ async fn list(
         ("EXPIRES", Align::Left),
         ("REVISION", Align::Right),
     ];
-    desk.list("KeyRecord", &found, &COLUMNS, |record| {
+    desk.list("KeyRecord", &every(keys, ask).await?, &COLUMNS, |record| {
         let key = record.key.clone().unwrap_or_default();
         let state = if key.revoked_unix_ms > 0 { "revoked" } else { "active" };
         let role = match key.role() {

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use farebox_admin::v1::{self as admin, limit_service_client::LimitServiceClient};
 use farebox_proto::v1;
-use tonic::Code;
 
 use super::{
     connect::{AdminArgs, Road, patient},
-    desk::{Desk, all},
+    desk::Desk,
+    entity,
     refusal::failure_of,
     scope,
-    write::{WriteArgs, revision},
+    write::WriteArgs,
 };
 use crate::agent::{Align, Failure, clean, render};
 
@@ -146,51 +146,19 @@ impl What {
     async fn attempt(self, desk: &mut Desk) -> Result<(), Failure> {
         let mut limits = LimitServiceClient::new(desk.road.clone());
         match self {
-            What::Set { name, properties, write } => set(desk, limits, name, properties, &write).await,
-            What::List => list(desk, &limits).await,
-            What::Show { name } => {
-                let found = limits.get_limit(patient(admin::GetLimitRequest { name })).await.map_err(failure_of)?;
-                desk.detail("LimitRecord", found.get_ref())
+            What::Set { name, properties, write } => {
+                entity::set(desk, limits, name, &write, |limit| properties.apply(limit)).await
             }
+            What::List => list(desk, &limits).await,
+            What::Show { name } => entity::show(desk, limits, name).await,
             What::Status { name, subject } => {
                 let request = admin::GetLimitStatusRequest { name, subject, max: 0 };
                 let report = limits.get_limit_status(patient(request)).await.map_err(failure_of)?.into_inner();
                 status(desk, &report)
             }
-            What::Delete { name, write } => {
-                let request = admin::DeleteLimitRequest { name: name.clone(), write: write.message() };
-                limits.delete_limit(patient(request)).await.map_err(failure_of)?;
-                desk.note(&format!("limit {name} is gone"));
-                Ok(())
-            }
+            What::Delete { name, write } => entity::delete(desk, limits, name, &write).await,
         }
     }
-}
-
-async fn set(
-    desk: &mut Desk,
-    mut limits: LimitServiceClient<Road>,
-    name: String,
-    properties: Properties,
-    write: &WriteArgs,
-) -> Result<(), Failure> {
-    let set = match limits.get_limit(patient(admin::GetLimitRequest { name: name.clone() })).await {
-        Ok(found) => {
-            let found = found.into_inner();
-            let mut limit = found.limit.unwrap_or_default();
-            properties.apply(&mut limit);
-            let request = admin::UpdateLimitRequest { limit: Some(limit), write: write.at(found.revision) };
-            limits.update_limit(patient(request)).await
-        }
-        Err(status) if status.code() == Code::NotFound => {
-            let mut limit = v1::Limit { name, ..v1::Limit::default() };
-            properties.apply(&mut limit);
-            let request = admin::CreateLimitRequest { limit: Some(limit), write: write.message() };
-            limits.create_limit(patient(request)).await
-        }
-        Err(status) => Err(status),
-    };
-    desk.detail("LimitRecord", set.map_err(failure_of)?.get_ref())
 }
 
 async fn list(desk: &mut Desk, limits: &LimitServiceClient<Road>) -> Result<(), Failure> {
@@ -203,21 +171,12 @@ async fn list(desk: &mut Desk, limits: &LimitServiceClient<Road>) -> Result<(), 
         ("SCOPE", Align::Left),
         ("REVISION", Align::Right),
     ];
-    let found = all(|page_token| {
-        let mut limits = limits.clone();
-        let request = admin::ListLimitsRequest { page_size: 0, page_token };
-        async move {
-            let page = limits.list_limits(patient(request)).await?.into_inner();
-            Ok((page.limits, page.next_page_token))
-        }
-    })
-    .await?;
-    desk.list("LimitRecord", &found, &COLUMNS, |record| {
-        let limit = record.limit.clone().unwrap_or_default();
+    entity::list(desk, limits, &COLUMNS, |limit| {
         let (allowed, measured) = (limit.allowed.to_string(), measure(limit.measure()));
         let scope = scope::shown(&limit.scope);
-        vec![limit.name, allowed, measured, limit.period, limit.strategy, scope, revision(record.revision)]
+        vec![limit.name, allowed, measured, limit.period, limit.strategy, scope]
     })
+    .await
 }
 
 fn status(desk: &mut Desk, report: &admin::LimitStatusReport) -> Result<(), Failure> {

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use farebox_admin::v1::{
-    self as admin, group_service_client::GroupServiceClient, organisation_service_client::OrganisationServiceClient,
+    group_service_client::GroupServiceClient, organisation_service_client::OrganisationServiceClient,
     project_service_client::ProjectServiceClient,
 };
 use farebox_proto::v1;
 
 use super::{
-    connect::{AdminArgs, patient},
-    desk::{Desk, all},
-    refusal::failure_of,
+    connect::AdminArgs,
+    desk::Desk,
+    entity::{self, Service},
     write::{WriteArgs, merge, pair, replace},
 };
 use crate::agent::{Align, Failure};
@@ -135,124 +135,70 @@ impl GroupProperties {
     }
 }
 
-/// The same five functions of three services, which the API gives messages of their own.
-macro_rules! tenants {
-    ($args:ident, $client:ident, $entity:ty, $record:literal, $word:literal, $field:ident, $many:ident,
-     $create:ident($create_request:ident), $get:ident($get_request:ident), $list:ident($list_request:ident),
-     $update:ident($update_request:ident), $delete:ident($delete_request:ident), $columns:expr, $row:expr) => {
-        impl $args {
-            pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-                Desk::with(self.admin.clone(), async |desk: &mut Desk| Box::pin(self.attempt(desk)).await).await
+impl<P: Args> What<P> {
+    async fn attempt<S: Service>(
+        self,
+        desk: &mut Desk,
+        mut service: S,
+        apply: impl FnOnce(P, &mut S::Entity),
+        columns: &[(&str, Align)],
+        row: impl Fn(S::Entity) -> Vec<String>,
+    ) -> Result<(), Failure> {
+        match self {
+            What::Create { name, properties, write } => {
+                entity::create(desk, service, name, &write, |entity| apply(properties, entity)).await
             }
-
-            async fn attempt(self, desk: &mut Desk) -> Result<(), Failure> {
-                let mut client = $client::new(desk.road.clone());
-                match self.what {
-                    What::Create { name, properties, write } => {
-                        let mut entity = <$entity>::default();
-                        entity.name = name;
-                        properties.apply(&mut entity);
-                        let request = admin::$create_request { $field: Some(entity), write: write.message() };
-                        let made = client.$create(patient(request)).await.map_err(failure_of)?;
-                        desk.detail($record, made.get_ref())
-                    }
-                    What::List => {
-                        let found = all(|page_token| {
-                            let mut client = client.clone();
-                            let request = admin::$list_request { page_token, ..Default::default() };
-                            async move {
-                                let page = client.$list(patient(request)).await?.into_inner();
-                                Ok((page.$many, page.next_page_token))
-                            }
-                        })
-                        .await?;
-                        desk.list($record, &found, &$columns, |record| {
-                            let revision = super::write::revision(record.revision);
-                            let mut row: Vec<String> = $row(record.$field.clone().unwrap_or_default());
-                            row.push(revision);
-                            row
-                        })
-                    }
-                    What::Show { name } => {
-                        let request = admin::$get_request { name };
-                        let found = client.$get(patient(request)).await.map_err(failure_of)?;
-                        desk.detail($record, found.get_ref())
-                    }
-                    What::Update { name, properties, write } => {
-                        let request = admin::$get_request { name };
-                        let found = client.$get(patient(request)).await.map_err(failure_of)?.into_inner();
-                        let mut entity = found.$field.unwrap_or_default();
-                        properties.apply(&mut entity);
-                        let write = write.at(found.revision);
-                        let request = admin::$update_request { $field: Some(entity), write };
-                        let updated = client.$update(patient(request)).await.map_err(failure_of)?;
-                        desk.detail($record, updated.get_ref())
-                    }
-                    What::Delete { name, write } => {
-                        let request = admin::$delete_request { name: name.clone(), write: write.message() };
-                        client.$delete(patient(request)).await.map_err(failure_of)?;
-                        desk.note(&format!("{} {name} is gone", $word));
-                        Ok(())
-                    }
-                }
+            What::List => entity::list(desk, &service, columns, row).await,
+            What::Show { name } => entity::show(desk, service, name).await,
+            What::Update { name, properties, write } => {
+                let found = service.get(name).await;
+                entity::update(desk, service, found, &write, |entity| apply(properties, entity)).await
             }
+            What::Delete { name, write } => entity::delete(desk, service, name, &write).await,
         }
-    };
+    }
 }
 
 const LEFT: Align = Align::Left;
+const REVISION: (&str, Align) = ("REVISION", Align::Right);
 
-tenants!(
-    ProjectArgs,
-    ProjectServiceClient,
-    v1::Project,
-    "ProjectRecord",
-    "project",
-    project,
-    projects,
-    create_project(CreateProjectRequest),
-    get_project(GetProjectRequest),
-    list_projects(ListProjectsRequest),
-    update_project(UpdateProjectRequest),
-    delete_project(DeleteProjectRequest),
-    [("NAME", LEFT), ("ORGANISATION", LEFT), ("MODELS", LEFT), ("STATE", LEFT), ("REVISION", Align::Right)],
-    |project: v1::Project| {
-        let models = if project.models.is_empty() { "all".to_owned() } else { project.models.join(",") };
-        let state = if project.disabled { "disabled" } else { "active" };
-        vec![project.name, project.organisation, models, state.to_owned()]
+impl ProjectArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        const COLUMNS: [(&str, Align); 5] =
+            [("NAME", LEFT), ("ORGANISATION", LEFT), ("MODELS", LEFT), ("STATE", LEFT), REVISION];
+        let row = |project: v1::Project| {
+            let models = if project.models.is_empty() { "all".to_owned() } else { project.models.join(",") };
+            let state = if project.disabled { "disabled" } else { "active" };
+            vec![project.name, project.organisation, models, state.to_owned()]
+        };
+        Desk::with(self.admin, async |desk: &mut Desk| {
+            let service = ProjectServiceClient::new(desk.road.clone());
+            Box::pin(self.what.attempt(desk, service, ProjectProperties::apply, &COLUMNS, row)).await
+        })
+        .await
     }
-);
+}
 
-tenants!(
-    OrganisationArgs,
-    OrganisationServiceClient,
-    v1::Organisation,
-    "OrganisationRecord",
-    "organisation",
-    organisation,
-    organisations,
-    create_organisation(CreateOrganisationRequest),
-    get_organisation(GetOrganisationRequest),
-    list_organisations(ListOrganisationsRequest),
-    update_organisation(UpdateOrganisationRequest),
-    delete_organisation(DeleteOrganisationRequest),
-    [("NAME", LEFT), ("REVISION", Align::Right)],
-    |organisation: v1::Organisation| vec![organisation.name]
-);
+impl OrganisationArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let row = |organisation: v1::Organisation| vec![organisation.name];
+        Desk::with(self.admin, async |desk: &mut Desk| {
+            let service = OrganisationServiceClient::new(desk.road.clone());
+            let columns = [("NAME", LEFT), REVISION];
+            Box::pin(self.what.attempt(desk, service, OrganisationProperties::apply, &columns, row)).await
+        })
+        .await
+    }
+}
 
-tenants!(
-    GroupArgs,
-    GroupServiceClient,
-    v1::KeyGroup,
-    "GroupRecord",
-    "group",
-    group,
-    groups,
-    create_group(CreateGroupRequest),
-    get_group(GetGroupRequest),
-    list_groups(ListGroupsRequest),
-    update_group(UpdateGroupRequest),
-    delete_group(DeleteGroupRequest),
-    [("NAME", LEFT), ("DESCRIPTION", LEFT), ("REVISION", Align::Right)],
-    |group: v1::KeyGroup| vec![group.name, group.description]
-);
+impl GroupArgs {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let row = |group: v1::KeyGroup| vec![group.name, group.description];
+        Desk::with(self.admin, async |desk: &mut Desk| {
+            let service = GroupServiceClient::new(desk.road.clone());
+            let columns = [("NAME", LEFT), ("DESCRIPTION", LEFT), REVISION];
+            Box::pin(self.what.attempt(desk, service, GroupProperties::apply, &columns, row)).await
+        })
+        .await
+    }
+}
