@@ -36,7 +36,12 @@ struct Tenants {
 
 impl Tenants {
     async fn start() -> Tenants {
-        let stage = Stage::start("logs: { log: \"trace\" }", &[], |up| up).await;
+        Tenants::with(&[]).await
+    }
+
+    /// With more for the command of its farebox.
+    async fn with(args: &[&str]) -> Tenants {
+        let stage = Stage::start("logs: { log: \"trace\" }", args, |up| up).await;
         let keyring = Keyring::load_or_create(&stage.data().join("nats/keys")).expect("its keys");
         let creds =
             Accounts::new(keyring.clone(), SystemClock.now()).role_credentials(Role::Admin).expect("credentials");

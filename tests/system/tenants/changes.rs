@@ -1,11 +1,12 @@
 //! How soon a change of keys and projects acts.
 
+use farebox_emulator::{Fault, Script};
 use farebox_testkit::eventually;
 
 use super::*;
 use crate::{
     secrets::{files, holds, in_clickhouse},
-    stage::play,
+    stage::{fresh_id, play},
 };
 
 fn is_connected(client: &Client) -> bool {
@@ -83,4 +84,55 @@ async fn may_only_what_its_key_says(tenants: &Tenants, client: &Client) {
             assert!(said.contains("plain, str*"), "{said}");
         }
     }
+}
+
+/// The final answer of a job, asked for until it is there.
+async fn ended(client: &Client, id: &str) -> Value {
+    let asking = async {
+        loop {
+            let answer = ask(client, &format!("llm.result.{id}"), HeaderMap::new(), &Value::Null).await;
+            if answer["error"]["type"] != "unavailable" {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, asking).await.unwrap_or_else(|_| panic!("job {id} does not end"))
+}
+
+#[test]
+fn a_job_is_not_run_for_a_key_that_was_revoked_while_it_waited() {
+    play(async {
+        let tenants = Tenants::with(&["--set", "intake.jobs_in_flight=1"]).await;
+        let stage = &tenants.stage;
+        tenants.add_project("acme").await;
+        let stays = tenants.connect(&tenants.add_key("stays", "acme", |_| {}).await).await;
+        let goes = tenants.connect(&tenants.add_key("goes", "acme", |_| {}).await).await;
+        let submit = async |client: &Client, model: &str| {
+            let id = fresh_id("job");
+            let body = chat(model, json!({ "request_id": id }));
+            let receipt = ask(client, "llm.job", HeaderMap::new(), &body).await;
+            assert_eq!(receipt["stored"], true, "{receipt}");
+            id
+        };
+        stage.emulator.script("job", Script::default().fault(Fault::HangBeforeHead));
+        let first = submit(&stays, "job").await;
+        stage.until_asked("job", 1).await;
+        let (second, third) = (submit(&goes, "job-waits").await, submit(&stays, "plain").await);
+
+        tenants.change_key("goes", |key| key.revoked_unix_ms = SystemClock.now().millis()).await;
+        eventually(AT_ONCE, "the revoked key is out", || async { !is_connected(&goes) }).await;
+        let receipt = ask(&stays, &format!("llm.cancel.{first}"), HeaderMap::new(), &Value::Null).await;
+        assert_eq!(receipt["cancelled"], true, "{receipt}");
+
+        let refused = ended(&stays, &second).await;
+        assert_eq!(refused["error"]["type"], "unauthenticated", "{refused}");
+        assert!(refused["error"]["message"].as_str().is_some_and(|said| said.contains("revoked")), "{refused}");
+        assert_eq!(refused["error"]["retryable"], false, "{refused}");
+        // Its project's other key is served as before.
+        assert_eq!(ended(&stays, &third).await["farebox"]["outcome"], "ok");
+        stage.rows(&third, 1).await;
+        stage.rows(&second, 0).await;
+        assert_eq!(stage.asked("job-waits"), 0, "the provider was called for it");
+    });
 }
