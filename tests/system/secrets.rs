@@ -1,6 +1,8 @@
 //! Canaries for the keys of providers, projects and callers, one for prompts and one for answers, and where they must not
 //! be found.
 
+mod admin;
+
 use std::{
     fs,
     path::{Path, PathBuf},
