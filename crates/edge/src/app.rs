@@ -6,6 +6,7 @@ use farebox_bus::Bus;
 use farebox_directory::Directory;
 use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
+use farebox_runtime::Tasks;
 use farebox_types::Clock;
 use tokio::sync::watch;
 
@@ -16,6 +17,7 @@ pub struct Deps {
     pub bus: Bus,
     pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
+    pub tasks: Tasks,
     /// Who may come in.
     pub directory: Directory,
     /// What hashes of keys are keyed with.
@@ -31,3 +33,15 @@ pub struct Offered {
     /// The provider of its first deployment.
     pub provider: String,
 }
+
+/// What every request shares.
+#[expect(dead_code, reason = "what reads it is being built")]
+pub(crate) struct App {
+    pub(crate) deps: Deps,
+    pub(crate) options: Options,
+}
+
+/// The other end of a connection.
+#[expect(dead_code, reason = "what reads it is being built")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(pub(crate) IpAddr);
