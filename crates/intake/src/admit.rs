@@ -276,7 +276,11 @@ impl Admitter {
             warnings.push("the answer was not streamed: there is no reply subject for its pieces".to_owned());
         }
         let large = request.body.len() + ENVELOPE > self.bus.max_payload();
-        let stored_body = if large { Some(self.store_body(request).await?) } else { None };
+        let stored_body = match &request.stored_body {
+            _ if !large => None,
+            Some(stored) => Some(stored.clone()),
+            None => Some(self.store_body(request).await?),
+        };
         Ok(v1::Work {
             envelope: Some(v1::Envelope {
                 principal: Some(request.principal.clone()),

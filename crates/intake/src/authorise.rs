@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use farebox_directory::{Directory, Keys, Models};
+use farebox_directory::{Access, Directory, Keys, Models};
 use farebox_proto::v1;
-use farebox_types::{Clock, ErrorKind, Fault, Project};
+use farebox_types::{Clock, ErrorKind, Fault};
 
 use crate::request::{Request, Target};
 
@@ -17,17 +17,21 @@ pub(crate) struct Authoriser {
 
 impl Authoriser {
     /// Whether a caller may come in at all.
-    pub(crate) fn admit(&self, project: &Project, key_id: Option<&str>) -> Result<(), Fault> {
-        self.directory.access(project, key_id, self.keys, self.clock.now())?;
-        Ok(())
+    pub(crate) fn admit(&self, principal: &v1::Principal) -> Result<(), Fault> {
+        self.access(principal).map(|_| ())
+    }
+
+    fn access(&self, principal: &v1::Principal) -> Result<Access, Fault> {
+        let project = principal.project().map_err(|error| Fault::new(ErrorKind::Internal, error.to_string()))?;
+        let key_id = Some(principal.key_id.as_str()).filter(|id| !id.is_empty());
+        // Whatever users the server has, over HTTP there are no keys but farebox's own.
+        let keys = if principal.entrance() == v1::Entrance::Http { Keys::Own } else { self.keys };
+        Ok(self.directory.access(&project, key_id, keys, self.clock.now())?)
     }
 
     /// The request as it may be made: with what its key pins, and whom it counts for.
     pub(crate) fn authorise(&self, mut request: Request) -> Result<Request, Fault> {
-        let project =
-            request.principal.project().map_err(|error| Fault::new(ErrorKind::Internal, error.to_string()))?;
-        let key_id = Some(request.principal.key_id.as_str()).filter(|id| !id.is_empty());
-        let access = self.directory.access(&project, key_id, self.keys, self.clock.now())?;
+        let access = self.access(&request.principal)?;
         request.principal.organisation = access.organisation().to_owned();
         request.principal.groups = access.groups().to_vec();
         if let Some(pins) = access.pins() {

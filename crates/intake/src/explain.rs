@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::{
     authorise::Authoriser,
     options::Options,
-    request::{Arrival, Request},
+    request::{Arrival, Payload, Request, on_the_bus},
     route::{Router, Routes},
 };
 
@@ -49,15 +49,13 @@ pub fn explain(
     let now = clock.now();
     let caller = Caller { project: question.project.clone(), key_id: question.key_id.clone() };
     let arrival = Arrival {
-        caller: &caller,
-        json: true,
-        payload: &question.body,
-        dialect: question.dialect.as_deref(),
+        principal: on_the_bus(&caller),
+        message: Payload::new(true, &question.body, question.dialect.as_deref()),
         now,
         default_deadline: options.default_deadline.get(),
         assigned: None,
     };
-    let request = Request::read(&arrival, options)?;
+    let request = Request::read(arrival, options)?;
     let request = Authoriser { directory, keys: Keys::Own, clock }.authorise(request)?;
     let plan = Router::new(watch::channel(Arc::new(routes)).1, options.clone()).plan(&request, now)?;
     let warnings = [request.warnings, plan.warnings].concat();

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Caller, Delivery, Fence, Headers, Inbox, JobDelivery, PublishError, StoreError, caller, topology};
+use farebox_bus::{Delivery, Fence, Headers, Inbox, JobDelivery, PublishError, StoreError, caller, topology};
 use farebox_dialect::DialectName;
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
@@ -14,7 +14,7 @@ use crate::{
     answer::{Outgoing, error_kind},
     live::Shared,
     queries,
-    request::{Arrival, Request, is_json},
+    request::{Arrival, Payload, Request, is_json, on_the_bus},
 };
 
 /// Stores a job and sends the receipt.
@@ -38,17 +38,15 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         .map_err(|error| unnamed(Fault::new(ErrorKind::Unauthenticated, error.to_string())))?;
     let now = shared.clock.now();
     let arrival = Arrival {
-        caller: &caller,
-        json,
-        payload: &delivery.payload,
-        dialect: delivery.headers.get(headers::DIALECT),
+        principal: on_the_bus(&caller),
+        message: Payload::new(json, &delivery.payload, delivery.headers.get(headers::DIALECT)),
         now,
         default_deadline: shared.options.default_job_deadline.get(),
         assigned: Some(RequestId::generate()),
     };
     // What cannot work is refused now, not when its turn comes.
-    shared.authoriser.admit(&caller.project, caller.key_id.as_deref()).map_err(unnamed)?;
-    let request = Request::read(&arrival, &shared.options)
+    shared.authoriser.admit(&arrival.principal).map_err(unnamed)?;
+    let request = Request::read(arrival, &shared.options)
         .and_then(|request| shared.authoriser.authorise(request))
         .map_err(unnamed)?;
     let id = request.id.as_str().to_owned();
@@ -221,18 +219,15 @@ async fn attempt(
     id: &RequestId,
 ) -> Result<(), Fault> {
     let deadline = Timestamp(job.deadline_unix_ms);
-    let principal = job.principal.clone().unwrap_or_default();
-    let caller = Caller { project: project.clone(), key_id: Some(principal.key_id).filter(|key| !key.is_empty()) };
+    let dialect = DialectName::known(job.dialect()).map(DialectName::as_str);
     let arrival = Arrival {
-        caller: &caller,
-        json: job.json,
-        payload: &job.message,
-        dialect: DialectName::known(job.dialect()).map(DialectName::as_str),
+        principal: job.principal.clone().unwrap_or_default(),
+        message: Payload::new(job.json, &job.message, dialect),
         now: Timestamp(job.stored_unix_ms),
         default_deadline: shared.options.default_job_deadline.get(),
         assigned: Some(id.clone()),
     };
-    let request = Request { deadline, ..Request::read(&arrival, &shared.options)? };
+    let request = Request { deadline, ..Request::read(arrival, &shared.options)? };
     let mut inbox = shared.bus.inbox();
     let reply_to = inbox.subject();
     let traceparent = Some(job.traceparent.as_str()).filter(|parent| !parent.is_empty());

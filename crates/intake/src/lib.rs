@@ -13,11 +13,12 @@
 //! Not here: budgets (guard), providers (worker).
 //!
 //! Subjects: answers `llm.request`, `llm.job`, `llm.result.<request id>`, and `llm.cancel.<request id>` for jobs that wait;
-//! offers work on `farebox.v1.work.default`.
+//! `farebox.v1.edge.request` and `farebox.v1.edge.cancel` of the HTTP edge; offers work on `farebox.v1.work.default`.
 
 mod admit;
 mod answer;
 mod authorise;
+mod edge;
 mod error;
 mod explain;
 mod grace;

@@ -11,7 +11,7 @@ use crate::{
     answer::{Outgoing, Results},
     authorise::Authoriser,
     options::Options,
-    request::{Arrival, Request, is_json},
+    request::{Arrival, Payload, Request, is_json, on_the_bus},
 };
 
 /// What all handlers share.
@@ -37,62 +37,93 @@ impl Shared {
     }
 }
 
-/// Reads, checks and admits one live request. Its caller hears from here only what never reaches a worker.
+/// How a request came, and how its caller hears of it.
+pub(crate) struct Way<'a> {
+    pub(crate) json: bool,
+    /// Empty: nowhere.
+    pub(crate) reply_to: &'a str,
+    pub(crate) received: Timestamp,
+    pub(crate) traceparent: Option<&'a str>,
+    /// The request's id, where it is known before the request is read.
+    pub(crate) id: &'a str,
+}
+
+/// One live request of a caller on the bus.
 pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
-    let received = shared.clock.now();
     let json = is_json(&delivery.headers, &delivery.payload);
-    let reply_to = delivery.reply.clone().unwrap_or_default();
-    let read = caller(&delivery, shared.tenancy)
-        .map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string()))
-        .and_then(|caller| {
-            let arrival = Arrival {
-                caller: &caller,
-                json,
-                payload: &delivery.payload,
-                dialect: delivery.headers.get(headers::DIALECT),
-                now: received,
-                default_deadline: shared.options.default_deadline.get(),
-                assigned: None,
-            };
-            shared.authoriser.admit(&caller.project, caller.key_id.as_deref())?;
-            let request = shared.authoriser.authorise(Request::read(&arrival, &shared.options)?)?;
-            Ok((request, caller.project))
-        });
-    let (request, project) = match read {
-        Ok(read) => read,
-        Err(fault) => return shared.say(&reply_to, Outgoing::refusal(json, "", fault)).await,
-    };
-    let road = Road {
-        reply_to: &reply_to,
-        keep: request.id_chosen || reply_to.is_empty(),
-        job: false,
-        received,
+    let way = Way {
+        json,
+        reply_to: delivery.reply.as_deref().unwrap_or_default(),
+        received: shared.clock.now(),
         traceparent: delivery.headers.traceparent(),
+        id: "",
     };
-    match answered(shared, &project, &request).await {
-        Ok(Some(outgoing)) => return shared.say(&reply_to, outgoing).await,
+    let caller = caller(&delivery, shared.tenancy);
+    let arrival = caller.map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string())).map(|caller| {
+        let message = Payload::new(json, &delivery.payload, delivery.headers.get(headers::DIALECT));
+        (on_the_bus(&caller), message)
+    });
+    serve(shared, &way, arrival).await;
+}
+
+/// Reads, checks and admits a request. Its caller hears from here only what never reaches a worker.
+pub(crate) async fn serve(shared: &Shared, way: &Way<'_>, arrival: Result<(v1::Principal, Payload<'_>), Fault>) {
+    let request = arrival.and_then(|(principal, message)| {
+        shared.authoriser.admit(&principal)?;
+        let arrival = Arrival {
+            principal,
+            message,
+            now: way.received,
+            default_deadline: shared.options.default_deadline.get(),
+            assigned: None,
+        };
+        shared.authoriser.authorise(Request::read(arrival, &shared.options)?)
+    });
+    let admitted = match request {
+        Ok(request) => (admit(shared, way, &request).await, Some(request)),
+        Err(fault) => (Some(Outgoing::refusal(way.json, way.id, fault)), None),
+    };
+    let (Some(mut outgoing), request) = admitted else { return };
+    let Some(request) = request.filter(|_| way.reply_to.is_empty()) else {
+        return shared.say(way.reply_to, outgoing).await;
+    };
+    // Nobody listens on a reply subject: the refusal goes where the answer would have gone.
+    outgoing.headers.set(headers::BODY_DIGEST, &request.digest_text());
+    let Ok(project) = request.principal.project() else { return };
+    if let Err(error) = shared.results.keep(&project, &request.id, &outgoing).await {
+        tracing::warn!(request = request.id.as_str(), %error, "a refusal was not kept");
+    }
+}
+
+/// What is to be said here; nothing where the answer comes from elsewhere.
+async fn admit(shared: &Shared, way: &Way<'_>, request: &Request) -> Option<Outgoing> {
+    let said = |fault| Some(Outgoing::refusal(way.json, request.id.as_str(), fault));
+    let project = match request.principal.project() {
+        Ok(project) => project,
+        Err(error) => return said(Fault::new(ErrorKind::Internal, error.to_string())),
+    };
+    match answered(shared, &project, request).await {
+        Ok(Some(outgoing)) => return Some(outgoing),
         Ok(None) => {}
-        Err(fault) => return shared.say(&reply_to, Outgoing::refusal(json, request.id.as_str(), fault)).await,
+        Err(fault) => return said(fault),
     }
-    let fault = match shared.admitter.admit(&request, &road).await {
-        Admission::Taken | Admission::Answered => return,
-        Admission::Refused(fault) => fault,
-        Admission::Existing(existing) => match attach(shared, &project, &request.id, &existing, request.deadline).await
-        {
-            Ok(outgoing) => return shared.say(&reply_to, outgoing).await,
-            Err(fault) => fault,
-        },
+    let road = Road {
+        reply_to: way.reply_to,
+        keep: request.id_chosen || way.reply_to.is_empty(),
+        job: false,
+        received: way.received,
+        traceparent: way.traceparent,
     };
-    let mut outgoing = Outgoing::refusal(json, request.id.as_str(), fault);
-    if reply_to.is_empty() {
-        outgoing.headers.set(headers::BODY_DIGEST, &request.digest_text());
-        // Nobody listens on a reply subject: the refusal goes where the answer would have gone.
-        if let Err(error) = shared.results.keep(&project, &request.id, &outgoing).await {
-            tracing::warn!(request = request.id.as_str(), %error, "a refusal was not kept");
+    match shared.admitter.admit(request, &road).await {
+        Admission::Taken | Admission::Answered => None,
+        Admission::Refused(fault) => said(fault),
+        Admission::Existing(existing) => {
+            match attach(shared, &project, &request.id, &existing, request.deadline).await {
+                Ok(outgoing) => Some(outgoing),
+                Err(fault) => said(fault),
+            }
         }
-        return;
     }
-    shared.say(&reply_to, outgoing).await;
 }
 
 /// The stored answer of a request whose id its caller chose. The guard forgets an id sooner than its answer goes, and a

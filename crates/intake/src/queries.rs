@@ -8,7 +8,7 @@ use farebox_types::{ErrorKind, Fault, Project, RequestId};
 use prost::Message;
 use tokio::time::{Instant, sleep};
 
-use crate::{answer::Outgoing, live::Shared};
+use crate::{answer::Outgoing, live::Shared, request::on_the_bus};
 
 /// The form of an answer to a message that may be empty: JSON unless protobuf is asked for.
 fn wants_json(delivery: &Delivery) -> bool {
@@ -19,7 +19,7 @@ fn wants_json(delivery: &Delivery) -> bool {
 fn named(shared: &Shared, delivery: &Delivery) -> Result<(Project, RequestId), Fault> {
     let caller =
         caller(delivery, shared.tenancy).map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string()))?;
-    shared.authoriser.admit(&caller.project, caller.key_id.as_deref())?;
+    shared.authoriser.admit(&on_the_bus(&caller))?;
     let id = shared.tenancy.request_in(&delivery.subject);
     let id = id.ok_or_else(|| Fault::new(ErrorKind::BadRequest, "the subject's last word is no request id"))?;
     Ok((caller.project, id))

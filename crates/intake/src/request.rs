@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) json: bool,
     pub(crate) dialect: v1::Dialect,
     pub(crate) body: Bytes,
+    /// Where the body is stored already, if it is.
+    pub(crate) stored_body: Option<v1::ObjectRef>,
     pub(crate) outline: Outline,
     /// What the caller's dialect says beside the body.
     pub(crate) headers: Vec<v1::Header>,
@@ -75,30 +77,88 @@ pub(crate) fn is_json(headers: &Headers, payload: &[u8]) -> bool {
     }
 }
 
-/// What stays the same for all requests of one message.
+/// A message, and what is known of it beside what it says.
 pub(crate) struct Arrival<'a> {
-    pub(crate) caller: &'a Caller,
-    pub(crate) json: bool,
-    pub(crate) payload: &'a Bytes,
-    /// The dialect of a JSON body, where the message names one.
-    pub(crate) dialect: Option<&'a str>,
+    /// Who is calling, as the entrance found out.
+    pub(crate) principal: v1::Principal,
+    pub(crate) message: Payload<'a>,
     pub(crate) now: Timestamp,
     pub(crate) default_deadline: std::time::Duration,
     /// The id that an earlier role gave to this message.
     pub(crate) assigned: Option<RequestId>,
 }
 
-impl Request {
-    pub(crate) fn read(arrival: &Arrival<'_>, options: &Options) -> Result<Request, Fault> {
-        if arrival.payload.len() > options.body_max.len() {
-            let message = format!(
-                "the request has {} bytes, more than body_max ({}): send less, or raise intake.body_max",
-                arrival.payload.len(),
-                options.body_max
-            );
-            return Err(Fault::new(ErrorKind::TooLarge, message));
+/// A request in one of the forms in which it may come.
+pub(crate) enum Payload<'a> {
+    Json {
+        payload: &'a Bytes,
+        /// The body's dialect, where the message names one.
+        dialect: Option<&'a str>,
+    },
+    /// An encoded `LlmRequest`.
+    Protobuf(&'a Bytes),
+    /// What the edge made of a request over HTTP.
+    Edge {
+        /// With its body, also where that was stored.
+        request: Box<v1::LlmRequest>,
+        /// Where its body is stored.
+        stored: Option<v1::ObjectRef>,
+        id_chosen: bool,
+    },
+}
+
+impl<'a> Payload<'a> {
+    /// A message from the bus.
+    pub(crate) fn new(json: bool, payload: &'a Bytes, dialect: Option<&'a str>) -> Payload<'a> {
+        if json { Payload::Json { payload, dialect } } else { Payload::Protobuf(payload) }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Payload::Json { payload, .. } | Payload::Protobuf(payload) => payload.len(),
+            Payload::Edge { request, .. } => match &request.body {
+                Some(v1::llm_request::Body::Raw(raw)) => raw.bytes.len(),
+                _ => 0,
+            },
         }
-        let request = if arrival.json { Request::from_json(arrival) } else { Request::from_protobuf(arrival) }?;
+    }
+}
+
+/// A caller on the bus.
+pub(crate) fn on_the_bus(caller: &Caller) -> v1::Principal {
+    v1::Principal {
+        project: caller.project.as_str().to_owned(),
+        key_id: caller.key_id.clone().unwrap_or_default(),
+        entrance: v1::Entrance::Bus.into(),
+        ..Default::default()
+    }
+}
+
+/// Whether a body is as small as `body_max` asks.
+pub(crate) fn within_body_max(size: usize, options: &Options) -> Result<(), Fault> {
+    if size <= options.body_max.len() {
+        return Ok(());
+    }
+    let message = format!(
+        "the request has {size} bytes, more than body_max ({}): send less, or raise intake.body_max",
+        options.body_max
+    );
+    Err(Fault::new(ErrorKind::TooLarge, message))
+}
+
+impl Request {
+    pub(crate) fn read(arrival: Arrival<'_>, options: &Options) -> Result<Request, Fault> {
+        within_body_max(arrival.message.len(), options)?;
+        let Arrival { principal, message, now, default_deadline, assigned } = arrival;
+        let given = Given { principal, now, default_deadline, assigned };
+        let request = match message {
+            Payload::Json { payload, dialect } => Request::from_json(given, payload, dialect),
+            Payload::Protobuf(payload) => Request::from_protobuf(given, decode(payload)?),
+            Payload::Edge { request, stored, id_chosen } => {
+                let request = Request::from_protobuf(given, *request)?;
+                Ok(Request { stored_body: stored, id_chosen, ..request })
+            }
+        }?;
         request.check(options)?;
         Ok(Request { digest: request.digest(), ..request })
     }
@@ -126,11 +186,11 @@ impl Request {
         hash.finalize().into()
     }
 
-    fn from_json(arrival: &Arrival<'_>) -> Result<Request, Fault> {
-        let name = json_dialect(arrival.dialect)?;
-        let outline = outline(name, arrival.payload)?;
+    fn from_json(given: Given, payload: &Bytes, dialect: Option<&str>) -> Result<Request, Fault> {
+        let name = json_dialect(dialect)?;
+        let outline = outline(name, payload)?;
         let extension: Extension = match &outline.farebox {
-            Some(range) => serde_json::from_slice(&arrival.payload[range.clone()]).map_err(|error| {
+            Some(range) => serde_json::from_slice(&payload[range.clone()]).map_err(|error| {
                 Fault::new(ErrorKind::BadRequest, format!("`farebox` in the body is not understood: {error}"))
             })?,
             None => Extension::default(),
@@ -141,14 +201,14 @@ impl Request {
             (None, None, Some(role)) => Target::AgentRole(role),
             (None, None, None) => Target::Default,
         };
-        let given = match (extension.deadline_unix_ms, extension.deadline_ms) {
+        let deadline = match (extension.deadline_unix_ms, extension.deadline_ms) {
             (Some(at), _) => at,
-            (None, Some(span)) => arrival.now.after(std::time::Duration::from_millis(span)).millis(),
+            (None, Some(span)) => given.now.after(std::time::Duration::from_millis(span)).millis(),
             (None, None) => 0,
         };
-        let (id, id_chosen) = request_id(extension.request_id.unwrap_or_default(), arrival)?;
+        let (id, id_chosen) = given.id(extension.request_id.unwrap_or_default())?;
         Ok(Request {
-            principal: principal(arrival.caller),
+            principal: given.principal.clone(),
             id,
             id_chosen,
             target,
@@ -160,13 +220,14 @@ impl Request {
                 tags: extension.tags,
             },
             stream: outline.stream,
-            deadline: deadline(given, arrival),
+            deadline: given.deadline(deadline),
             fallback_models: extension.fallback_models,
             models: Models::default(),
             max_cost: extension.max_cost,
             json: true,
             dialect: name.into(),
-            body: arrival.payload.clone(),
+            body: payload.clone(),
+            stored_body: None,
             outline,
             headers: Vec::new(),
             query: String::new(),
@@ -175,13 +236,7 @@ impl Request {
         })
     }
 
-    fn from_protobuf(arrival: &Arrival<'_>) -> Result<Request, Fault> {
-        let message = v1::LlmRequest::decode(arrival.payload.clone()).map_err(|error| {
-            let text = format!(
-                "the message is neither JSON (it does not begin with `{{`) nor a farebox.v1.LlmRequest: {error}"
-            );
-            Fault::new(ErrorKind::BadRequest, text)
-        })?;
+    fn from_protobuf(given: Given, message: v1::LlmRequest) -> Result<Request, Fault> {
         let (dialect, body, outline) = match message.body {
             Some(v1::llm_request::Body::Raw(raw)) => {
                 if raw.dialect() == v1::Dialect::Unspecified {
@@ -210,7 +265,7 @@ impl Request {
                 return Err(Fault::new(ErrorKind::BadRequest, "the request has no body: set `conversation` or `raw`"));
             }
         };
-        let (id, id_chosen) = request_id(message.request_id, arrival)?;
+        let (id, id_chosen) = given.id(message.request_id)?;
         let model = Some(message.model).filter(|model| !model.is_empty()).or_else(|| outline.model.clone());
         let target = match (model, message.task_type, message.agent_role) {
             (Some(model), _, _) => Target::Model(model),
@@ -219,19 +274,20 @@ impl Request {
             _ => Target::Default,
         };
         Ok(Request {
-            principal: principal(arrival.caller),
+            principal: given.principal.clone(),
             id,
             id_chosen,
             target,
             labels: message.labels.unwrap_or_default(),
             stream: message.stream || outline.stream,
-            deadline: deadline(message.deadline_unix_ms, arrival),
+            deadline: given.deadline(message.deadline_unix_ms),
             fallback_models: message.fallback_models,
             models: Models::default(),
             max_cost: message.max_cost.map(Money::from),
             json: false,
             dialect,
             body,
+            stored_body: None,
             outline,
             headers: message.headers,
             query: message.query,
@@ -308,29 +364,39 @@ fn spoken_by_callers(name: DialectName) -> Result<(), Fault> {
     Err(Fault::new(ErrorKind::Unsupported, text))
 }
 
-fn principal(caller: &Caller) -> v1::Principal {
-    v1::Principal {
-        project: caller.project.as_str().to_owned(),
-        key_id: caller.key_id.clone().unwrap_or_default(),
-        entrance: v1::Entrance::Bus.into(),
-        ..Default::default()
-    }
+fn decode(payload: &Bytes) -> Result<v1::LlmRequest, Fault> {
+    v1::LlmRequest::decode(payload.clone()).map_err(|error| {
+        let text =
+            format!("the message is neither JSON (it does not begin with `{{`) nor a farebox.v1.LlmRequest: {error}");
+        Fault::new(ErrorKind::BadRequest, text)
+    })
 }
 
-fn request_id(given: String, arrival: &Arrival<'_>) -> Result<(RequestId, bool), Fault> {
-    if !given.is_empty() {
-        let id = RequestId::parse(&given).map_err(|error| Fault::new(ErrorKind::BadRequest, error.to_string()))?;
-        return Ok((id, true));
-    }
-    match &arrival.assigned {
-        // A job's id is known to its caller by the receipt, so a repeat means the same job.
-        Some(assigned) => Ok((assigned.clone(), true)),
-        None => Ok((RequestId::generate(), false)),
-    }
+/// What a request has beside its message.
+struct Given {
+    principal: v1::Principal,
+    now: Timestamp,
+    default_deadline: std::time::Duration,
+    assigned: Option<RequestId>,
 }
 
-fn deadline(given: i64, arrival: &Arrival<'_>) -> Timestamp {
-    if given > 0 { Timestamp(given) } else { arrival.now.after(arrival.default_deadline) }
+impl Given {
+    /// The request's id, and whether its caller knows it.
+    fn id(&self, chosen: String) -> Result<(RequestId, bool), Fault> {
+        if !chosen.is_empty() {
+            let id = RequestId::parse(&chosen).map_err(|error| Fault::new(ErrorKind::BadRequest, error.to_string()))?;
+            return Ok((id, true));
+        }
+        match &self.assigned {
+            // A job's id is known to its caller by the receipt, so a repeat means the same job.
+            Some(assigned) => Ok((assigned.clone(), true)),
+            None => Ok((RequestId::generate(), false)),
+        }
+    }
+
+    fn deadline(&self, said: i64) -> Timestamp {
+        if said > 0 { Timestamp(said) } else { self.now.after(self.default_deadline) }
+    }
 }
 
 fn cache_warning(asked: bool) -> Vec<String> {

@@ -24,6 +24,7 @@ use crate::{
     admit::Admitter,
     answer::{Outgoing, Results},
     authorise::Authoriser,
+    edge,
     error::Error,
     grace::Grace,
     jobs,
@@ -95,11 +96,15 @@ impl Service {
         let results = self.serve(&tenancy.results(), result, &drain).await?;
         let cancels = self.serve(&tenancy.cancels(), cancel, &drain).await?;
         let submissions = self.serve(&tenancy.jobs(), submit, &drain).await?;
+        let edge: Handler = |shared, delivery| Box::pin(async move { edge::request(&shared, delivery).await });
+        let gone: Handler = |shared, delivery| Box::pin(async move { edge::cancel(&shared, delivery).await });
+        let edge_cancels = self.serve(subjects::EDGE_CANCEL, gone, &drain).await?;
+        let edge_requests = self.serve(subjects::EDGE_REQUEST, edge, &drain).await?;
         let requests = self.serve(&tenancy.requests(), live, &drain).await?;
         let running = self.run_jobs(jobs, &drain);
         self.shared.bus.flush().await?;
         tracing::info!("taking requests");
-        tokio::try_join!(requests, submissions, results, cancels, running)?;
+        tokio::try_join!(requests, edge_requests, submissions, results, cancels, edge_cancels, running)?;
         while self.in_flight.count.load(Ordering::Acquire) > 0 {
             sleep(Duration::from_millis(5)).await;
         }
@@ -145,11 +150,12 @@ impl Service {
         let Some(place) = InFlight::enter(&self.in_flight) else {
             let message = "intake admits as many requests as max_in_flight allows: try again in a moment";
             let fault = Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1));
-            let json = is_json(&delivery.headers, &delivery.payload);
-            return self
-                .shared
-                .say(delivery.reply.as_deref().unwrap_or_default(), Outgoing::refusal(json, "", fault))
-                .await;
+            let (json, id) = match delivery.subject.as_str() {
+                subjects::EDGE_REQUEST => (false, edge::named(&delivery)),
+                _ => (is_json(&delivery.headers, &delivery.payload), String::new()),
+            };
+            let refusal = Outgoing::refusal(json, &id, fault);
+            return self.shared.say(delivery.reply.as_deref().unwrap_or_default(), refusal).await;
         };
         let handling = handler(self.shared.clone(), delivery);
         self.tasks.spawn("request", async move {

@@ -8,7 +8,7 @@ use farebox_types::{Money, Project};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::request::Arrival;
+use crate::request::{Arrival, Payload, on_the_bus};
 
 const NOW: Timestamp = Timestamp(1_760_000_000_000);
 
@@ -29,16 +29,15 @@ fn plan(config: &Value, prices: Value, dialect: Option<&str>, body: &Value) -> R
     let (_keep, routes) = watch::channel(Arc::new(Routes { catalog, prices }));
     let router = Router::new(routes, options.clone());
     let caller = Caller { project: Project::parse("default").unwrap(), key_id: None };
+    let body = Bytes::from(body.to_string());
     let arrival = Arrival {
-        caller: &caller,
-        json: true,
-        payload: &Bytes::from(body.to_string()),
-        dialect,
+        principal: on_the_bus(&caller),
+        message: Payload::new(true, &body, dialect),
         now: NOW,
         default_deadline: Duration::from_secs(60),
         assigned: None,
     };
-    router.plan(&Request::read(&arrival, &options)?, NOW)
+    router.plan(&Request::read(arrival, &options)?, NOW)
 }
 
 fn chat(extra: Value) -> Value {

@@ -1,0 +1,117 @@
+//! Requests and cancels of farebox's own HTTP edge: the same road, and who is calling was found out there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use farebox_bus::{Delivery, Headers, ObjectRef, topology};
+use farebox_proto::{subjects, v1};
+use farebox_types::{ErrorKind, Fault, Timestamp};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    answer::Outgoing,
+    live::{self, Shared, Way},
+    request::{Payload, within_body_max},
+};
+
+/// How often a cancel is said again to workers, of which one is about to get the call.
+const REPEAT: Duration = Duration::from_millis(50);
+
+/// One live request over HTTP.
+pub(crate) async fn request(shared: &Shared, delivery: Delivery) {
+    let now = shared.clock.now();
+    let message = read(&delivery);
+    let (id, received) = match &message {
+        Ok(message) => (id_of(message).to_owned(), Timestamp(message.received_unix_ms).min(now)),
+        Err(_) => (String::new(), now),
+    };
+    let way = Way {
+        json: false,
+        reply_to: delivery.reply.as_deref().unwrap_or_default(),
+        received: if received.millis() > 0 { received } else { now },
+        traceparent: delivery.headers.traceparent(),
+        id: &id,
+    };
+    let arrival = match message {
+        Ok(message) => arrival(shared, message).await,
+        Err(fault) => Err(fault),
+    };
+    live::serve(shared, &way, arrival).await;
+}
+
+/// What the edge calls a request.
+pub(crate) fn named(delivery: &Delivery) -> String {
+    read(delivery).map(|message| id_of(&message).to_owned()).unwrap_or_default()
+}
+
+fn id_of(message: &v1::EdgeRequest) -> &str {
+    message.request.as_ref().map_or("", |request| &request.request_id)
+}
+
+fn read(delivery: &Delivery) -> Result<v1::EdgeRequest, Fault> {
+    delivery.decode().map_err(|error| Fault::new(ErrorKind::Internal, error.to_string()))
+}
+
+async fn arrival(shared: &Shared, message: v1::EdgeRequest) -> Result<(v1::Principal, Payload<'static>), Fault> {
+    let v1::EdgeRequest { principal, request, id_chosen, .. } = message;
+    let (Some(principal), Some(mut request)) = (principal, request) else {
+        return Err(Fault::new(ErrorKind::Internal, "the edge says not who asks, or not what"));
+    };
+    let principal = v1::Principal { entrance: v1::Entrance::Http.into(), ..principal };
+    let stored = match request.body.take() {
+        Some(v1::llm_request::Body::Stored(stored)) => {
+            let object = stored.object.clone().unwrap_or_default();
+            let raw = v1::RawBody { dialect: stored.dialect, bytes: fetch(shared, &object).await? };
+            request.body = Some(v1::llm_request::Body::Raw(raw));
+            Some(object)
+        }
+        body => {
+            request.body = body;
+            None
+        }
+    };
+    Ok((principal, Payload::Edge { request: Box::new(request), stored, id_chosen }))
+}
+
+async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {
+    if object.bucket != topology::BODIES {
+        return Err(Fault::new(ErrorKind::Internal, format!("no bodies are stored in `{}`", object.bucket)));
+    }
+    within_body_max(usize::try_from(object.size).unwrap_or(usize::MAX), &shared.options)?;
+    let object = ObjectRef {
+        bucket: object.bucket.clone(),
+        name: object.name.clone(),
+        size: object.size,
+        digest: object.digest.clone(),
+    };
+    shared.bus.get_object(&object).await.map_err(|error| {
+        Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
+    })
+}
+
+/// Says a cancel to all workers until the one that holds the call, or is about to, has confirmed it.
+pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
+    let Ok(v1::EdgeCancel { principal, request_id, caller_gone }) = delivery.decode() else {
+        tracing::warn!("a cancel of the edge cannot be read");
+        return;
+    };
+    let mut inbox = shared.bus.inbox();
+    let order = v1::CancelOrder {
+        project: principal.unwrap_or_default().project,
+        request_id: request_id.clone(),
+        reply_to: inbox.subject(),
+        json: false,
+        caller_gone,
+    };
+    let until = Instant::now() + shared.options.worker_deadline.get();
+    let mut cancelled = false;
+    while !cancelled && Instant::now() < until {
+        if let Err(error) = shared.bus.publish_message(subjects::CANCEL, Headers::new(), &order).await {
+            tracing::debug!(%error, "a cancel was not said to the workers");
+        }
+        cancelled = matches!(timeout(REPEAT, inbox.next()).await, Ok(Some(_)));
+    }
+    let receipt = v1::CancelReceipt { request_id, cancelled };
+    let to = delivery.reply.as_deref().unwrap_or_default();
+    shared.say(to, Outgoing::new(false, prost::Message::encode_to_vec(&receipt))).await;
+}

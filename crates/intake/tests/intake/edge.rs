@@ -1,0 +1,127 @@
+//! Requests and cancels of the HTTP edge.
+
+use std::time::{Duration, Instant};
+
+use farebox_bus::{Headers, Inbox, ObjectRef, topology};
+use farebox_directory::Directory;
+use farebox_policy::Policies;
+use farebox_proto::{headers, subjects, v1};
+use farebox_testkit::PATIENCE;
+use prost::Message;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::world::{World, chat, quick};
+
+fn principal() -> v1::Principal {
+    v1::Principal { project: "acme".into(), ..Default::default() }
+}
+
+fn raw(body: &serde_json::Value) -> v1::llm_request::Body {
+    v1::llm_request::Body::Raw(v1::RawBody { dialect: v1::Dialect::OpenaiChat.into(), bytes: body.to_string().into() })
+}
+
+fn request(id: &str, body: v1::llm_request::Body) -> v1::EdgeRequest {
+    let request = v1::LlmRequest { request_id: id.into(), body: Some(body), ..Default::default() };
+    v1::EdgeRequest { principal: Some(principal()), request: Some(request), ..Default::default() }
+}
+
+async fn ask(world: &World, request: &v1::EdgeRequest) -> Inbox {
+    let inbox = world.bus.inbox();
+    let payload = request.encode_to_vec().into();
+    let to = inbox.subject();
+    world.bus.publish_with_reply(subjects::EDGE_REQUEST, &to, Headers::new(), payload).await.unwrap();
+    inbox
+}
+
+async fn said(inbox: &mut Inbox) -> v1::LlmResponse {
+    let answer = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    assert_eq!(answer.headers.get(headers::TYPE), Some("final"));
+    answer.decode().unwrap()
+}
+
+fn error_of(response: &v1::LlmResponse) -> v1::Error {
+    match response.result.clone().unwrap() {
+        v1::llm_response::Result::Error(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_edge_says_who_calls_and_which_request_it_is() {
+    let mut world = World::start(quick()).await;
+    let inbox = ask(&world, &request("edge-1", raw(&chat("limited", json!({}))))).await;
+    let (delivery, asked) = world.reserve().await;
+    let principal = asked.principal.clone().unwrap();
+    assert_eq!((principal.project.as_str(), principal.entrance()), ("acme", v1::Entrance::Http));
+    assert_eq!((asked.request_id.as_str(), asked.keep_result, asked.body_digest.len()), ("edge-1", false, 0));
+    world.grant(&delivery).await;
+    let envelope = world.work().await.envelope.unwrap();
+    assert_eq!((envelope.reply_to, envelope.json, envelope.may_store_answer), (inbox.subject(), false, true));
+
+    // An id of the caller's own is kept and compared.
+    let chosen = v1::EdgeRequest { id_chosen: true, ..request("edge-2", raw(&chat("limited", json!({})))) };
+    ask(&world, &chosen).await;
+    let (_, asked) = world.reserve().await;
+    assert_eq!((asked.keep_result, asked.body_digest.len()), (true, 32));
+}
+
+#[tokio::test]
+async fn what_is_refused_carries_the_request_id() {
+    let world = World::start(quick()).await;
+    let bodies =
+        [(raw(&chat("nowhere", json!({}))), v1::ErrorKind::NotFound), (raw(&json!([])), v1::ErrorKind::BadRequest)];
+    for (body, kind) in bodies {
+        let refused = said(&mut ask(&world, &request("edge-1", body)).await).await;
+        assert_eq!((refused.request_id.as_str(), error_of(&refused).kind()), ("edge-1", kind), "{refused:?}");
+    }
+    // A key that was let in over HTTP is one of farebox's, or none.
+    let mut unknown = request("edge-2", raw(&chat("limited", json!({}))));
+    unknown.principal = Some(v1::Principal { key_id: "someone".into(), ..principal() });
+    let refused = said(&mut ask(&world, &unknown).await).await;
+    assert_eq!((refused.request_id.as_str(), error_of(&refused).kind()), ("edge-2", v1::ErrorKind::Unauthenticated));
+}
+
+#[tokio::test]
+async fn a_stored_body_is_read_and_handed_on_where_it_is() {
+    let mut world = World::with(quick(), Directory::fixed(Policies::default())).await;
+    let long = "x".repeat(world.bus.max_payload());
+    let body = json!({ "model": "limited", "messages": [{ "role": "user", "content": long }] });
+    let object: ObjectRef = world.bus.put_object(topology::BODIES, body.to_string().into()).await.unwrap();
+    let object = v1::ObjectRef { bucket: object.bucket, name: object.name, size: object.size, digest: object.digest };
+    let stored = |object: v1::ObjectRef| {
+        v1::llm_request::Body::Stored(v1::StoredBody { dialect: v1::Dialect::OpenaiChat.into(), object: Some(object) })
+    };
+    let _inbox = ask(&world, &request("edge-1", stored(object.clone()))).await;
+    let (delivery, _) = world.reserve().await;
+    world.grant(&delivery).await;
+    let envelope = world.work().await.envelope.unwrap();
+    assert_eq!((envelope.stored_body, envelope.body.len()), (Some(object.clone()), 0));
+
+    // Nobody but the edge may name one.
+    let message = v1::LlmRequest { body: Some(stored(object)), ..Default::default() };
+    let answer = world.bus.request("llm.request", Headers::new(), message.encode_to_vec().into(), PATIENCE).await;
+    assert_eq!(error_of(&answer.unwrap().decode().unwrap()).kind(), v1::ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_cancel_of_the_edge_reaches_the_workers_at_once_and_until_one_has_the_call() {
+    let world = World::start(quick()).await;
+    let mut workers = world.bus.subscribe(subjects::CANCEL, None).await.unwrap();
+    world.bus.flush().await.unwrap();
+    let cancel = v1::EdgeCancel { principal: Some(principal()), request_id: "edge-1".into(), caller_gone: true };
+    let began = Instant::now();
+    let asked = world.bus.call::<_, v1::CancelReceipt>(subjects::EDGE_CANCEL, &cancel, PATIENCE);
+    let confirmed = async {
+        // The first worker that hears of it does not have it yet.
+        workers.next().await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
+        let order: v1::CancelOrder = workers.next().await.unwrap().decode().unwrap();
+        assert_eq!((order.project.as_str(), order.request_id.as_str()), ("acme", "edge-1"));
+        assert!(order.caller_gone);
+        let receipt = v1::CancelReceipt { request_id: order.request_id, cancelled: true };
+        world.bus.publish_message(&order.reply_to, Headers::new(), &receipt).await.unwrap();
+    };
+    let (receipt, ()) = tokio::join!(asked, confirmed);
+    assert_eq!(receipt.unwrap(), v1::CancelReceipt { request_id: "edge-1".into(), cancelled: true });
+}
