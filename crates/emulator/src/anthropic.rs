@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use crate::{
     Finish, Refusal, Usage,
     body::Piece,
-    reply::{Resolved, json, split},
+    reply::{Resolved, Writer, json, split},
 };
 
-pub(crate) const CORRUPT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"inde\n\n";
-pub(crate) const ERROR: &str = "event: error\n\
+pub(crate) const WRITER: Writer = Writer { whole, stream, refusal, corrupt: CORRUPT, error: ERROR };
+
+const CORRUPT: &str = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"inde\n\n";
+const ERROR: &str = "event: error\n\
     data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
 /// The emulator's thinking is nobody's, and its signature says so.
-const SIGNATURE: &str = "ZmFyZWJveC1lbXVsYXRvcg==";
+pub(crate) const SIGNATURE: &str = "ZmFyZWJveC1lbXVsYXRvcg==";
 
 fn finish(finish: Finish) -> &'static str {
     match finish {
@@ -42,7 +44,7 @@ fn usage(u: &Usage, output: u64) -> String {
     )
 }
 
-pub(crate) fn whole(r: &Resolved) -> String {
+fn whole(r: &Resolved) -> String {
     let mut blocks = Vec::new();
     if let Some(thinking) = &r.thinking {
         let thinking = json(thinking);
@@ -98,8 +100,7 @@ fn blocks(r: &Resolved) -> Vec<Block> {
     blocks
 }
 
-/// The events of a stream, and how many of them at the end are its terminal ones.
-pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
+fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     let started = r.usage.output.min(1);
     let mut pieces = vec![Piece::billed(
         format!(
@@ -153,7 +154,7 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     (pieces, 2)
 }
 
-pub(crate) fn refusal(refusal: &Refusal, request_id: &str) -> String {
+fn refusal(refusal: &Refusal, request_id: &str) -> String {
     let kind = match refusal.status {
         400 => "invalid_request_error",
         401 => "authentication_error",

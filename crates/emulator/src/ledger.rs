@@ -12,8 +12,11 @@ use crate::Usage;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
+    /// Chat completions and embeddings.
     OpenAi,
+    OpenAiResponses,
     Anthropic,
+    Gemini,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use crate::{
     Finish, Refusal, Usage,
     body::Piece,
-    reply::{Resolved, json, split},
+    reply::{Resolved, Writer, json, split},
 };
 
-pub(crate) const CORRUPT: &str = "data: {\"id\":\"chatcmpl-emu\",\"object\":\"chat.comp\n\n";
-pub(crate) const ERROR: &str = "data: {\"error\":{\"message\":\"The server had an error while processing your request. \
+pub(crate) const WRITER: Writer = Writer { whole, stream, refusal, corrupt: CORRUPT, error: ERROR };
+
+const CORRUPT: &str = "data: {\"id\":\"chatcmpl-emu\",\"object\":\"chat.comp\n\n";
+const ERROR: &str = "data: {\"error\":{\"message\":\"The server had an error while processing your request. \
     Sorry about that!\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n";
 
 fn finish(finish: Finish) -> &'static str {
@@ -34,7 +36,7 @@ fn usage(usage: &Usage) -> String {
     )
 }
 
-pub(crate) fn whole(r: &Resolved) -> String {
+fn whole(r: &Resolved) -> String {
     let mut tools = String::new();
     for call in &r.tool_calls {
         let lead = if tools.is_empty() { ",\"tool_calls\":[" } else { "," };
@@ -59,8 +61,7 @@ pub(crate) fn whole(r: &Resolved) -> String {
     )
 }
 
-/// The events of a stream, and how many of them at the end are its terminal ones.
-pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
+fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     let head = format!(
         "data: {{\"id\":\"chatcmpl-emu{}\",\"object\":\"chat.completion.chunk\",\"created\":{},\"model\":{},\
          \"service_tier\":\"default\",\"system_fingerprint\":\"fp_emulator\",\"choices\":[",
@@ -103,7 +104,7 @@ pub(crate) fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     (pieces, if r.include_usage { 3 } else { 2 })
 }
 
-pub(crate) fn refusal(refusal: &Refusal) -> String {
+fn refusal(refusal: &Refusal, _request_id: &str) -> String {
     let (kind, code) = match refusal.status {
         400 => ("invalid_request_error", "null"),
         401 => ("invalid_request_error", "\"invalid_api_key\""),

@@ -8,10 +8,11 @@ use std::{
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    Dialect, Fault, Finish, Recorded, Reply, Script, State, ToolCall, Usage, anthropic,
+    Dialect, Fault, Finish, Recorded, Refusal, Reply, Script, State, ToolCall, Usage, anthropic,
     body::{End, Piece, Played, ReplyBody, break_pieces},
+    gemini,
     ledger::OpenEntry,
-    openai,
+    openai, openai_responses,
     request::{Request, tokens},
     server::{request_id, response},
 };
@@ -19,6 +20,30 @@ use crate::{
 /// Pieces of a text where a script does not say how many.
 const CHUNKS: usize = 8;
 const ECHO_CHARS: usize = 120;
+
+/// How a dialect stands on the wire.
+pub(crate) struct Writer {
+    pub(crate) whole: fn(&Resolved) -> String,
+    /// The events of a stream, and how many of them at the end are its terminal ones.
+    pub(crate) stream: fn(&Resolved) -> (Vec<Piece>, usize),
+    /// With the request's id.
+    pub(crate) refusal: fn(&Refusal, &str) -> String,
+    /// An event that cannot be parsed.
+    pub(crate) corrupt: &'static str,
+    /// An error inside a stream.
+    pub(crate) error: &'static str,
+}
+
+impl Dialect {
+    pub(crate) fn writer(self) -> &'static Writer {
+        match self {
+            Dialect::OpenAi => &openai::WRITER,
+            Dialect::OpenAiResponses => &openai_responses::WRITER,
+            Dialect::Anthropic => &anthropic::WRITER,
+            Dialect::Gemini => &gemini::WRITER,
+        }
+    }
+}
 
 /// A reply with everything decided, ready to be written in a dialect.
 pub(crate) struct Resolved {
@@ -65,26 +90,13 @@ pub(crate) fn answer(
     let id = request_id(entry.seq());
     entry.status(200);
     let usage = resolved.usage;
-    let (write_whole, write_stream, corrupt, error) = match dialect {
-        Dialect::OpenAi => (
-            openai::whole as fn(&Resolved) -> String,
-            openai::stream as fn(&Resolved) -> (Vec<Piece>, usize),
-            openai::CORRUPT,
-            openai::ERROR,
-        ),
-        Dialect::Anthropic => (
-            anthropic::whole as fn(&Resolved) -> String,
-            anthropic::stream as fn(&Resolved) -> (Vec<Piece>, usize),
-            anthropic::CORRUPT,
-            anthropic::ERROR,
-        ),
-    };
+    let Writer { whole, stream, corrupt, error, .. } = *dialect.writer();
     if request.streams() {
-        let (mut pieces, terminal) = write_stream(&resolved);
+        let (mut pieces, terminal) = stream(&resolved);
         let end = break_pieces(script.fault, &mut pieces, terminal, corrupt, error);
         return played(pieces, end, script.pace, usage, Some(entry), None).with_head(200, dialect, &id, true);
     }
-    let body = write_whole(&resolved);
+    let body = whole(&resolved);
     entry.bill(&usage, usage.output);
     if script.fault == Fault::None {
         entry.end(State::Answered);
@@ -151,7 +163,7 @@ pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: Option<Ope
         pieces.push(Piece { bytes: recorded.body.slice(at..next), produced });
         at = next;
     }
-    let end = match break_pieces(script.fault, &mut pieces, 1, openai::CORRUPT, openai::ERROR) {
+    let end = match break_pieces(script.fault, &mut pieces, 1, openai::WRITER.corrupt, openai::WRITER.error) {
         End::Clean(State::Answered) if is_error => End::Clean(State::Error),
         end => end,
     };

@@ -4,25 +4,34 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-/// The fields that matter, of both dialects.
+/// The fields that matter, of all dialects.
 #[derive(serde::Deserialize)]
 pub(crate) struct Request<'a> {
-    #[serde(borrow)]
+    /// Empty where neither body nor path names one.
+    #[serde(borrow, default)]
     pub(crate) model: Cow<'a, str>,
     #[serde(default)]
     pub(crate) stream: Option<bool>,
     #[serde(default)]
     stream_options: Option<StreamOptions>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "input", alias = "contents", alias = "requests")]
     messages: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "instructions", alias = "systemInstruction")]
     system: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tools: Option<&'a RawValue>,
     #[serde(default)]
     pub(crate) max_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, alias = "max_output_tokens")]
     max_completion_tokens: Option<u64>,
+    #[serde(default, rename = "generationConfig")]
+    generation: Option<Generation>,
+}
+
+#[derive(serde::Deserialize)]
+struct Generation {
+    #[serde(default, rename = "maxOutputTokens")]
+    limit: Option<u64>,
 }
 
 #[derive(serde::Deserialize)]
@@ -33,7 +42,7 @@ struct StreamOptions {
 
 #[derive(serde::Deserialize)]
 struct Message<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "parts")]
     content: Option<Content<'a>>,
 }
 
@@ -52,8 +61,13 @@ struct Part<'a> {
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn parse(body: &'a [u8]) -> Result<Request<'a>, String> {
-        serde_json::from_slice(body).map_err(|e| e.to_string())
+    /// `named` is what the path says of model and streaming, where the dialect says it there.
+    pub(crate) fn parse(body: &'a [u8], named: Option<(&'a str, bool)>) -> Result<Request<'a>, String> {
+        let mut request: Request<'a> = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+        if let Some((model, stream)) = named {
+            (request.model, request.stream) = (Cow::Borrowed(model), Some(stream));
+        }
+        if request.model.is_empty() { Err("missing field `model`".to_owned()) } else { Ok(request) }
     }
 
     pub(crate) fn streams(&self) -> bool {
@@ -69,7 +83,7 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn output_limit(&self) -> Option<u64> {
-        self.max_completion_tokens.or(self.max_tokens)
+        self.max_completion_tokens.or(self.max_tokens).or_else(|| self.generation.as_ref()?.limit)
     }
 
     pub(crate) fn prompt_tokens(&self) -> u64 {
@@ -79,7 +93,11 @@ impl<'a> Request<'a> {
 
     /// The text of the last message, where it has some.
     pub(crate) fn last_text(&self) -> Option<String> {
-        let messages: Vec<Message<'_>> = serde_json::from_str(self.messages?.get()).ok()?;
+        let raw = self.messages?.get();
+        if raw.starts_with('"') {
+            return serde_json::from_str(raw).ok();
+        }
+        let messages: Vec<Message<'_>> = serde_json::from_str(raw).ok()?;
         match messages.last()?.content.as_ref()? {
             Content::Text(text) => Some(text.to_string()),
             Content::Parts(parts) => parts.iter().find_map(|p| p.text.as_ref()).map(|t| t.to_string()),

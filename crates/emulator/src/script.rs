@@ -26,6 +26,8 @@ pub enum Answer {
     Echo,
     Reply(Reply),
     Refuse(Refusal),
+    /// What the prompt orders, from a provider that looks closely at what it is sent; see the crate's documentation.
+    Obey,
     /// A recorded exchange, byte for byte.
     Recorded(Recorded),
 }
@@ -54,7 +56,7 @@ pub enum Fault {
 /// An answer of a model.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// Only Anthropic's dialect shows it.
+    /// OpenAI's chat does not show it.
     pub thinking: Option<String>,
     pub text: String,
     pub tool_calls: Vec<ToolCall>,
@@ -139,6 +141,10 @@ impl Script {
             usage: Some(usage),
             ..Reply::default()
         })
+    }
+
+    pub fn obedient() -> Script {
+        Script { answer: Answer::Obey, ..Script::default() }
     }
 
     pub fn refuse(status: u16, message: impl Into<String>) -> Script {

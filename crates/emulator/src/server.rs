@@ -1,7 +1,7 @@
 //! The HTTP server: what arrives, which script it gets, and how that becomes a response.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -13,17 +13,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    Answer, Dialect, Entry, Fault, Ledger, Refusal, Reply, Script, State, anthropic,
+    Answer, Dialect, Entry, Fault, Ledger, Refusal, Reply, Script, State, Usage,
+    asked::Asked,
     body::ReplyBody,
+    embeddings,
+    endpoint::{Endpoint, Named},
     ledger::OpenEntry,
-    openai,
+    obey::obey,
     reply::{answer, echo, replay, usage},
     request::Request,
     route::{Routes, Seen},
@@ -87,6 +90,8 @@ struct Shared {
     scripted: AtomicBool,
     /// By model.
     requests: Mutex<HashMap<String, Bytes>>,
+    /// Of the obedient model: the ids whose one refusal is over.
+    spent: Mutex<HashSet<String>>,
     routes: Mutex<Routes>,
     /// Spares the lock where nobody ever set a route.
     routed: AtomicBool,
@@ -110,6 +115,7 @@ impl Emulator {
             scripts: Mutex::default(),
             scripted: AtomicBool::new(false),
             requests: Mutex::default(),
+            spent: Mutex::default(),
             routes: Mutex::default(),
             routed: AtomicBool::new(false),
         });
@@ -198,34 +204,36 @@ async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Answer
     if shared.routed.load(Ordering::Acquire) && shared.with_routes(|routes| routes.leads(path)) {
         return Ok(shared.routed(head, body).await);
     }
-    let dialect = match (&head.method, path.strip_prefix("/v1").unwrap_or(path)) {
-        (&Method::POST, "/chat/completions") => Dialect::OpenAi,
-        (&Method::POST, "/messages" | "/messages/count_tokens") => Dialect::Anthropic,
-        (&Method::GET, "/models") => return Ok(shared.models()),
-        (&Method::GET, "/emulator/totals") => return Ok(as_json(&shared.ledger.totals())),
-        (&Method::GET, "/emulator/ledger") => {
+    let (dialect, named) = match Endpoint::of(&head.method, path) {
+        Endpoint::Complete(dialect, named)
+        | Endpoint::CountTokens(dialect, named)
+        | Endpoint::Embed(dialect, named) => (dialect, named),
+        Endpoint::Models => return Ok(shared.models()),
+        Endpoint::Totals => return Ok(as_json(&shared.ledger.totals())),
+        Endpoint::Ledger => {
             let since = head.uri.query().and_then(|q| q.strip_prefix("since=")?.parse().ok());
             return Ok(as_json(&shared.ledger.since(since.unwrap_or(0))));
         }
-        _ => {
+        Endpoint::Unknown => {
             let refusal = refuse(404, format!("Invalid URL ({} {path})", head.method));
-            return Ok(response(404, Dialect::OpenAi, "req_emu", openai::refusal(&refusal)));
+            return Ok(told(Dialect::OpenAi, &refusal));
         }
     };
     let body = match Limited::new(body, shared.options.request_bytes).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(e) => {
-            let refusal = refuse(413, format!("cannot read the request: {e}"));
-            return Ok(response(413, dialect, "req_emu", refusal_body(dialect, &refusal, "req_emu")));
-        }
+        Err(e) => return Ok(told(dialect, &refuse(413, format!("cannot read the request: {e}")))),
     };
-    if path.ends_with("/count_tokens") {
-        return Ok(match Request::parse(&body) {
+    Ok(match Endpoint::of(&head.method, path) {
+        Endpoint::CountTokens(..) => match Request::parse(&body, named) {
+            Ok(request) if dialect == Dialect::Gemini => {
+                as_json(&serde_json::json!({ "totalTokens": request.prompt_tokens() }))
+            }
             Ok(request) => as_json(&serde_json::json!({ "input_tokens": request.prompt_tokens() })),
-            Err(e) => response(400, dialect, "req_emu", refusal_body(dialect, &refuse(400, e), "req_emu")),
-        });
-    }
-    Ok(shared.complete(dialect, &head.headers, &body).await)
+            Err(e) => told(dialect, &refuse(400, e)),
+        },
+        Endpoint::Embed(..) => shared.embed(dialect, named, &head.headers, &body),
+        _ => shared.complete(dialect, named, &head.headers, &body).await,
+    })
 }
 
 impl Shared {
@@ -240,9 +248,7 @@ impl Shared {
     }
 
     async fn routed(&self, head: http::request::Parts, body: Incoming) -> Response<ReplyBody> {
-        let refused = |status: u16, message: String| {
-            response(status, Dialect::OpenAi, "req_emu", openai::refusal(&refuse(status, message)))
-        };
+        let refused = |status: u16, message: String| told(Dialect::OpenAi, &refuse(status, message));
         let body = match Limited::new(body, self.options.request_bytes).collect().await {
             Ok(body) => body.to_bytes(),
             Err(e) => return refused(413, format!("cannot read the request: {e}")),
@@ -289,40 +295,36 @@ impl Shared {
             "first_id": self.options.models.first(), "last_id": self.options.models.last() }))
     }
 
-    async fn complete(&self, dialect: Dialect, headers: &HeaderMap, body: &[u8]) -> Response<ReplyBody> {
-        let parsed = Request::parse(body);
+    async fn complete(
+        &self,
+        dialect: Dialect,
+        named: Named<'_>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Response<ReplyBody> {
+        let parsed = Request::parse(body, named);
         let model: Arc<str> = Arc::from(parsed.as_ref().map_or("", |r| &r.model));
         if self.options.keep_requests {
             let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
             requests.insert(model.to_string(), Bytes::copy_from_slice(body));
         }
-        let mut entry = self.ledger.open(Entry {
-            seq: 0,
-            call_id: headers.get(CALL_ID).and_then(|v| v.to_str().ok()).map(Arc::from),
-            dialect,
-            model: Arc::clone(&model),
-            stream: parsed.as_ref().is_ok_and(Request::streams),
-            prompt_tokens: 0,
-            cache_read_tokens: 0,
-            cache_write_5m_tokens: 0,
-            cache_write_1h_tokens: 0,
-            completion_tokens: 0,
-            reasoning_tokens: 0,
-            billed: false,
-            state: State::Open,
-            status: None,
-            at_ms: 0,
-        });
+        let mut entry = self.open(dialect, &model, parsed.as_ref().is_ok_and(Request::streams), headers);
         let request = match parsed.map_err(|e| refuse(400, e)).and_then(|r| self.check(dialect, headers, r)) {
             Ok(request) => request,
             Err(refusal) => return refused(dialect, entry, &refusal),
         };
-        let script = self.script_for(&model);
+        let mut script = self.script_for(&model);
+        if matches!(script.answer, Answer::Obey) {
+            script = match Asked::read(dialect, &model, request.streams(), body) {
+                Ok(asked) => self.obeyed(&asked, entry.seq()),
+                Err(message) => return refused(dialect, entry, &refuse(400, message)),
+            };
+        }
         let usage = match &script.answer {
             Answer::Reply(reply) => Some(usage(&request, reply)),
             Answer::Echo => Some(usage(&request, &Reply { text: echo(&request), ..Reply::default() })),
             Answer::Recorded(recorded) => Some(recorded.usage),
-            Answer::Refuse(_) => None,
+            Answer::Refuse(_) | Answer::Obey => None,
         };
         if let Some(usage) = usage.filter(|_| script.bill_on_arrival) {
             entry.bill(&usage, if request.streams() { 0 } else { usage.output });
@@ -337,7 +339,7 @@ impl Shared {
         match script.answer {
             Answer::Refuse(refusal) => refused(dialect, entry, &refusal),
             Answer::Recorded(ref recorded) => replay(&script, recorded, Some(entry)),
-            Answer::Echo => {
+            Answer::Echo | Answer::Obey => {
                 let reply = Reply { text: echo(&request), ..Reply::default() };
                 answer(dialect, &request, model, &script, reply, entry)
             }
@@ -345,14 +347,56 @@ impl Shared {
         }
     }
 
+    fn open(&self, dialect: Dialect, model: &Arc<str>, stream: bool, headers: &HeaderMap) -> OpenEntry {
+        self.ledger.open(Entry {
+            seq: 0,
+            call_id: headers.get(CALL_ID).and_then(|v| v.to_str().ok()).map(Arc::from),
+            dialect,
+            model: Arc::clone(model),
+            stream,
+            prompt_tokens: 0,
+            cache_read_tokens: 0,
+            cache_write_5m_tokens: 0,
+            cache_write_1h_tokens: 0,
+            completion_tokens: 0,
+            reasoning_tokens: 0,
+            billed: false,
+            state: State::Open,
+            status: None,
+            at_ms: 0,
+        })
+    }
+
+    fn obeyed(&self, asked: &Asked, seq: u64) -> Script {
+        obey(asked, seq, &mut self.spent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn embed(&self, dialect: Dialect, named: Named<'_>, headers: &HeaderMap, body: &[u8]) -> Response<ReplyBody> {
+        let parsed = Request::parse(body, named);
+        let model: Arc<str> = Arc::from(parsed.as_ref().map_or("", |r| &r.model));
+        let mut entry = self.open(dialect, &model, false, headers);
+        let read = if dialect == Dialect::Gemini { embeddings::gemini } else { embeddings::openai };
+        match parsed.and_then(|_| read(body)) {
+            Ok((answer, used)) => {
+                entry.status(200);
+                entry.bill(&Usage::new(used, 0), 0);
+                let id = request_id(entry.seq());
+                entry.end(State::Answered);
+                response(200, dialect, &id, answer.to_string())
+            }
+            Err(message) => refused(dialect, entry, &refuse(400, message)),
+        }
+    }
+
     fn check<'a>(&self, dialect: Dialect, headers: &HeaderMap, request: Request<'a>) -> Result<Request<'a>, Refusal> {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         if let Some(key) = &self.options.api_key {
             let bearer = text("authorization").and_then(|v| v.strip_prefix("Bearer "));
-            if bearer.or(text("x-api-key")) != Some(key.as_str()) {
+            if bearer.or(text("x-api-key")).or(text("x-goog-api-key")) != Some(key.as_str()) {
                 let message = match dialect {
-                    Dialect::OpenAi => "Incorrect API key provided.",
+                    Dialect::OpenAi | Dialect::OpenAiResponses => "Incorrect API key provided.",
                     Dialect::Anthropic => "invalid x-api-key",
+                    Dialect::Gemini => "API key not valid. Please pass a valid API key.",
                 };
                 return Err(refuse(401, message));
             }
@@ -362,10 +406,11 @@ impl Shared {
             return Err(refuse(
                 404,
                 match dialect {
-                    Dialect::OpenAi => {
+                    Dialect::OpenAi | Dialect::OpenAiResponses => {
                         format!("The model `{model}` does not exist or you do not have access to it.")
                     }
                     Dialect::Anthropic => format!("model: {model}"),
+                    Dialect::Gemini => format!("models/{model} is not found for API version v1beta"),
                 },
             ));
         }
@@ -389,11 +434,12 @@ fn refuse(status: u16, message: impl Into<String>) -> Refusal {
 }
 
 fn refusal_body(dialect: Dialect, refusal: &Refusal, request_id: &str) -> String {
-    match (&refusal.body, dialect) {
-        (Some(body), _) => body.clone(),
-        (None, Dialect::OpenAi) => openai::refusal(refusal),
-        (None, Dialect::Anthropic) => anthropic::refusal(refusal, request_id),
-    }
+    refusal.body.clone().unwrap_or_else(|| (dialect.writer().refusal)(refusal, request_id))
+}
+
+/// Of a request that is in no ledger.
+fn told(dialect: Dialect, refusal: &Refusal) -> Response<ReplyBody> {
+    response(refusal.status, dialect, "req_emu", refusal_body(dialect, refusal, "req_emu"))
 }
 
 fn refused(dialect: Dialect, mut entry: OpenEntry, refusal: &Refusal) -> Response<ReplyBody> {
@@ -424,7 +470,8 @@ impl ReplyBody {
         let kind = if stream { "text/event-stream; charset=utf-8" } else { "application/json" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         let name = match dialect {
-            Dialect::OpenAi => {
+            Dialect::Gemini => "x-goog-request-id",
+            Dialect::OpenAi | Dialect::OpenAiResponses => {
                 headers.insert("openai-version", HeaderValue::from_static("2020-10-01"));
                 headers.insert("openai-processing-ms", HeaderValue::from_static("1"));
                 "x-request-id"

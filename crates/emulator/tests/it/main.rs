@@ -3,6 +3,7 @@
 mod answers;
 mod billing;
 mod faults;
+mod obedient;
 mod routes;
 
 use std::time::Duration;

@@ -1,0 +1,114 @@
+//! The model that does what its prompt orders, in every dialect.
+
+use farebox_emulator::{Emulator, Script};
+use serde_json::{Value, json};
+
+use crate::{emulator, events, parse, post, text};
+
+const WEATHER: &str = "weather";
+
+async fn obedient() -> Emulator {
+    let emulator = emulator().await;
+    emulator.script("*", Script::obedient());
+    emulator
+}
+
+fn schema() -> Value {
+    json!({ "type": "object", "properties": { "city": { "type": "string" } } })
+}
+
+/// Path and body of a request with one tool, whole or streamed.
+fn asks(dialect: &str, prompt: &str, stream: bool) -> (&'static str, Value) {
+    let tool = json!({ "name": WEATHER, "parameters": schema() });
+    let said = json!([{ "role": "user", "content": prompt }]);
+    match dialect {
+        "chat" => (
+            "/v1/chat/completions",
+            json!({ "model": "m", "messages": said, "stream": stream, "tools": [{ "type": "function", "function": tool }] }),
+        ),
+        "responses" => (
+            "/v1/responses",
+            json!({ "model": "m", "input": said, "stream": stream,
+                "tools": [{ "type": "function", "name": WEATHER, "parameters": schema() }] }),
+        ),
+        "messages" => (
+            "/v1/messages",
+            json!({ "model": "m", "max_tokens": 500, "messages": said, "stream": stream,
+                "tools": [{ "name": WEATHER, "input_schema": schema() }] }),
+        ),
+        _ => (
+            if stream { "/v1beta/models/m:streamGenerateContent?alt=sse" } else { "/v1beta/models/m:generateContent" },
+            json!({ "contents": [{ "role": "user", "parts": [{ "text": prompt }] }],
+                "tools": [{ "functionDeclarations": [tool] }] }),
+        ),
+    }
+}
+
+const DIALECTS: [&str; 4] = ["chat", "responses", "messages", "gemini"];
+
+#[tokio::test]
+async fn the_tools_that_it_is_told_to_call_are_called_whole_and_streamed() {
+    let emulator = obedient().await;
+    for dialect in DIALECTS {
+        for stream in [false, true] {
+            let prompt = "[[slow 0 1]] [[call weather {\"city\":\"Oslo\"}]] [[call weather]] [[call unknown]]";
+            let (path, body) = asks(dialect, prompt, stream);
+            let (status, _, answer) = text(post(&emulator, path, "c", &body)).await;
+            assert_eq!(status, 200, "{dialect}: {answer}");
+            let whole = if stream { Value::Array(events(&answer)).to_string() } else { parse(&answer).to_string() };
+            assert!(whole.contains("Oslo"), "{dialect} {stream}: {whole}");
+            let calls = ["_0\"", "_1\"", "_2\""].map(|end| whole.contains(end));
+            assert_eq!(calls, [true, true, false], "{dialect} {stream}: {whole}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_does_not_know_is_refused() {
+    let emulator = obedient().await;
+    for dialect in DIALECTS {
+        let (path, mut body) = asks(dialect, "hello", false);
+        assert_eq!(text(post(&emulator, path, "c", &body)).await.0, 200, "{dialect}");
+        body["no_such_member"] = json!(1);
+        let (status, _, answer) = text(post(&emulator, path, "c", &body)).await;
+        assert!(status == 400 && answer.contains("no_such_member"), "{dialect}: {answer}");
+    }
+    let open = json!({ "model": "m", "messages": [{ "role": "user", "content": "a" }, { "role": "assistant",
+        "tool_calls": [{ "id": "x", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
+        { "role": "user", "content": "b" }] });
+    let (status, _, answer) = text(post(&emulator, "/v1/chat/completions", "c", &open)).await;
+    assert!(status == 400 && answer.contains("did not have response messages: x"), "{answer}");
+}
+
+#[tokio::test]
+async fn it_refuses_once() {
+    let emulator = obedient().await;
+    for dialect in DIALECTS {
+        let (path, body) = asks(dialect, &format!("[[once 429 1 {dialect}]] [[say done]]"), false);
+        let (status, headers, _) = text(post(&emulator, path, "c", &body)).await;
+        assert!(status == 429 && headers["retry-after"] == "1", "{dialect}");
+        let (status, _, answer) = text(post(&emulator, path, "c", &body)).await;
+        assert!(status == 200 && answer.contains("\"done\""), "{dialect}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_is_filled_and_texts_have_vectors() {
+    let emulator = obedient().await;
+    let body = json!({ "model": "m", "messages": [{ "role": "user", "content": "?" }], "response_format": { "type":
+        "json_schema", "json_schema": { "name": "n", "schema": schema() } } });
+    let answer = text(post(&emulator, "/v1/chat/completions", "c", &body)).await.2;
+    assert_eq!(parse(&answer)["choices"][0]["message"]["content"], "{\"city\":\"text\"}");
+
+    let mut vectors = Vec::new();
+    for format in ["float", "base64"] {
+        let body = json!({ "model": "m", "input": ["a", "b"], "encoding_format": format });
+        let answer = parse(&text(post(&emulator, "/v1/embeddings", "c", &body)).await.2);
+        assert_eq!(answer["data"][1]["index"], 1, "{answer}");
+        assert_ne!(answer["data"][0]["embedding"], answer["data"][1]["embedding"]);
+        vectors.push(answer["data"][0]["embedding"].clone());
+    }
+    assert_eq!(vectors[0].as_array().map(Vec::len), Some(8));
+    assert_eq!(vectors[1].as_str().map(str::len), Some(44), "8 floats of 4 bytes");
+    assert_eq!(emulator.ledger().totals().billed, 3);
+}
