@@ -22,7 +22,7 @@ use crate::{
     canonical::{Call, Completion, EmbedCall, FinishReason, ReasoningRequest, RerankCall},
     dialect::{
         CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,
-        Passing, Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
+        Hosting, Passing, Provider, ProviderDialect, RerankCaller, RerankDialect, Stamp, StreamLimits, Target, Warning,
     },
     emulate::{Emulation, emulation},
     error::{DecodeError, EncodeError},
@@ -125,12 +125,16 @@ impl<'a> Exchange<'a> {
                     return Err(Fault::new(ErrorKind::Unsupported, message));
                 };
                 asked.readable()?;
-                (Way::Count { dialect, count, caller: *caller }, count.encode(call, &target)?)
+                let mut encoded = count.encode(call, &target)?;
+                if target.hosting == Hosting::Own && dialect.name() == DialectName::AnthropicMessages {
+                    asked.beside.say(&mut encoded.request);
+                }
+                (Way::Count { dialect, count, caller: *caller }, encoded)
             }
             (Task::Embed { call, caller }, Provider::Embed(dialect)) => {
                 let passes = caller.name() == dialect.name();
                 let encoded = if passes {
-                    sent(dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
+                    sent(asked, dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
                 } else {
                     asked.readable()?;
                     dialect.encode(call, &target)?
@@ -140,7 +144,7 @@ impl<'a> Exchange<'a> {
             (Task::Rerank { call, caller }, Provider::Rerank(dialect)) => {
                 let passes = caller.name() == dialect.name();
                 let encoded = if passes {
-                    sent(dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
+                    sent(asked, dialect.request(&target, asked.edited(dialect.edits(&target))?)?)
                 } else {
                     asked.readable()?;
                     dialect.encode(call, &target)?
@@ -233,6 +237,9 @@ fn generate<'a>(
         let body = asked.edited(edits)?;
         let mut request = dialect.request(target, call.stream, body)?;
         request.headers_mut().extend(dialect.headers(&passing));
+        if target.hosting == Hosting::Own {
+            asked.beside.say(&mut request);
+        }
         Encoded { request, warnings }
     } else {
         asked.readable()?;
@@ -283,7 +290,8 @@ fn left_out(
     Ok(notes.into_warnings())
 }
 
-fn sent(request: http::Request<Bytes>) -> Encoded {
+fn sent(asked: &Asked, mut request: http::Request<Bytes>) -> Encoded {
+    asked.beside.say(&mut request);
     Encoded { request, warnings: Vec::new() }
 }
 

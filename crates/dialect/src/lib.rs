@@ -36,6 +36,7 @@
 
 mod anthropic_messages;
 mod bedrock_converse;
+mod beside;
 mod canonical;
 mod cohere;
 mod decoder;
@@ -62,6 +63,7 @@ mod rewrite;
 mod titan_embeddings;
 pub mod typed;
 
+pub use beside::{Beside, Heard, heard};
 pub use canonical::{
     CacheMark, Call, Choice, Citation, Collector, Completion, Content, Delta, Effort, EmbedCall, EmbedInput,
     EmbedPurpose, Embeddings, Ending, Event, Extra, FinishReason, Media, Message, NativeTool, Part, PartId, PartKind,

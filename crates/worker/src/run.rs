@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use farebox_bus::{Bus, ObjectRef};
-use farebox_dialect::{Asked, DialectName, Stamp};
+use farebox_dialect::{Asked, Beside, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId, Timestamp};
 use tokio::{
@@ -238,7 +238,8 @@ async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Asked, Fa
     }
     let name = DialectName::known(envelope.dialect())
         .ok_or_else(|| Fault::new(ErrorKind::Internal, "the body's dialect is not known to this worker: update it"))?;
-    Asked::raw(name, bytes, envelope.stream)
+    let headers = envelope.headers.iter().map(|header| (header.name.as_str(), header.value.as_str()));
+    Asked::raw_beside(name, bytes, Beside::new(name, headers, &envelope.query), envelope.stream)
 }
 
 async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {

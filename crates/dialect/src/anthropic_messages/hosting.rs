@@ -35,6 +35,38 @@ const BEDROCK_BETAS: [&str; 10] = [
     "tool-examples-2025-10-29",
 ];
 
+/// What Vertex lets callers try; it refuses a call that names anything else.
+const VERTEX_BETAS: [&str; 8] = [
+    "compact-2026-01-12",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "interleaved-thinking-2025-05-14",
+    "tool-search-tool-2025-10-19",
+    "web-search-2025-03-05",
+];
+
+/// What has another name at clouds than at Anthropic's own.
+const RENAMED: [(&str, &str); 1] = [("advanced-tool-use-2025-11-20", "tool-search-tool-2025-10-19")];
+
+/// The betas that may be asked for here; what a cloud does not know is left out.
+fn betas(call: &Call, hosting: Hosting) -> Vec<&str> {
+    let known: &[&str] = match hosting {
+        Hosting::Own => return call.betas.iter().map(String::as_str).collect(),
+        Hosting::Vertex => &VERTEX_BETAS,
+        Hosting::Bedrock => &BEDROCK_BETAS,
+    };
+    let mut betas = Vec::new();
+    for beta in &call.betas {
+        let named = RENAMED.iter().find(|(own, _)| own == beta).map_or(beta.as_str(), |(_, other)| other);
+        if known.contains(&named) && !betas.contains(&named) {
+            betas.push(named);
+        }
+    }
+    betas
+}
+
 /// `anthropic_version`, where it stands in the body.
 pub(super) fn version(hosting: Hosting) -> Option<&'static str> {
     match hosting {
@@ -46,18 +78,15 @@ pub(super) fn version(hosting: Hosting) -> Option<&'static str> {
 
 /// `anthropic_beta`, where it stands in the body.
 pub(super) fn betas_in_body(call: &Call, hosting: Hosting) -> Vec<&str> {
-    if hosting != Hosting::Bedrock {
-        return Vec::new();
-    }
-    call.betas.iter().map(String::as_str).filter(|beta| BEDROCK_BETAS.contains(beta)).collect()
+    if hosting == Hosting::Bedrock { betas(call, hosting) } else { Vec::new() }
 }
 
 /// `anthropic-beta`, where it is a header.
 pub(super) fn headers(call: &Call, hosting: Hosting) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if hosting != Hosting::Bedrock
-        && !call.betas.is_empty()
-        && let Ok(list) = HeaderValue::from_str(&call.betas.join(","))
+    let betas = if hosting == Hosting::Bedrock { Vec::new() } else { betas(call, hosting) };
+    if !betas.is_empty()
+        && let Ok(list) = HeaderValue::from_str(&betas.join(","))
     {
         headers.insert("anthropic-beta", list);
     }

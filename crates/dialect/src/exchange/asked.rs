@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault};
-use http::HeaderMap;
 use prost::Message;
 
 use crate::{
+    beside::Beside,
     canonical::{Call, EmbedCall, ReasoningRequest, RerankCall},
     dialect::{Caller, CallerDialect, CountCaller, DialectName, EmbedCaller, Operation, RerankCaller, caller_dialect},
     error::BadRequest,
@@ -17,6 +17,7 @@ use crate::{
 /// A caller's request, ready to be put to any provider.
 pub struct Asked {
     pub(super) bytes: Bytes,
+    pub(super) beside: Beside,
     pub(super) task: Task,
     /// Why the bytes could not be read in full.
     unreadable: Option<Fault>,
@@ -47,26 +48,31 @@ pub(super) enum Task {
 impl Asked {
     /// Reads a body in a caller's dialect. `stream`: whether the answer is streamed, whatever the body says.
     pub fn raw(name: DialectName, bytes: Bytes, stream: bool) -> Result<Asked, Fault> {
+        Asked::raw_beside(name, bytes, Beside::default(), stream)
+    }
+
+    /// Reads a body whose caller said more beside it.
+    pub fn raw_beside(name: DialectName, bytes: Bytes, beside: Beside, stream: bool) -> Result<Asked, Fault> {
         let Some(caller) = caller_dialect(name) else {
             let message = format!("requests in {name} are not served: that dialect is spoken to providers only");
             return Err(Fault::new(ErrorKind::Unsupported, message));
         };
-        let headers = HeaderMap::new();
+        let headers = &beside.headers;
         let (mut task, unreadable) = match caller {
             Caller::Generate(caller) => {
-                let (call, fault) = or_outline(caller.parse(&headers, &bytes), || outlined(name, &bytes))?;
+                let (call, fault) = or_outline(caller.parse(headers, &bytes), || outlined(name, &bytes))?;
                 (Task::Generate { call, caller: Some(caller) }, fault)
             }
             Caller::CountTokens(caller) => {
-                let (call, fault) = or_outline(caller.parse(&headers, &bytes), || outlined(name, &bytes))?;
+                let (call, fault) = or_outline(caller.parse(headers, &bytes), || outlined(name, &bytes))?;
                 (Task::CountTokens { call, caller }, fault)
             }
             Caller::Embed(caller) => {
-                let (call, fault) = or_outline(caller.parse(&headers, &bytes), || Some(EmbedCall::default()))?;
+                let (call, fault) = or_outline(caller.parse(headers, &bytes), || Some(EmbedCall::default()))?;
                 (Task::Embed { call, caller }, fault)
             }
             Caller::Rerank(caller) => {
-                let (call, fault) = or_outline(caller.parse(&headers, &bytes), || Some(RerankCall::default()))?;
+                let (call, fault) = or_outline(caller.parse(headers, &bytes), || Some(RerankCall::default()))?;
                 (Task::Rerank { call, caller }, fault)
             }
         };
@@ -79,7 +85,7 @@ impl Asked {
             Task::Embed { call, .. } => drop(call.extra.shift_remove("farebox")),
             Task::Rerank { call, .. } => drop(call.extra.shift_remove("farebox")),
         }
-        Ok(Asked { bytes, task, unreadable, asked_stream })
+        Ok(Asked { bytes, beside, task, unreadable, asked_stream })
     }
 
     /// Reads an encoded typed conversation.
@@ -87,7 +93,8 @@ impl Asked {
         let conversation = v1::Conversation::decode(bytes.clone())
             .map_err(|error| Fault::new(ErrorKind::BadRequest, format!("the conversation cannot be read: {error}")))?;
         let call = typed::call(model, &conversation, stream)?;
-        Ok(Asked { bytes, task: Task::Generate { call, caller: None }, unreadable: None, asked_stream: stream })
+        let task = Task::Generate { call, caller: None };
+        Ok(Asked { bytes, beside: Beside::default(), task, unreadable: None, asked_stream: stream })
     }
 
     pub fn operation(&self) -> Operation {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use farebox_dialect::{
-    Answer, Asked, DecodeError, Defaults, DialectName, Ending, Exchange, Head, OnUnsupported, Quirk, Stamp,
-    StreamLimits, Target, provider_dialect,
+    Answer, Asked, Beside, DecodeError, Defaults, DialectName, Ending, Exchange, Head, Hosting, OnUnsupported, Quirk,
+    Stamp, StreamLimits, Target, provider_dialect,
 };
 use farebox_proto::v1::llm_chunk::Piece;
 use farebox_types::ErrorKind;
@@ -53,6 +53,50 @@ fn a_body_of_the_providers_own_dialect_keeps_its_bytes() {
         // farebox's own member goes with its comma, and nothing else moves.
         let with_own = given.replace(",\"y\":null", ", \"farebox\": {\"task_id\":\"t\"},\"y\":null");
         assert_eq!(through(dialect, &with_own, false), expected, "{dialect}");
+    }
+}
+
+#[test]
+fn what_is_said_beside_a_body_is_heard_by_the_dialects_own_company_and_mapped_for_clouds() {
+    use DialectName as D;
+    const LIST: &str =
+        "claude-code-20250219, context-1m-2025-08-07,advanced-tool-use-2025-11-20,not-invented-yet-2031-01-01";
+    let said = [("anthropic-beta", LIST), ("anthropic-version", "2026-10-21"), ("x-api-key", "secret")];
+    let body = r#"{"model":"alias","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+    let sent = |caller: D, to: D, target: &Target| {
+        let beside = Beside::new(caller, said, "beta=true&key=secret");
+        let asked = Asked::raw_beside(caller, Bytes::copy_from_slice(body.as_bytes()), beside, false).unwrap();
+        let (_, request, warnings) = begin(&asked, to, target);
+        assert_eq!(warnings, [""; 0], "{to}");
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        let version = header("anthropic-version");
+        (request.uri().to_string(), header("anthropic-beta"), version, body["anthropic_beta"].clone())
+    };
+    let own = Some(LIST.to_owned());
+    let version = Some("2026-10-21".to_owned());
+    let at = |path: &str| path.to_owned();
+    for (caller, path) in [
+        (D::AnthropicMessages, "/v1/messages?beta=true"),
+        (D::AnthropicCountTokens, "/v1/messages/count_tokens?beta=true"),
+    ] {
+        let expected = (at(path), own.clone(), version.clone(), Value::Null);
+        assert_eq!(sent(caller, D::AnthropicMessages, &Target::new("up-1")), expected);
+    }
+    let hosted = |hosting| Target { hosting, ..Target::new("up-1") };
+    let known = ["context-1m-2025-08-07", "tool-search-tool-2025-10-19"];
+    assert_eq!(
+        sent(D::AnthropicMessages, D::AnthropicMessages, &hosted(Hosting::Vertex)),
+        (at("/publishers/anthropic/models/up-1:rawPredict"), Some(known.join(",")), None, Value::Null)
+    );
+    assert_eq!(
+        sent(D::AnthropicMessages, D::AnthropicMessages, &hosted(Hosting::Bedrock)),
+        (at("/model/up-1/invoke"), None, None, json!(known))
+    );
+    for to in [D::OpenAiChat, D::Gemini, D::BedrockConverse] {
+        let (uri, betas, version, member) = sent(D::AnthropicMessages, to, &Target::new("up-1"));
+        assert!(!uri.contains("beta=true"), "{uri}");
+        assert_eq!((betas, version, member), (None, None, Value::Null), "{to}");
     }
 }
 
