@@ -39,7 +39,7 @@ impl Denied {
     pub fn kind(self) -> ErrorKind {
         match self {
             Denied::Stale(_) => ErrorKind::Unavailable,
-            Denied::Key(KeyFault::Disabled) | Denied::Disabled => ErrorKind::Forbidden,
+            Denied::Key(KeyFault::Disabled | KeyFault::Address) | Denied::Disabled => ErrorKind::Forbidden,
             Denied::Key(_) => ErrorKind::Unauthenticated,
         }
     }

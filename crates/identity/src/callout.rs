@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use farebox_bus::ANONYMOUS;
 use farebox_directory::{Directory, Stale};
-use farebox_policy::{Key, KeyFault, KeyText, NoKey, Pepper};
+use farebox_policy::{KeyFault, KeyText, NoKey, Pepper};
 use farebox_types::{Project, Timestamp};
 use serde_json::Value;
 
@@ -79,12 +79,6 @@ pub(crate) fn read_question(token: &str) -> Result<Question, IdentityError> {
     })
 }
 
-/// Whether a key may be used from there.
-pub(crate) fn comes_from(key: &Key, host: Option<IpAddr>) -> bool {
-    let within = |host: IpAddr| key.addresses.iter().any(|allowed| allowed.contains(&host.to_canonical()));
-    key.addresses.is_empty() || host.is_some_and(within)
-}
-
 pub(crate) fn decide(
     question: &Question,
     keys: &Keys<'_>,
@@ -105,7 +99,7 @@ pub(crate) fn decide(
     let text: KeyText = text.parse()?;
     let policies = keys.directory.read()?;
     let key = policies.open(&text, keys.pepper, now)?;
-    if !comes_from(key, question.host) {
+    if !key.comes_from(question.host) {
         return Err(KeyFault::Address.into());
     }
     let project = key.project.clone().ok_or(Refusal::Admin)?;
@@ -141,7 +135,7 @@ pub(crate) fn answer(
 
 #[cfg(test)]
 mod tests {
-    use farebox_policy::Policies;
+    use farebox_policy::{Key, Policies};
     use nkeys::KeyPair;
     use serde_json::json;
 

@@ -11,7 +11,6 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    callout::comes_from,
     connections::{self, Connection, Filter, Listing},
     error::IdentityError,
     keyring::Keyring,
@@ -180,7 +179,7 @@ impl Evictor {
         let too_old = |old: &Outdated| old.key == key.id && connection.age > asked.duration_since(old.changed);
         of_its_project
             && policies.usable(key, self.clock.now()).is_ok()
-            && comes_from(key, connection.host)
+            && key.comes_from(connection.host)
             && !self.outdated.iter().any(too_old)
     }
 }

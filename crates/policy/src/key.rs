@@ -1,6 +1,6 @@
 //! Keys `fb-<id>-<secret>`: shown once, kept as a keyed hash.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use farebox_types::{Project, Timestamp};
@@ -169,6 +169,14 @@ pub struct Key {
     pub metadata: BTreeMap<String, String>,
     pub created: Timestamp,
     pub role: Option<AdminRole>,
+}
+
+impl Key {
+    /// Whether it may be used from there; unknown where: only if it may be used anywhere.
+    pub fn comes_from(&self, host: Option<IpAddr>) -> bool {
+        let within = |host: IpAddr| self.addresses.iter().any(|allowed| allowed.contains(&host.to_canonical()));
+        self.addresses.is_empty() || host.is_some_and(within)
+    }
 }
 
 /// Why a key does not open.
