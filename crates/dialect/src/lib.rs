@@ -47,6 +47,7 @@ mod exchange;
 mod framing;
 mod gemini;
 mod gemini_embeddings;
+pub mod http_stream;
 mod json;
 mod name;
 mod notes;

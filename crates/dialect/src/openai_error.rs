@@ -174,7 +174,7 @@ struct Body<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     param: Option<String>,
-    code: &'static str,
+    code: &'a str,
 }
 
 fn type_of(kind: ErrorKind) -> &'static str {
@@ -196,15 +196,32 @@ fn type_of(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// `code` is the kind's own word, `param` the field the provider named, if its body was of this dialect.
+/// The word that programs look for; where OpenAI has none, the kind's own.
+fn code_of(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unauthenticated => "invalid_api_key",
+        ErrorKind::NotFound => "model_not_found",
+        ErrorKind::OverBudget => "insufficient_quota",
+        ErrorKind::RateLimited => "rate_limit_exceeded",
+        _ => kind.as_str(),
+    }
+}
+
+/// Whether the provider's words are about what the caller asked for. The others are about farebox's own account with it.
+fn about_the_request(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::RateLimited)
+}
+
+/// `code` and `param` are the provider's, where its body was of this dialect and about the request.
 pub(crate) fn render(fault: &Fault) -> (StatusCode, Bytes) {
-    let named = fault.provider_body.as_deref().map(inside);
+    let said = fault.provider_body.as_deref().filter(|_| about_the_request(fault.kind)).map(inside).unwrap_or_default();
+    let code = word(said.code).filter(|code| code.parse::<u16>().is_err());
     let body = Rendered {
         error: Body {
             message: &fault.message,
             kind: type_of(fault.kind),
-            param: named.and_then(|wire| word(wire.param)),
-            code: fault.kind.as_str(),
+            param: word(said.param),
+            code: code.as_deref().unwrap_or_else(|| code_of(fault.kind)),
         },
     };
     let status = StatusCode::from_u16(fault.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -7,7 +7,7 @@ use farebox_types::{Money, Outcome, Usage};
 
 /// The bytes of a final answer for a JSON caller: OpenAI's body, or an error object, with a `farebox` object.
 pub fn final_answer(response: &v1::LlmResponse) -> Vec<u8> {
-    let facts = final_facts(response);
+    let facts = facts(response);
     match &response.result {
         Some(v1::llm_response::Result::Raw(raw)) => with_member(&raw.bytes, "farebox", &facts),
         Some(v1::llm_response::Result::Error(error)) => {
@@ -156,7 +156,8 @@ fn alert_kind(alert: &v1::Alert) -> &'static str {
     }
 }
 
-fn final_facts(response: &v1::LlmResponse) -> Value {
+/// The member `farebox` of a final answer: what it took.
+pub fn facts(response: &v1::LlmResponse) -> Value {
     let mut facts = Map::new();
     facts.insert("type".into(), "final".into());
     facts.insert("request_id".into(), response.request_id.clone().into());
@@ -233,7 +234,7 @@ fn insert_some<T: Into<Value>>(into: &mut Map<String, Value>, name: &str, value:
 }
 
 /// `object` with one more member at its end; every other byte stays as it is.
-fn with_member(object: &[u8], name: &str, value: &Value) -> Vec<u8> {
+pub fn with_member(object: &[u8], name: &str, value: &Value) -> Vec<u8> {
     let end = object.iter().rposition(|byte| *byte == b'}').unwrap_or(object.len());
     let before = object[..end].trim_ascii_end();
     let comma = if before.ends_with(b"{") || before.is_empty() { "" } else { "," };

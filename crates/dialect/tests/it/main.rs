@@ -20,6 +20,7 @@ mod gemini_answers;
 mod gemini_embeddings;
 mod golden;
 mod hostile;
+mod http_stream;
 mod laws;
 mod matrix;
 mod ollama;

@@ -103,12 +103,12 @@ fn every_kind_of_error() {
 }
 
 #[test]
-fn the_field_that_the_provider_named_is_passed_on() {
+fn what_the_provider_named_is_passed_on() {
     let tape = tape("openai-chat/error-400");
     let refusal = crate::provider(tape.dialect).decode_error(&tape.head, &tape.body);
     let fault = Fault::from(refusal).retry_after(Duration::from_secs(1));
     let (status, body) = openai().render_error(&fault);
     let body = json_of(&body);
     assert_eq!(status.as_u16(), 400);
-    assert_eq!((&body["error"]["param"], &body["error"]["code"]), (&json!("temperature"), &json!("bad_request")));
+    assert_eq!((&body["error"]["param"], &body["error"]["code"]), (&json!("temperature"), &json!("unsupported_value")));
 }
