@@ -1,6 +1,9 @@
 //! What every request shares.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use farebox_bus::Bus;
 use farebox_directory::Directory;
@@ -35,13 +38,13 @@ pub struct Offered {
 }
 
 /// What every request shares.
-#[expect(dead_code, reason = "what reads it is being built")]
 pub(crate) struct App {
     pub(crate) deps: Deps,
     pub(crate) options: Options,
+    /// Clients that were cut because they read too slowly.
+    pub(crate) slow_readers: AtomicU64,
 }
 
 /// The other end of a connection.
-#[expect(dead_code, reason = "what reads it is being built")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peer(pub(crate) IpAddr);

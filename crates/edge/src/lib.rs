@@ -23,8 +23,15 @@
 //! | `failure` | an error in the caller's shape |
 //! | `models`, `health` | what is answered here |
 
+mod access;
 mod app;
+mod ask;
+mod call;
+mod facts;
+mod failure;
 mod options;
+mod stream;
+mod whole;
 
 pub use app::{Deps, Offered};
 pub use options::{CorsOptions, Options, TlsOptions};

@@ -1,0 +1,322 @@
+//! One call on the bus, from a request over HTTP to its answer.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::response::Response;
+use bytes::Bytes;
+use farebox_bus::{Delivery, Headers, Inbox, ObjectError, ObjectRef, PublishError, topology};
+use farebox_dialect::{DialectName, outline};
+use farebox_proto::{headers, json, subjects, v1};
+use farebox_types::{ErrorKind, Fault, Timestamp};
+use http::request::Parts;
+use prost::Message;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    access,
+    app::{App, Peer},
+    ask::{self, Ask},
+    facts::Facts,
+    failure::{self, Shape},
+    stream, whole,
+};
+
+/// When to come back to who found a part of farebox away.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// Answers a request in a dialect that callers speak.
+pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, peer: Peer, head: Parts, body: Bytes) -> Response {
+    let (arrived, now) = (Instant::now(), app.deps.clock.now());
+    let asked = access::principal(&app, &head.headers, peer)
+        .and_then(|caller| ask::read(&head, dialect, &caller, &app.options, now));
+    let ask = match asked {
+        Ok(ask) => ask,
+        Err(fault) => return failure::in_dialect(dialect, &fault),
+    };
+    let request_id = ask.request_id().to_owned();
+    let origin = Origin { app, dialect, request_id, facts_in_body: ask.facts_in_body, arrived };
+    let traceparent = head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
+    match answer(&origin, ask, body, traceparent).await {
+        Ok(response) => response,
+        Err(fault) => origin.refusal(&fault, None),
+    }
+}
+
+/// Until the first piece is there, or has been waited for, a failure has a status of its own.
+async fn answer(origin: &Origin, ask: Ask, body: Bytes, traceparent: Option<&str>) -> Result<Response, Fault> {
+    let mut call = Call::begin(origin.app.clone(), origin.dialect, ask, body.clone(), traceparent).await?;
+    let heard = match timeout(origin.app.options.first_piece_wait.get(), call.next()).await {
+        Ok(heard) => Some(heard?),
+        // Only now it matters whether the request asks for a stream: what comes would have told.
+        Err(_) if outline(origin.dialect, &body).is_ok_and(|outline| outline.stream) => None,
+        Err(_) => Some(call.next().await?),
+    };
+    match heard {
+        Some(Heard::Final(mut last)) => {
+            let body = call.take_body(&mut last).await;
+            Ok(whole::answer(origin, &last, body))
+        }
+        Some(Heard::Piece(piece)) => Ok(stream::answer(origin, call, Some(piece))),
+        None => Ok(stream::answer(origin, call, None)),
+    }
+}
+
+/// A request, as its answer needs it.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) app: Arc<App>,
+    pub(crate) dialect: DialectName,
+    pub(crate) request_id: String,
+    pub(crate) facts_in_body: bool,
+    pub(crate) arrived: Instant,
+}
+
+impl Origin {
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        let now = self.app.deps.clock.now();
+        Facts { shape: Shape::of(self.dialect), request_id: &self.request_id, now }
+    }
+
+    pub(crate) fn refusal(&self, fault: &Fault, report: Option<&v1::CallReport>) -> Response {
+        let mut response = failure::in_dialect(self.dialect, fault);
+        let facts = self.facts();
+        facts.asked(response.headers_mut());
+        if let Some(report) = report {
+            facts.ended(response.headers_mut(), report, self.arrived.elapsed());
+        }
+        response
+    }
+}
+
+/// What arrives of an answer.
+pub(crate) enum Heard {
+    Piece(Piece),
+    Final(Box<v1::LlmResponse>),
+}
+
+/// One event of a stream.
+pub(crate) struct Piece {
+    pub(crate) payload: Bytes,
+    /// On the first one.
+    pub(crate) begun: Option<v1::CallBegun>,
+}
+
+/// A call that is under way. Dropped before its final answer, it is stopped.
+pub(crate) struct Call {
+    app: Arc<App>,
+    inbox: Inbox,
+    cancel: v1::EdgeCancel,
+    /// Its caller may come again for the answer: it goes on when the caller has gone.
+    is_kept: bool,
+    /// Asked for, and not answered yet.
+    is_open: bool,
+    /// When its final answer is no longer waited for.
+    until: Instant,
+    /// Pieces that have come.
+    pieces: u64,
+    /// The request's body, where it was too large for a message.
+    stored: Option<ObjectRef>,
+}
+
+impl Call {
+    async fn begin(
+        app: Arc<App>,
+        dialect: DialectName,
+        ask: Ask,
+        body: Bytes,
+        traceparent: Option<&str>,
+    ) -> Result<Call, Fault> {
+        let bus = &app.deps.bus;
+        if !bus.is_connected() {
+            return Err(away("farebox has lost its connection to NATS"));
+        }
+        let Ask { request, deadline, .. } = ask;
+        let mut call = Call {
+            inbox: bus.inbox(),
+            cancel: v1::EdgeCancel {
+                principal: request.principal.clone(),
+                request_id: request.request.as_ref().map(|r| r.request_id.clone()).unwrap_or_default(),
+                caller_gone: true,
+            },
+            is_kept: request.id_chosen,
+            is_open: false,
+            until: until(&app, deadline),
+            pieces: 0,
+            stored: None,
+            app,
+        };
+        let message = call.with_body(request, dialect, body).await?;
+        let head = traceparent.map_or_else(Headers::new, |parent| Headers::new().with_traceparent(parent));
+        let (bus, reply) = (&call.app.deps.bus, call.inbox.subject());
+        bus.publish_with_reply(subjects::EDGE_REQUEST, &reply, head, message.into()).await.map_err(unsent)?;
+        call.is_open = true;
+        Ok(call)
+    }
+
+    /// The message, with the body in it where there is room.
+    async fn with_body(
+        &mut self,
+        mut message: v1::EdgeRequest,
+        dialect: DialectName,
+        body: Bytes,
+    ) -> Result<Vec<u8>, Fault> {
+        let dialect = v1::Dialect::from(dialect).into();
+        let request = message.request.get_or_insert_default();
+        request.body = Some(v1::llm_request::Body::Raw(v1::RawBody { dialect, bytes: body.clone() }));
+        let bus = &self.app.deps.bus;
+        if message.encoded_len() > bus.max_payload() {
+            let object = bus.put_object(topology::BODIES, body).await.map_err(unstored)?;
+            let stored = v1::StoredBody { dialect, object: Some(reference(&object)) };
+            self.stored = Some(object);
+            message.request.get_or_insert_default().body = Some(v1::llm_request::Body::Stored(stored));
+        }
+        Ok(message.encode_to_vec())
+    }
+
+    pub(crate) fn pieces(&self) -> u64 {
+        self.pieces
+    }
+
+    /// What comes next. Dropped while it waits, it loses nothing.
+    pub(crate) async fn next(&mut self) -> Result<Heard, Fault> {
+        loop {
+            let delivery = match timeout_at(self.until, self.inbox.next()).await {
+                Ok(Some(delivery)) => delivery,
+                Ok(None) => return Err(self.lost("pieces of the answer came faster than they could be taken")),
+                Err(_) => {
+                    self.cancel.caller_gone = false;
+                    let message = "there was no whole answer before the request's deadline (farebox-timeout)";
+                    return Err(Fault::new(ErrorKind::DeadlineExceeded, message));
+                }
+            };
+            if delivery.is_no_responders() {
+                self.is_open = false;
+                return Err(away("no intake of farebox is running"));
+            }
+            match delivery.headers.get(headers::TYPE) {
+                Some("chunk") => return self.piece(&delivery).map(Heard::Piece),
+                Some("final") => {
+                    self.is_open = false;
+                    return Ok(Heard::Final(Box::new(read_final(&delivery)?)));
+                }
+                kind => tracing::debug!(?kind, request = self.cancel.request_id, "an answer that is none"),
+            }
+        }
+    }
+
+    fn piece(&mut self, delivery: &Delivery) -> Result<Piece, Fault> {
+        let chunk: v1::LlmChunk = delivery.decode().map_err(garbled)?;
+        if chunk.seq != self.pieces {
+            return Err(self.lost("a piece of the answer was lost on its way"));
+        }
+        self.pieces += 1;
+        match chunk.piece {
+            Some(v1::llm_chunk::Piece::Raw(payload)) => Ok(Piece { payload, begun: chunk.begun }),
+            _ => Err(garbled("a piece of the answer is of another form than the request")),
+        }
+    }
+
+    fn lost(&mut self, what: &str) -> Fault {
+        self.cancel.caller_gone = false;
+        Fault::new(ErrorKind::Truncated, format!("{what}: ask again"))
+    }
+
+    /// The answer's bytes, or why there are none. Where they were stored, they are not any more.
+    pub(crate) async fn take_body(&self, last: &mut v1::LlmResponse) -> Result<Bytes, Fault> {
+        use v1::llm_response::Result::{Completion, Error, Raw, Stored};
+        match last.result.take() {
+            Some(Raw(raw)) => Ok(raw.bytes),
+            Some(Error(error)) => Err(error.into()),
+            Some(Stored(stored)) => {
+                let object = object(stored.object.unwrap_or_default());
+                let fetched = self.app.deps.bus.get_object(&object).await;
+                self.app.discard(object);
+                fetched.map_err(|error| {
+                    Fault::new(ErrorKind::Internal, format!("the answer was stored and cannot be fetched: {error}"))
+                })
+            }
+            Some(Completion(_)) | None => Err(garbled("the answer is of another form than the request")),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.is_open {
+            if let Some(stored) = self.stored.take() {
+                self.app.discard(stored);
+            }
+            return;
+        }
+        if self.is_kept {
+            return;
+        }
+        let (bus, cancel) = (self.app.deps.bus.clone(), std::mem::take(&mut self.cancel));
+        self.app.deps.tasks.spawn("cancel", async move {
+            if let Err(error) = bus.publish_message(subjects::EDGE_CANCEL, Headers::new(), &cancel).await {
+                tracing::debug!(request = cancel.request_id, %error, "a call was not cancelled");
+            }
+        });
+    }
+}
+
+impl App {
+    /// Deletes a stored body. One that stays goes by its age.
+    fn discard(&self, object: ObjectRef) {
+        let bus = self.deps.bus.clone();
+        self.deps.tasks.spawn("discard", async move {
+            if let Err(error) = bus.delete_object(&object).await {
+                tracing::debug!(object = object.name, %error, "a stored body was not deleted");
+            }
+        });
+    }
+}
+
+fn until(app: &App, deadline: Timestamp) -> Instant {
+    Instant::now() + deadline.remaining(app.deps.clock.now()) + app.options.answer_grace.get()
+}
+
+/// A final answer. One of a request that came over the bus first may be JSON.
+fn read_final(delivery: &Delivery) -> Result<v1::LlmResponse, Fault> {
+    if delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::JSON) {
+        return delivery.decode().map_err(garbled);
+    }
+    let bytes = delivery.payload.clone();
+    let result = match json::error_of(&bytes) {
+        Some(error) => v1::llm_response::Result::Error(error),
+        None => v1::llm_response::Result::Raw(v1::RawBody { bytes, ..Default::default() }),
+    };
+    Ok(v1::LlmResponse { result: Some(result), ..Default::default() })
+}
+
+fn away(what: &str) -> Fault {
+    Fault::new(ErrorKind::Unavailable, format!("{what}: try again in a moment")).retry_after(COME_BACK)
+}
+
+fn unsent(error: PublishError) -> Fault {
+    match error {
+        PublishError::Disconnected { .. } => away("farebox has lost its connection to NATS"),
+        other => Fault::new(ErrorKind::Internal, other.to_string()),
+    }
+}
+
+fn unstored(error: ObjectError) -> Fault {
+    match error {
+        ObjectError::TooLarge { .. } => Fault::new(ErrorKind::TooLarge, error.to_string()),
+        _ => away(&format!("the body is too large for one message, and {error}")),
+    }
+}
+
+fn garbled(error: impl ToString) -> Fault {
+    Fault::new(ErrorKind::Internal, error.to_string())
+}
+
+fn reference(object: &ObjectRef) -> v1::ObjectRef {
+    let ObjectRef { bucket, name, size, digest } = object.clone();
+    v1::ObjectRef { bucket, name, size, digest }
+}
+
+fn object(reference: v1::ObjectRef) -> ObjectRef {
+    let v1::ObjectRef { bucket, name, size, digest } = reference;
+    ObjectRef { bucket, name, size, digest }
+}

@@ -1,0 +1,75 @@
+//! An error in the caller's shape.
+
+use axum::{body::Body, response::Response};
+use farebox_dialect::{DialectName, caller_dialect};
+use farebox_types::Fault;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+
+use crate::facts::text;
+
+/// The kind in farebox's own word, which no shape has room for.
+const ERROR: HeaderName = HeaderName::from_static("farebox-error");
+/// What OpenAI's and Anthropic's SDKs look at before they decide by the status.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Whose SDKs are to understand an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    OpenAi,
+    Anthropic,
+}
+
+impl Shape {
+    pub(crate) fn of(dialect: DialectName) -> Shape {
+        match dialect {
+            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => Shape::Anthropic,
+            _ => Shape::OpenAi,
+        }
+    }
+
+    fn dialect(self) -> DialectName {
+        match self {
+            Shape::OpenAi => DialectName::OpenAiChat,
+            Shape::Anthropic => DialectName::AnthropicMessages,
+        }
+    }
+}
+
+/// The answer to a request that is of no dialect.
+pub(crate) fn refusal(shape: Shape, fault: &Fault) -> Response {
+    in_dialect(shape.dialect(), fault)
+}
+
+/// The answer to a request in a dialect that callers speak.
+pub(crate) fn in_dialect(dialect: DialectName, fault: &Fault) -> Response {
+    let spoken = caller_dialect(dialect).or_else(|| caller_dialect(DialectName::OpenAiChat));
+    let (status, body) = spoken.expect("OpenAI's chat is spoken by callers").render_error(fault);
+    tracing::debug!(%dialect, status = status.as_u16(), kind = %fault.kind, message = %fault.message, "a request failed");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(ERROR, HeaderValue::from_static(fault.kind.as_str()));
+    retry(fault, status, headers);
+    response
+}
+
+/// When the same request may work, and where it never will.
+fn retry(fault: &Fault, status: StatusCode, headers: &mut HeaderMap) {
+    if let Some(after) = fault.retry_after {
+        let whole = after.as_millis().div_ceil(1000);
+        headers.insert(RETRY_AFTER, text(&whole.to_string()));
+        headers.insert(RETRY_AFTER_MS, text(&after.as_millis().to_string()));
+    }
+    // Those that the SDKs try again by themselves.
+    let again = matches!(status.as_u16(), 408 | 409 | 429 | 500..);
+    if again && !fault.kind.is_retryable() {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+}
