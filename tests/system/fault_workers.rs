@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use farebox_bus::Headers;
-use farebox_emulator::Script;
+use farebox_emulator::{Gate, Script};
 use farebox_proto::{headers, subjects::agent, v1};
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::{ErrorKind, RequestId};
 use prost::Message as _;
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -97,6 +98,8 @@ async fn a_worker_killed_with_fifty_calls_in_flight_leaves_no_caller_without_an_
 struct Heard {
     request: v1::LlmRequest,
     inbox: farebox_bus::Inbox,
+    /// In chunks.
+    text: String,
     finals: Vec<Option<String>>,
     after_the_final: usize,
 }
@@ -108,40 +111,60 @@ impl Heard {
         let head = Headers::new().with(headers::CONTENT_TYPE, headers::PROTOBUF);
         let body = request.encode_to_vec().into();
         cluster.client.bus().publish_with_reply(agent::REQUEST, &inbox.subject(), head, body).await.expect("sent");
-        Heard { request, inbox, finals: Vec::new(), after_the_final: 0 }
+        Heard { request, inbox, text: String::new(), finals: Vec::new(), after_the_final: 0 }
     }
 
     fn listen(&mut self) {
         while let Some(delivery) = self.inbox.try_next() {
             if delivery.headers.get(headers::TYPE) == Some("final") {
                 self.finals.push(delivery.headers.get(headers::ERROR).map(str::to_owned));
-            } else if !self.finals.is_empty() {
-                self.after_the_final += 1;
+                continue;
+            }
+            self.after_the_final += usize::from(!self.finals.is_empty());
+            let chunk: v1::LlmChunk = delivery.decode().expect("a chunk");
+            if let Some(v1::llm_chunk::Piece::Raw(raw)) = chunk.piece {
+                let event: Value = serde_json::from_slice(&raw).expect("JSON");
+                self.text.push_str(event["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
             }
         }
     }
 }
 
+/// What the provider says before it falls silent: a letter in each event.
+const SAID: &str = "abc";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stood_still_past_its_lease_says_nothing_more() {
     let cluster = Cluster::builder().start().await.unwrap();
-    slow(&cluster);
+    // It is stopped in a silence of the provider: what a worker has just handed to its connection, it cannot take back.
+    let gate = Gate::default();
+    let script = Script::text(format!("{SAID}defgh")).chunks(SAID.len() + 5).bill_on_arrival();
+    cluster.emulator.script("m-tokens", script.clone().hold_after(0, &gate));
+    // The first two events say only that it begins.
+    cluster.emulator.script("m-claude", script.hold_after(2 + SAID.len(), &gate));
     let mut callers = Vec::new();
     for number in 0..20 {
         let stream = number % 2 == 1;
         callers.push(Heard::ask(&cluster, if stream { "claude" } else { "tokens" }, stream).await);
     }
     in_flight(&cluster, 20).await;
+    eventually(DEADLINE, "all that was said is heard", || {
+        callers.iter_mut().for_each(Heard::listen);
+        let heard = callers.iter().all(|caller| !caller.request.stream || caller.text == SAID);
+        async move { heard }
+    })
+    .await;
     cluster.sigstop("worker.1");
+    // The rest waits in the connections of the worker.
+    gate.open();
+    eventually(DEADLINE, "the provider has said everything", || async { cluster.emulator.ledger().totals().open == 0 })
+        .await;
     eventually(DEADLINE, "every caller is told", || {
         callers.iter_mut().for_each(Heard::listen);
         let told = callers.iter().all(|caller| !caller.finals.is_empty());
         async move { told }
     })
     .await;
-    // What the provider has said meanwhile waits in the connection of the worker.
-    eventually(DEADLINE, "the provider has said everything", || async { cluster.emulator.ledger().totals().open == 0 })
-        .await;
     cluster.emulator.clear();
     cluster.sigcont("worker.1");
     // The only worker answers again, on the connection on which it would have said more.

@@ -44,12 +44,18 @@ pub(crate) struct Played {
     pub(crate) entry: Option<OpenEntry>,
     pub(crate) usage: Usage,
     pub(crate) pace: Duration,
+    /// Tokens that are billed before they are sent.
+    pub(crate) ahead: u64,
     pub(crate) end: End,
     /// Announced as `content-length`, whatever is sent.
     pub(crate) length: Option<u64>,
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     pub(crate) waited: bool,
+    /// Pieces that still go out before this is waited for.
+    pub(crate) hold: Option<(usize, Opened)>,
 }
+
+pub(crate) type Opened = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What stands behind the last piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +151,21 @@ impl Played {
             self.timer = None;
         }
         self.waited = true;
+        if let Some((left, opened)) = &mut self.hold {
+            match left.checked_sub(1) {
+                Some(rest) => *left = rest,
+                None => {
+                    ready!(opened.as_mut().poll(cx));
+                    self.hold = None;
+                }
+            }
+        }
         if let Some(piece) = self.pieces.next() {
             self.waited = false;
             if let Some(produced) = piece.produced
                 && let Some(entry) = &mut self.entry
             {
-                entry.bill(&self.usage, produced);
+                entry.bill(&self.usage, produced.saturating_add(self.ahead).min(self.usage.output));
                 entry.publish();
             }
             if self.pieces.as_slice().is_empty()

@@ -40,5 +40,5 @@ mod server;
 
 pub use ledger::{Dialect, Entry, Ledger, State, Totals};
 pub use route::Seen;
-pub use script::{Answer, Fault, Finish, Recorded, Refusal, Reply, Script, ToolCall, Usage};
+pub use script::{Answer, Fault, Finish, Gate, Recorded, Refusal, Reply, Script, ToolCall, Usage};
 pub use server::{Emulator, EmulatorError, Options};

@@ -1,15 +1,12 @@
 //! From a script's answer to a response: what is decided, in which pieces it goes out, and what it costs.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{
     Dialect, Fault, Finish, Recorded, Refusal, Reply, Script, State, ToolCall, Usage, anthropic,
-    body::{End, Piece, Played, ReplyBody, break_pieces},
+    body::{End, Opened, Piece, Played, ReplyBody, break_pieces},
     gemini,
     ledger::OpenEntry,
     openai, openai_responses,
@@ -94,11 +91,11 @@ pub(crate) fn answer(
     if request.streams() {
         let (mut pieces, terminal) = stream(&resolved);
         let end = break_pieces(script.fault, &mut pieces, terminal, corrupt, error);
-        return played(pieces, end, script.pace, usage, Some(entry), None).with_head(200, dialect, &id, true);
+        return played(pieces, end, script, usage, Some(entry), None).with_head(200, dialect, &id, true);
     }
     let body = whole(&resolved);
     entry.bill(&usage, usage.output);
-    if script.fault == Fault::None {
+    if script.fault == Fault::None && script.hold.is_none() {
         entry.end(State::Answered);
         return response(200, dialect, &id, body);
     }
@@ -106,7 +103,7 @@ pub(crate) fn answer(
     let mut pieces = vec![Piece::billed(body, usage.output)];
     let end = break_pieces(script.fault, &mut pieces, 1, corrupt, error);
     let length = if matches!(end, End::Clean(_)) { None } else { length };
-    played(pieces, end, script.pace, usage, Some(entry), length).with_head(200, dialect, &id, false)
+    played(pieces, end, script, usage, Some(entry), length).with_head(200, dialect, &id, false)
 }
 
 /// What the model would say if nothing limited it, in tokens.
@@ -167,7 +164,7 @@ pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: Option<Ope
         End::Clean(State::Answered) if is_error => End::Clean(State::Error),
         end => end,
     };
-    let body = played(pieces, end, script.pace, recorded.usage, entry, None);
+    let body = played(pieces, end, script, recorded.usage, entry, None);
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
     for (name, value) in &recorded.headers {
@@ -183,21 +180,24 @@ pub(crate) fn replay(script: &Script, recorded: &Recorded, mut entry: Option<Ope
 fn played(
     pieces: Vec<Piece>,
     end: End,
-    pace: Duration,
+    script: &Script,
     usage: Usage,
     entry: Option<OpenEntry>,
     length: Option<u64>,
 ) -> ReplyBody {
     let pieces = pieces.into_iter();
+    let hold = script.hold.clone().map(|(after, gate)| (after, Box::pin(gate.opened()) as Opened));
     ReplyBody::Played(Box::new(Played {
         pieces,
         entry,
         usage,
-        pace,
+        pace: script.pace,
         end,
         length,
         timer: None,
+        ahead: script.ahead,
         waited: true, // The first piece follows the head at once.
+        hold,
     }))
 }
 

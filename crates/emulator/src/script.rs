@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 /// How one request is answered.
 #[derive(Clone, Debug, Default)]
@@ -14,9 +15,29 @@ pub struct Script {
     pub pace: Duration,
     /// In how many pieces text is streamed, or a recorded body is sent. `None`: a few.
     pub chunks: Option<usize>,
+    /// After so many pieces of the body (in a stream every event is one) nothing is said until the gate is opened.
+    pub hold: Option<(usize, Gate)>,
     pub fault: Fault,
     /// The prompt is billed on arrival, and a whole answer in full even if its caller left.
     pub bill_on_arrival: bool,
+    /// In a stream so many output tokens are produced, and billed, before they are sent.
+    pub ahead: u64,
+}
+
+/// Keeps answers back, all those of scripts that have a clone of it, until it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(crate) async fn opened(self) {
+        let mut open = self.0.subscribe();
+        // The sender is here: it cannot fail.
+        let _ = open.wait_for(|open| *open).await;
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -185,6 +206,16 @@ impl Script {
 
     pub fn chunks(mut self, chunks: usize) -> Script {
         self.chunks = Some(chunks);
+        self
+    }
+
+    pub fn hold_after(mut self, pieces: usize, gate: &Gate) -> Script {
+        self.hold = Some((pieces, gate.clone()));
+        self
+    }
+
+    pub fn ahead(mut self, tokens: u64) -> Script {
+        self.ahead = tokens;
         self
     }
 

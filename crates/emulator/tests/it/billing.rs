@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use farebox_emulator::{Dialect, Emulator, Entry, Options, Reply, Script, State, Totals, Usage};
+use farebox_emulator::{Dialect, Emulator, Entry, Fault, Options, Reply, Script, State, Totals, Usage};
 
 use crate::{chat, chat_stream, emulator, eventually, message, post, text};
 
@@ -45,6 +45,22 @@ async fn a_caller_that_leaves_in_the_middle_pays_for_what_was_produced() {
     assert_eq!((entry.state, entry.billed, entry.prompt_tokens), (State::ClientGone, true, 50));
     assert!((10..1000).contains(&entry.completion_tokens), "{entry:?}");
     assert_eq!(ledger.totals().completion_tokens, entry.completion_tokens);
+}
+
+#[tokio::test]
+async fn what_is_produced_ahead_of_what_is_sent_is_billed_up_to_the_whole() {
+    let emulator = emulator().await;
+    let reply = Reply { text: "word ".repeat(100), usage: Some(Usage::new(50, 1000)), ..Reply::default() };
+    let script = Script::reply(reply).chunks(100).ahead(200);
+    // Two of a hundred pieces, behind one that says nothing.
+    emulator.push("m", script.clone().fault(Fault::HangAfter(3)));
+    emulator.push("m", script);
+    let ledger = emulator.ledger();
+    let billed = |id: &str| ledger.by_call_id(id)[0].completion_tokens;
+    let _silent = post(&emulator, "/v1/chat/completions", "part", &chat_stream("m")).send().await.unwrap();
+    eventually("the part to be billed", || billed("part") == 220).await;
+    text(post(&emulator, "/v1/chat/completions", "whole", &chat_stream("m"))).await;
+    assert_eq!(billed("whole"), 1000);
 }
 
 #[tokio::test]

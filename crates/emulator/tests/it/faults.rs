@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use farebox_emulator::{Fault, Script, State};
+use farebox_emulator::{Fault, Gate, Script, State};
 
 use crate::{chat, chat_stream, emulator, events, eventually, message, post};
 
@@ -75,4 +75,25 @@ async fn it_hangs_before_the_head_before_the_first_token_and_later() {
     eventually("the callers to be gone", || ledger.totals().client_gone == 3).await;
     let billed = |id: &str| ledger.by_call_id(id)[0].billed;
     assert_eq!((billed("head"), billed("first"), billed("later")), (false, false, true));
+}
+
+#[tokio::test]
+async fn a_held_answer_falls_silent_and_says_the_rest_once_its_gate_is_open() {
+    let emulator = emulator().await;
+    let short = Duration::from_millis(150);
+    let gate = Gate::default();
+    let held = |pieces| Script::text("one two three four").chunks(6).hold_after(pieces, &gate);
+    emulator.push("m", held(4));
+    let (got, whole) = read(post(&emulator, "/v1/chat/completions", "silent", &chat_stream("m")), short).await;
+    assert_eq!((events(&got).len(), whole), (4, false));
+    emulator.script("m", held(4));
+    let opens = async {
+        eventually("the second one to be asked", || emulator.ledger().totals().requests == 2).await;
+        gate.open();
+    };
+    let (streamed, ()) =
+        tokio::join!(read(post(&emulator, "/v1/chat/completions", "rest", &chat_stream("m")), LONG), opens);
+    assert!(streamed.1 && streamed.0.contains("[DONE]"), "{streamed:?}");
+    let (got, whole) = read(post(&emulator, "/v1/chat/completions", "whole", &chat("m")), LONG).await;
+    assert!(whole && got.contains("one two three four"), "{got}");
 }
