@@ -1,7 +1,7 @@
 //! The ledger's state as messages, so that a restart need not replay everything and the stream can be trimmed.
 //!
-//! Ended reservations are not in it: they are remembered for a minute, against repeats of a message, and a repeat of an
-//! end that is no longer known changes nothing.
+//! Ended reservations are in it for as long as they are remembered: whoever repeats a message, a `reserve` above all, may
+//! reach the next guard with it, and must not get another reservation for the same call.
 
 use std::{cmp::Reverse, time::Duration};
 
@@ -44,6 +44,9 @@ impl Ledger {
         for known in self.requests.to_messages() {
             parts.add(known.encoded_len(), |part| part.requests.push(known));
         }
+        for ended in self.closed.to_messages() {
+            parts.add(ended.encoded_len(), |part| part.ended.push(ended));
+        }
         parts.finish(id, through_sequence)
     }
 
@@ -64,6 +67,7 @@ impl Ledger {
             part.limits.iter().for_each(|state| self.meters.restore(state));
             part.books.iter().for_each(|day| self.books.restore(day));
             part.requests.into_iter().for_each(|known| self.requests.restore(known));
+            part.ended.iter().for_each(|ended| self.closed.restore(ended));
         }
     }
 
@@ -156,6 +160,27 @@ impl Open {
             limit_holds: message.limit_holds.clone(),
             attempt_began,
             ..open
+        })
+    }
+}
+
+impl Closed {
+    /// Its end, apart from when that was.
+    pub(super) fn to_message(&self, id: ReservationId) -> v1::EndedReservation {
+        v1::EndedReservation {
+            reservation_id: id.to_string(),
+            call_id: self.call_id.to_string(),
+            outcome: v1::Outcome::from(self.outcome).into(),
+            error_kind: self.error_kind.map_or(v1::ErrorKind::Unspecified, v1::ErrorKind::from).into(),
+            ended_unix_ms: 0,
+        }
+    }
+
+    pub(super) fn from_message(message: &v1::EndedReservation) -> Option<Closed> {
+        Some(Closed {
+            call_id: message.call_id.parse().ok()?,
+            outcome: message.outcome().known()?,
+            error_kind: message.error_kind().known(),
         })
     }
 }

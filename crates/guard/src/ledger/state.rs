@@ -98,7 +98,7 @@ impl Closed {
 }
 
 /// How long ends are remembered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Retention {
     /// Ended reservations, for repeats of the same message.
     pub(crate) reservations: Duration,
@@ -109,6 +109,7 @@ pub(crate) struct Retention {
 }
 
 /// Ended reservations, the newest of them.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Closings {
     retention: Retention,
     by_id: HashMap<ReservationId, Closed>,
@@ -134,6 +135,19 @@ impl Closings {
             }
             self.order.pop_front();
             self.by_id.remove(&oldest);
+        }
+    }
+
+    pub(super) fn to_messages(&self) -> impl Iterator<Item = v1::EndedReservation> {
+        self.order.iter().filter_map(|(at, id)| {
+            let closed = self.by_id.get(id)?;
+            Some(v1::EndedReservation { ended_unix_ms: at.millis(), ..closed.to_message(*id) })
+        })
+    }
+
+    pub(super) fn restore(&mut self, message: &v1::EndedReservation) {
+        if let (Ok(id), Some(closed)) = (message.reservation_id.parse(), Closed::from_message(message)) {
+            self.insert(id, closed, Timestamp(message.ended_unix_ms));
         }
     }
 }

@@ -1,6 +1,7 @@
 mod budgets;
 mod limits;
 mod property;
+mod snapshots;
 
 use std::{ops, sync::Arc};
 
@@ -379,17 +380,6 @@ fn max_cost_covers_all_attempts_together() {
 }
 
 #[test]
-fn a_request_id_is_known_after_a_snapshot() {
-    let mut ledger = ledger("10");
-    let call = v1::ReserveRequest { body_digest: prost::bytes::Bytes::from_static(b"a"), ..request(Money::usd(1), "") };
-    ledger.reserve(call.clone(), NOW);
-    settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
-    let mut restored = super::tests::ledger("10");
-    restored.restore(ledger.snapshot("s", 1, 1_000_000));
-    assert_eq!(restored.lookup("acme", "r"), ledger.lookup("acme", "r"));
-}
-
-#[test]
 fn an_end_that_ages_out_takes_no_newer_run_with_it() {
     let mut ledger = ledger("100");
     let hour = Duration::from_secs(3600);
@@ -446,35 +436,6 @@ fn too_many_request_ids_push_out_the_oldest_end_and_no_running_call() {
     }
     let known = ["running", "a", "b", "c"].map(|id| ledger.lookup("acme", id).is_some());
     assert_eq!(known, [true, false, true, true]);
-}
-
-#[test]
-fn half_a_snapshot_is_none() {
-    let mut ledger = ledger("1000");
-    for task in 0..40 {
-        ledger.reserve(request(Money::usd(1), &format!("t{task}")), NOW);
-    }
-    let old = ledger.snapshot("old", 5, 1_000_000);
-    let mut half = ledger.snapshot("half", 9, 500);
-    assert!(half.len() > 2);
-    half.pop();
-    half.extend(old);
-    assert_eq!(newest(half).map(|(through, parts)| (through, parts.len())), Some((5, 1)));
-}
-
-#[test]
-fn two_snapshots_up_to_the_same_sequence_are_not_mixed() {
-    let mut ledger = ledger("1000");
-    for task in 0..40 {
-        ledger.reserve(request(Money::usd(1), &format!("t{task}")), NOW);
-    }
-    let (first, second) = (ledger.snapshot("first", 9, 500), ledger.snapshot("second", 9, 500));
-    assert!(first.len() > 2);
-    let half = first.len() / 2;
-    let mixed: Vec<_> = first[..half].iter().chain(&second[half..]).cloned().collect();
-    assert_eq!(newest(mixed), None);
-    let with_half: Vec<_> = first[..half].iter().chain(&second).cloned().collect();
-    assert_eq!(newest(with_half), Some((9, second)));
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl History {
                 prop_assert_eq!(&other.meters, &self.stage.meters);
                 prop_assert_eq!(&other.books, &self.stage.books);
                 prop_assert_eq!(&other.open, &self.stage.open);
+                prop_assert_eq!(&other.closed, &self.stage.closed);
                 self.stage.ledger = other;
             }
             Step::Snapshot => {
@@ -117,11 +118,11 @@ impl History {
                 prop_assert_eq!(&other.windows, &self.stage.windows);
                 prop_assert_eq!(&other.books, &self.stage.books);
                 prop_assert_eq!(&other.open, &self.stage.open);
+                prop_assert_eq!(&other.closed, &self.stage.closed);
                 for (limit, subject, meter) in self.stage.meters.iter() {
                     let measure = v1::LimitMeasure::from(meter.measure()).into();
                     prop_assert_eq!(other.meters.room(limit, subject, measure, now), Some(meter.room(now)));
                 }
-                // What has ended is not in it: a repeat of an end is then a late one.
                 (self.base, self.entries, self.stage.ledger) = (parts, Vec::new(), other);
             }
         }
