@@ -299,11 +299,12 @@ impl State {
         batch.reply(delivery, &v1::LookupReply { existing });
     }
 
-    /// Ends what belongs to silent workers. Returns what their callers are owed, for after the batch is stored.
+    /// Ends what belongs to silent workers. Returns what their callers are owed, for after the batch is stored: those of the
+    /// calls that it records as lost in the order of its entries, behind them those of calls that had ended before.
     pub(crate) fn expire(&mut self, now: Now, batch: &mut Batch) -> Vec<Orphan> {
-        let mut orphans = Vec::new();
+        let (mut orphans, mut ended_before) = (Vec::new(), Vec::new());
         for id in self.leases.expired(now.leading) {
-            orphans.extend(self.owed.remove(&id));
+            ended_before.extend(self.owed.remove(&id));
             let freed = self.freed_by(&id.to_string());
             let Some(Decision { reply: (request, fact), entries }) = self.ledger.lose(id, &self.rules, now.wall) else {
                 continue;
@@ -313,6 +314,7 @@ impl State {
             batch.entries.extend(entries);
             self.came_free(&freed, now, batch);
         }
+        orphans.append(&mut ended_before);
         orphans
     }
 

@@ -241,6 +241,34 @@ async fn what_is_lost_at_a_time_may_be_more_than_fits_into_one_message() {
     assert!(ends.len() > 1 && ends.iter().sum::<usize>() == 30, "{ends:?}");
 }
 
+/// Its call has ended: nothing is stored when it is told.
+#[tokio::test]
+async fn a_caller_whose_further_attempt_was_refused_is_told_where_its_worker_falls_silent() {
+    let world = World::start().await;
+    let (lease, expiry_interval) = (Span::from_secs(1), Span::from_millis(100));
+    let options = Options { max_cost_per_day: Some(Money::usd(2)), lease, expiry_interval, ..Options::default() };
+    let _guard = world.guard(options).await;
+    let mut inbox = world.bus.inbox();
+    let call = v1::ReserveRequest { reply_to: inbox.subject(), ..request() };
+    assert!(is_granted(&world.reserve(&call).await));
+    let failed = v1::AttemptEnd {
+        outcome: v1::Outcome::Error.into(),
+        error_kind: v1::ErrorKind::Upstream.into(),
+        ..settlement(&call).end.unwrap()
+    };
+    let too_much = v1::Attempt { bound: Some(Money::usd(3).into()), ..request().attempt.unwrap() };
+    let amend = v1::AmendRequest {
+        reservation_id: call.reservation_id.clone(),
+        ended: Some(failed),
+        next: Some(too_much),
+        ..Default::default()
+    };
+    let reply: v1::AmendReply = world.bus.call(&subjects::amend(SHARD), &amend, PATIENCE).await.unwrap();
+    assert!(matches!(reply.result, Some(v1::amend_reply::Result::Refused(_))), "{reply:?}");
+    let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    assert_eq!(answer.headers.get(headers::ERROR), Some("upstream"));
+}
+
 #[tokio::test]
 async fn a_heartbeat_is_answered_once() {
     let world = World::start().await;

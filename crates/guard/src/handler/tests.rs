@@ -264,21 +264,27 @@ fn who_gives_up_waits_no_more() {
     assert_eq!(guard.used().1, Money::ZERO);
 }
 
-/// A refused further attempt ends a call before its caller has heard of it.
-#[test]
-fn a_caller_is_told_by_the_guard_where_the_worker_dies_before_it_could() {
-    for says_so in [true, false] {
-        let mut guard = Guard::new(vec![day(10)], 1000);
-        let call = request(Money::usd(6), "");
-        guard.reserve(&call);
+impl Guard {
+    /// A further attempt is refused: the call ends before its caller has heard of it.
+    fn ends_unheard(&mut self, call: &v1::ReserveRequest) {
         let amend = v1::AmendRequest {
             reservation_id: call.reservation_id.clone(),
             ended: Some(end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(1))),
             next: Some(attempt(Money::usd(20))),
             ..Default::default()
         };
+        self.state.go_on(amend, None, self.now, &mut Batch::default());
+    }
+}
+
+#[test]
+fn a_caller_is_told_by_the_guard_where_the_worker_dies_before_it_could() {
+    for says_so in [true, false] {
+        let mut guard = Guard::new(vec![day(10)], 1000);
+        let call = request(Money::usd(6), "");
+        guard.reserve(&call);
+        guard.ends_unheard(&call);
         let mut batch = Batch::default();
-        guard.state.go_on(amend, None, guard.now, &mut batch);
         if says_so {
             let beat = v1::HeartbeatRequest {
                 worker_id: "w".into(),
@@ -294,4 +300,22 @@ fn a_caller_is_told_by_the_guard_where_the_worker_dies_before_it_could() {
         assert!(batch.entries.is_empty(), "it has ended: there is no second row");
         assert!(guard.state.expire(guard.now, &mut batch).is_empty(), "once");
     }
+}
+
+/// What is stored in several messages is told message by message: by how many each of them records as lost.
+#[test]
+fn callers_of_calls_that_had_ended_are_told_after_those_of_the_lost_ones() {
+    let mut guard = Guard::new(vec![day(10)], 1000);
+    let calls = [1, 2, 3, 4].map(|bound| request(Money::usd(bound), ""));
+    calls.iter().for_each(|call| guard.reserve(call));
+    for unheard in [&calls[0], &calls[2]] {
+        guard.ends_unheard(unheard);
+    }
+    guard.pass(terms().lease);
+    let mut batch = Batch::default();
+    let told = guard.state.expire(guard.now, &mut batch);
+    let lost: Vec<&str> = facts(&batch.entries).map(|fact| fact.call_id.as_str()).collect();
+    let first: Vec<&str> = told.iter().map(|orphan| orphan.fact.call_id.as_str()).take(lost.len()).collect();
+    assert_eq!((lost.len(), told.len()), (2, 4));
+    assert_eq!(first, lost);
 }
