@@ -3,7 +3,10 @@
 use farebox_proto::v1;
 use farebox_types::{Span, Timestamp};
 
-use crate::scope::Scope;
+use crate::{
+    call::CallScope,
+    scope::{Counted, Pick, Scope},
+};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +47,46 @@ pub struct Limit {
     pub rate: Rate,
     /// Holds only where no other limit of the same measure names the key (or project, …) itself.
     pub default: bool,
+}
+
+impl Limit {
+    /// Those of these limits that hold for a call, each with what it counts the call under. All that the call might count
+    /// in must be among them: a default one stands back for another.
+    pub fn in_force<'a>(limits: &[&'a Limit], call: &CallScope<'_>) -> Vec<(&'a Limit, String)> {
+        let mut held = Vec::new();
+        for limit in limits {
+            let counted = limit.scope.counted(call).into_iter();
+            let counted = counted.filter(|counted| limit.stands_back(counted, limits, call).is_none());
+            held.extend(counted.map(|counted| (*limit, counted.subject)));
+        }
+        held
+    }
+
+    /// The limit that holds instead of this default one: it counts the same by the same dimensions, and names what the
+    /// default one would count the call under.
+    pub(crate) fn stands_back<'a>(
+        &self,
+        counted: &Counted,
+        limits: &[&'a Limit],
+        call: &CallScope<'_>,
+    ) -> Option<&'a Limit> {
+        if !self.default {
+            return None;
+        }
+        let instead = |own: &Limit| {
+            !own.default
+                && own.measure == self.measure
+                && own.scope.0.len() == self.scope.0.len()
+                && self.scope.0.iter().all(|(dimension, _)| own.scope.pick(*dimension).is_some())
+                && own.scope.0.iter().any(|(_, pick)| matches!(pick, Pick::Any(_)))
+                && counted
+                    .values
+                    .iter()
+                    .all(|(of, value)| own.scope.pick(*of).is_some_and(|pick| pick.takes(*of, value)))
+                && !own.scope.counted(call).is_empty()
+        };
+        limits.iter().copied().find(|own| instead(own))
+    }
 }
 
 impl Rate {

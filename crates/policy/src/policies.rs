@@ -9,7 +9,7 @@ use crate::{
     call::CallScope,
     key::{Key, KeyFault, KeyId, KeyText, Pepper},
     limit::Limit,
-    scope::{Counted, Dimension, Pick, Scope},
+    scope::{Dimension, Pick, Scope},
     tenant::{KeyGroup, Organisation, ProjectPolicy},
 };
 
@@ -87,38 +87,13 @@ impl Policies {
 
     /// The limits that hold for a call, each with what it counts the call under.
     pub fn limits_for(&self, call: &CallScope<'_>) -> Vec<(&Limit, String)> {
-        let mut limits = Vec::new();
-        for limit in self.limits.values() {
-            let counted = limit.scope.counted(call).into_iter();
-            let held = counted.filter(|counted| self.instead_of(limit, counted, call).is_none());
-            limits.extend(held.map(|counted| (limit, counted.subject)));
-        }
-        limits
-    }
-
-    /// The limit that holds instead of a default one: it counts the same by the same dimensions, and names what the default
-    /// one would count the call under.
-    pub(crate) fn instead_of(&self, limit: &Limit, counted: &Counted, call: &CallScope<'_>) -> Option<&Limit> {
-        if !limit.default {
-            return None;
-        }
-        self.limits.values().find(|own| {
-            !own.default
-                && own.measure == limit.measure
-                && own.scope.0.len() == limit.scope.0.len()
-                && limit.scope.0.iter().all(|(dimension, _)| own.scope.pick(*dimension).is_some())
-                && own.scope.0.iter().any(|(_, pick)| matches!(pick, Pick::Any(_)))
-                && counted
-                    .values
-                    .iter()
-                    .all(|(of, value)| own.scope.pick(*of).is_some_and(|pick| pick.takes(*of, value)))
-                && !own.scope.counted(call).is_empty()
-        })
+        Limit::in_force(&self.limits.values().collect::<Vec<_>>(), call)
     }
 
     /// The limit that holds for a call instead of a default one.
     pub fn stands_back(&self, limit: &Limit, call: &CallScope<'_>) -> Option<&Limit> {
-        limit.scope.counted(call).iter().find_map(|counted| self.instead_of(limit, counted, call))
+        let all: Vec<&Limit> = self.limits.values().collect();
+        limit.scope.counted(call).iter().find_map(|counted| limit.stands_back(counted, &all, call))
     }
 
     /// Whether all calls that a rule counts together are of one project, which the rule then belongs to.
