@@ -19,7 +19,7 @@ use farebox_proto::{
     subjects::{self, SHARD, Tenancy},
     v1::{self, alert},
 };
-use farebox_types::{Clock, ErrorKind, Fault, Money, Timestamp};
+use farebox_types::{Clock, ErrorKind, Fault, Money, Project, Timestamp};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval_at, sleep},
@@ -53,6 +53,7 @@ pub(crate) struct Check {
     clock: Arc<dyn Clock>,
     clickhouse: Client,
     options: Options,
+    operators: Project,
     /// Differences that were announced.
     said: HashSet<String>,
 }
@@ -68,6 +69,7 @@ impl Check {
             clock: deps.clock.clone(),
             clickhouse: deps.clickhouse.clone(),
             options: options.clone(),
+            operators: deps.operators.clone(),
             said: HashSet::new(),
         }
     }
@@ -167,7 +169,7 @@ impl Check {
         };
         let id = format!("alert/{RULE}/{project}/{day}/{calls}/{}", ledger - rows);
         let head = Headers::new().with("Nats-Msg-Id", &id).with(headers::CONTENT_TYPE, headers::JSON);
-        let subject = self.tenancy.alert(&self.options.operators_project, RULE);
+        let subject = self.tenancy.alert(&self.operators, RULE);
         if let Err(error) = self.bus.publish(&subject, head, json::alert(&alert).into()).await {
             tracing::warn!(%error, "an alert about the books was not published");
         }

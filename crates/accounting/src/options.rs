@@ -1,6 +1,6 @@
 //! Options of accounting.
 
-use farebox_types::{ByteSize, Project, Span};
+use farebox_types::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +36,6 @@ pub struct Options {
     pub check_patience: Span,
     /// How many days are compared, today included. Fewer than rows and books are kept.
     pub check_days: u32,
-    /// The project that hears of differences. The guard's `operators_project`.
-    pub operators_project: Project,
 }
 
 impl Default for Options {
@@ -57,7 +55,6 @@ impl Default for Options {
             check_interval: Span::from_secs(300),
             check_patience: Span::from_secs(10),
             check_days: 7,
-            operators_project: Project::default_project(),
         }
     }
 }

@@ -6,7 +6,7 @@ use farebox_bus::{Bus, Lease, LeaseOptions, topology};
 use farebox_clickhouse::Client;
 use farebox_proto::subjects::{self, Tenancy};
 use farebox_runtime::Drain;
-use farebox_types::Clock;
+use farebox_types::{Clock, Project};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
@@ -30,6 +30,8 @@ pub struct Deps {
     pub clickhouse: Client,
     /// Names this process in leases and terms; a new one for each start.
     pub accountant_id: String,
+    /// The project that hears of differences between the guard's books and the rows.
+    pub operators: Project,
 }
 
 /// The accountant.

@@ -177,7 +177,8 @@ async fn spawn(
             let mut clickhouse = options.clickhouse.connection.clone();
             clickhouse.url.clone_from(&parts.clickhouse_url);
             let clickhouse = farebox_clickhouse::Client::new(&clickhouse, &environment())?;
-            let deps = farebox_accounting::Deps { bus, tenancy, clock, clickhouse, accountant_id: id };
+            let operators = options.guard.operators_project.clone();
+            let deps = farebox_accounting::Deps { bus, tenancy, clock, clickhouse, accountant_id: id, operators };
             let service = farebox_accounting::Service::create(options.accounting.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }

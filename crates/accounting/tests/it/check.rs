@@ -2,11 +2,11 @@
 
 use farebox_bus::{Headers, topology};
 use farebox_proto::{
-    subjects::{self, SHARD},
+    subjects::{self, SHARD, Tenancy},
     v1,
 };
 use farebox_testkit::{PATIENCE, eventually};
-use farebox_types::Money;
+use farebox_types::{Money, Project};
 use prost::Message;
 
 use crate::world::{START, World, fact};
@@ -34,9 +34,10 @@ async fn check(world: &World) -> v1::BooksCheckReply {
 #[tokio::test]
 async fn a_row_that_is_gone_or_twice_is_found_and_announced_once() {
     let world = World::start().await;
-    let mut alerts = world.bus.subscribe("llm.alert.books", None).await.unwrap();
+    // Where each project has an account, those hear of it who look after farebox itself.
+    let mut alerts = world.bus.subscribe("llm.ops.alert.books", None).await.unwrap();
     let calls = world.some(3).await;
-    let accountant = world.accountant();
+    let accountant = world.accountant_in(Tenancy::Projects, Project::parse("ops").unwrap());
     let day = |day: &str, calls| v1::BooksDay {
         project: "default".into(),
         day: day.into(),

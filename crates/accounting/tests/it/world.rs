@@ -20,7 +20,7 @@ use farebox_proto::{
 };
 use farebox_runtime::DrainTrigger;
 use farebox_testkit::{FaultProxy, Launcher, PATIENCE, TestClickHouse, TestNats, eventually};
-use farebox_types::{CallId, ReservationId, Span, SystemClock};
+use farebox_types::{CallId, Project, ReservationId, Span, SystemClock};
 use tokio::task::JoinSet;
 
 /// 2026-11-21 08:00 UTC.
@@ -91,6 +91,10 @@ impl World {
     }
 
     pub(crate) fn accountant(&self) -> Accountant {
+        self.accountant_in(Tenancy::Single, Project::default_project())
+    }
+
+    pub(crate) fn accountant_in(&self, tenancy: Tenancy, operators: Project) -> Accountant {
         let options = Options {
             batch_messages: 50,
             flush_interval: Span::from_millis(50),
@@ -104,10 +108,11 @@ impl World {
         };
         let deps = Deps {
             bus: self.bus.clone(),
-            tenancy: Tenancy::Single,
+            tenancy,
             clock: Arc::new(SystemClock),
             clickhouse: client_of(format!("http://{}", self.proxy.addr())),
             accountant_id: format!("accountant-{}", self.ids.fetch_add(1, Relaxed)),
+            operators,
         };
         let (trigger, drain) = farebox_runtime::drain();
         let mut tasks = JoinSet::new();
