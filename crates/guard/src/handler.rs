@@ -97,7 +97,7 @@ impl State {
         if self.waiting.is_asked_again(&request.reservation_id, reply_to.as_deref()) {
             return;
         }
-        let may_wait = self.waiting.has_place(&request.reservation_id);
+        let may_wait = self.waiting.has_place(&request);
         if let Err((request, wait)) = self.admit(request, reply_to.as_deref(), may_wait, now, batch) {
             let until = now.leading + wait.within.min(Timestamp(request.deadline_unix_ms).remaining(now.wall));
             self.waiting.park(Parked { request, reply_to, until }, wait, now.leading);

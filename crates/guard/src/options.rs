@@ -49,6 +49,8 @@ pub struct Options {
     pub limit_wait: Span,
     /// The most calls that wait at a time; more are decided at once.
     pub waiting_max: usize,
+    /// The most of them that are of one key, or of one project without a key: nobody takes the places of all others.
+    pub waiting_max_per_key: usize,
     /// How long a task's spend is remembered after its last call.
     pub task_memory: Span,
     /// The most windows of tasks, sessions and the like that are remembered for budgets that are not hard; the longest
@@ -118,6 +120,7 @@ impl Default for Options {
             wait_for_holds: Span::from_secs(2),
             limit_wait: Span::from_secs(2),
             waiting_max: 4096,
+            waiting_max_per_key: 512,
             task_memory: Span::from_secs(30 * 24 * 60 * 60),
             task_memory_max: 200_000,
             books_days: 40,

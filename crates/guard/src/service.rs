@@ -142,7 +142,7 @@ impl<'a> Leading<'a> {
                 rules: Rules::new(deps.directory.newest()),
                 ledger: Ledger::new(terms(options)),
                 leases: Leases::new(options.lease.into()),
-                waiting: Waiting::new(options.waiting_max),
+                waiting: Waiting::new(options.waiting_max, options.waiting_max_per_key),
                 lease: options.lease.into(),
                 status_max: options.status_max.len(),
             },

@@ -3,7 +3,7 @@
 //! Not stored: who waits asks again, also another guard.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, hash_map::Entry},
     time::Duration,
 };
 
@@ -23,15 +23,26 @@ pub(crate) struct Parked {
 /// Calls that wait. Each has a number: who came first has the lower one, however often it is asked again.
 pub(crate) struct Waiting {
     max: usize,
+    max_per_key: usize,
     next: u64,
     parked: BTreeMap<u64, Place>,
     by_reservation: HashMap<String, u64>,
+    /// How many wait of each key.
+    by_key: HashMap<Key, usize>,
     /// How much is wanted of what, and by whom.
     wants: HashMap<Scarce, BTreeMap<u64, i128>>,
     alarms: BTreeSet<(Duration, u64)>,
     /// Whose wait was over a short time ago, oldest first: who missed the answer asks again, and does not wait again.
     over: VecDeque<(Duration, String)>,
     waited: HashSet<String>,
+}
+
+/// Whose calls are counted together: project and key id, which is empty where there are no keys.
+type Key = (String, String);
+
+fn key(request: &v1::ReserveRequest) -> Key {
+    let principal = request.principal.as_ref();
+    principal.map(|principal| (principal.project.clone(), principal.key_id.clone())).unwrap_or_default()
 }
 
 struct Place {
@@ -44,12 +55,14 @@ struct Place {
 const ASKS_AGAIN: Duration = Duration::from_secs(10);
 
 impl Waiting {
-    pub(crate) fn new(max: usize) -> Waiting {
+    pub(crate) fn new(max: usize, max_per_key: usize) -> Waiting {
         Waiting {
             max,
+            max_per_key,
             next: 0,
             parked: BTreeMap::new(),
             by_reservation: HashMap::new(),
+            by_key: HashMap::new(),
             wants: HashMap::new(),
             alarms: BTreeSet::new(),
             over: VecDeque::new(),
@@ -61,9 +74,10 @@ impl Waiting {
         self.parked.is_empty()
     }
 
-    /// Whether a call may wait: there is a place, and it has not waited yet.
-    pub(crate) fn has_place(&self, reservation: &str) -> bool {
-        self.parked.len() < self.max && !self.waited.contains(reservation)
+    /// Whether a call may wait: there is a place, also for its key, and it has not waited yet.
+    pub(crate) fn has_place(&self, request: &v1::ReserveRequest) -> bool {
+        let of_key = self.by_key.get(&key(request)).copied().unwrap_or_default();
+        self.parked.len() < self.max && of_key < self.max_per_key && !self.waited.contains(&request.reservation_id)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -86,6 +100,7 @@ impl Waiting {
         }
         self.alarms.insert((alarm, number));
         self.by_reservation.insert(call.request.reservation_id.clone(), number);
+        *self.by_key.entry(key(&call.request)).or_default() += 1;
         self.parked.insert(number, Place { call, wait, alarm });
     }
 
@@ -139,6 +154,12 @@ impl Waiting {
     fn take(&mut self, number: u64) -> Option<Parked> {
         let place = self.parked.remove(&number)?;
         self.by_reservation.remove(&place.call.request.reservation_id);
+        if let Entry::Occupied(mut of_key) = self.by_key.entry(key(&place.call.request)) {
+            *of_key.get_mut() -= 1;
+            if *of_key.get() == 0 {
+                of_key.remove();
+            }
+        }
         self.alarms.remove(&(place.alarm, number));
         for want in &place.wait.wants {
             if let Some(wanted) = self.wants.get_mut(&want.of) {

@@ -23,7 +23,7 @@ impl Guard {
             rules: Rules::new(Arc::new(policies)),
             ledger: Ledger::new(terms()),
             leases: Leases::new(terms().lease),
-            waiting: Waiting::new(waiting_max),
+            waiting: Waiting::new(waiting_max, waiting_max),
             lease: terms().lease,
             status_max: 100_000,
         };
@@ -151,6 +151,31 @@ fn a_wait_ends() {
     guard.reserve(&waits);
     assert_eq!(guard.refused(&waits), Some(ErrorKind::OverBudget));
     assert!(guard.state.waiting.is_empty());
+}
+
+#[test]
+fn one_key_does_not_take_the_places_of_all_others() {
+    let mut guard = Guard::new(vec![day(10)], 1000);
+    guard.state.waiting = Waiting::new(1000, 2);
+    let by = |project: &str, key_id: &str| v1::ReserveRequest {
+        principal: Some(v1::Principal { project: project.into(), key_id: key_id.into(), ..Default::default() }),
+        ..request(Money::usd(5), "")
+    };
+    let running = request(Money::usd(10), "");
+    guard.reserve(&running);
+    let waits: Vec<_> =
+        [("a", "k1"), ("a", "k1"), ("a", "k2"), ("a", ""), ("b", ""), ("b", "")].map(|(p, k)| by(p, k)).into();
+    let too_many = [by("a", "k1"), by("b", "")];
+    waits.iter().chain(&too_many).for_each(|call| guard.reserve(call));
+    assert!(waits.iter().all(|call| guard.refused(call).is_none()));
+    assert!(too_many.iter().all(|call| guard.refused(call) == Some(ErrorKind::OverBudget)));
+    // A place that is left can be taken again.
+    assert!(guard.state.waiting.give_up(&waits[0].reservation_id));
+    let next = by("a", "k1");
+    guard.reserve(&next);
+    assert_eq!(guard.refused(&next), None);
+    guard.settle(&running, Money::ZERO);
+    assert!(guard.granted(&waits[1]).is_some() && guard.granted(&waits[2]).is_some());
 }
 
 #[test]
