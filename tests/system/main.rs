@@ -5,6 +5,7 @@ mod books;
 mod bounds;
 mod bus;
 mod bytes;
+mod cancels;
 mod chaos;
 mod cluster;
 mod dialects;

@@ -9,7 +9,6 @@ use farebox_dialect::{
     Answer, Asked, DecodeError, Defaults, DialectName, Exchange, Facts, FinishReason, OnUnsupported, Operation, Stamp,
     Target, provider_dialect,
 };
-use farebox_pricing::RateCard;
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Outcome, Project, Usage};
 use tokio::time::{Instant, timeout_at};
@@ -106,13 +105,7 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
     let began = Instant::now();
     let chunks_before = reply.chunks;
     let (attempt, course) = run(job, reservation, reply, began).await;
-    let terms = Terms {
-        card: RateCard::from(job.deployment),
-        bound: attempt.bound,
-        unbounded: !job.deployment.unbounded.is_empty(),
-        unmetered: job.deployment.unmetered,
-    };
-    let bill = bill(course.used, &terms, &course.said);
+    let bill = bill(course.used, &Terms::of(job.deployment, attempt.bound), &course.said);
     let leaving = reply.handle.why() == Some(Stop::Leaving);
     let (outcome, kind) = match &course.result {
         Ok(_) => (Outcome::Ok, None),
@@ -475,7 +468,7 @@ impl Opening<'_> {
             return Used::Unknown;
         }
         let read = if told { 0 } else { count(model, asked.written()).await };
-        Used::Partly { reported: facts.usage, read, wrote: count(model, facts.written.clone()).await }
+        Used::Partly { reported: facts.usage, read, wrote: count(model, facts.written.clone()).await, unread: 0 }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an attempt is billed: the provider's own usage where there is one, else an amount that errs high.
 
 use farebox_pricing::{RateCard, price};
+use farebox_proto::v1;
 use farebox_types::{Money, Usage};
 
 /// What is known of an attempt's use when it ends.
@@ -10,11 +11,21 @@ pub(crate) enum Used {
     Nothing,
     /// The provider said so.
     Reported(Usage),
-    /// The provider did not say all of it, or a stream ended early: what it had reported until then, and what was counted
-    /// here.
-    Partly { reported: Usage, read: u64, wrote: u64 },
+    /// The provider did not say all of it, or a stream ended early: what it had reported until then, what was counted here,
+    /// and how many output tokens it may have made beyond what was read of them.
+    Partly { reported: Usage, read: u64, wrote: u64, unread: u64 },
     /// It was sent, and nothing is known of the answer.
     Unknown,
+}
+
+impl Used {
+    /// Of a stream that was left before its end: its provider goes on until it notices.
+    pub(crate) fn unfinished(self, unread: u64) -> Used {
+        match self {
+            Used::Partly { reported, read, wrote, .. } => Used::Partly { reported, read, wrote, unread },
+            other => other,
+        }
+    }
 }
 
 /// Usage and cost of an attempt.
@@ -42,14 +53,29 @@ pub(crate) struct Terms {
     pub(crate) card: RateCard,
     /// What was reserved for it.
     pub(crate) bound: Money,
+    /// Its output limit, in tokens, where that is known.
+    pub(crate) max_output: Option<u64>,
     /// Nothing in the request bounds its cost.
     pub(crate) unbounded: bool,
     /// It may be billed for what no usage shows.
     pub(crate) unmetered: bool,
 }
 
+impl Terms {
+    pub(crate) fn of(deployment: &v1::Deployment, bound: Money) -> Terms {
+        let clamped = Some(deployment.clamped_max_tokens).filter(|limit| *limit > 0);
+        Terms {
+            card: RateCard::from(deployment),
+            bound,
+            max_output: clamped.or_else(|| deployment.output.map(|share| share.max_tokens)),
+            unbounded: !deployment.unbounded.is_empty(),
+            unmetered: deployment.unmetered,
+        }
+    }
+}
+
 pub(crate) fn bill(used: Used, terms: &Terms, said: &Said) -> Bill {
-    let Terms { card, bound, unbounded, unmetered } = terms;
+    let Terms { card, bound, max_output, unbounded, unmetered } = terms;
     let counted = |usage: Usage, cost: Money, estimated| Bill { usage, cost, estimated, reported: false };
     match used {
         Used::Nothing => counted(Usage::default(), Money::ZERO, false),
@@ -57,13 +83,15 @@ pub(crate) fn bill(used: Used, terms: &Terms, said: &Said) -> Bill {
             Some(cost) => Bill { usage, cost, estimated: false, reported: true },
             None => counted(usage, price(&usage, card, &said.tier).total, *unmetered),
         },
-        Used::Partly { reported, read, wrote } => {
+        Used::Partly { reported, read, wrote, unread } => {
             let mut usage = reported;
             if usage.total_input() == 0 {
                 usage.input = Some(read);
             }
             // Reported output of an unfinished stream is provisional.
-            usage.output = Some(usage.output.unwrap_or_default().max(wrote));
+            let wrote = usage.output.unwrap_or_default().max(wrote);
+            let most = wrote.saturating_add(unread);
+            usage.output = Some(max_output.map_or(most, |max| most.min(max)).max(wrote));
             let cost = price(&usage, card, &said.tier).total;
             counted(usage, if *unbounded { cost } else { cost.min(*bound) }, true)
         }
@@ -91,16 +119,33 @@ mod tests {
     fn terms(bound: Money) -> Terms {
         // 1 and 2 dollars a million.
         let card = Rates { input: 1_000_000_000_000, output: 2_000_000_000_000, ..Rates::default() }.into();
-        Terms { card, bound, unbounded: false, unmetered: false }
+        Terms { card, bound, max_output: Some(5000), unbounded: false, unmetered: false }
     }
 
     #[test]
     fn a_cut_stream_is_billed_by_what_came_and_errs_high() {
-        let used = Used::Partly { reported: Usage::default(), read: 100, wrote: 10 };
+        let used = Used::Partly { reported: Usage::default(), read: 100, wrote: 10, unread: 0 };
         let bill = bill(used, &terms(Money::usd(1)), &Said::default());
         assert_eq!((bill.usage.input, bill.usage.output), (Some(100), Some(10)));
         assert_eq!(bill.cost.to_string(), "0.00012");
         assert!(bill.estimated);
+    }
+
+    #[test]
+    fn what_a_provider_may_have_made_unread_is_billed_up_to_the_output_limit_and_the_bound() {
+        let reported = Usage { input: Some(100), output: Some(4), ..Usage::default() };
+        let cut = |wrote, unread| Used::Partly { reported, read: 0, wrote, unread: 0 }.unfinished(unread);
+        let billed = |used, bound: &str| {
+            let bill = bill(used, &terms(bound.parse().unwrap()), &Said::default());
+            (bill.usage.output.unwrap(), bill.cost.to_string())
+        };
+        assert_eq!(billed(cut(10, 512), "1"), (522, "0.001144".into()));
+        assert_eq!(billed(cut(0, 512), "1"), (516, "0.001132".into()));
+        assert_eq!(billed(cut(4900, 512), "1"), (5000, "0.0101".into()));
+        // More than it could: it was counted high, or the provider took the limit for another thing.
+        assert_eq!(billed(cut(6000, 512), "1"), (6000, "0.0121".into()));
+        assert_eq!(billed(cut(10, 512), "0.001"), (522, "0.001".into()));
+        assert_eq!(Used::Unknown.unfinished(512), Used::Unknown);
     }
 
     #[test]
@@ -114,7 +159,7 @@ mod tests {
     #[test]
     fn what_the_provider_said_before_the_cut_counts() {
         let reported = Usage { input: Some(7), output: Some(1), ..Usage::default() };
-        let used = Used::Partly { reported, read: 100, wrote: 10 };
+        let used = Used::Partly { reported, read: 100, wrote: 10, unread: 0 };
         let bill = bill(used, &terms(Money::usd(1)), &Said::default());
         assert_eq!((bill.usage.input, bill.usage.output), (Some(7), Some(10)));
     }
@@ -122,7 +167,7 @@ mod tests {
     #[test]
     fn an_estimate_is_never_above_the_reservation_and_an_unknown_bill_is_all_of_it() {
         let bound = "0.00001".parse().unwrap();
-        let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 1000 };
+        let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 1000, unread: 0 };
         assert_eq!(bill(used, &terms(bound), &Said::default()).cost, bound);
         assert_eq!(bill(Used::Unknown, &terms(bound), &Said::default()).cost, bound);
     }
@@ -139,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_estimate_of_what_has_no_bound_is_not_cut_to_the_part_that_was_known() {
-        let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 0 };
+        let used = Used::Partly { reported: Usage::default(), read: 1000, wrote: 0, unread: 0 };
         let unbounded = Terms { unbounded: true, ..terms("0.00001".parse().unwrap()) };
         assert_eq!(bill(used, &unbounded, &Said::default()).cost.to_string(), "0.001");
     }

@@ -51,10 +51,11 @@ impl Heartbeat {
                 return false;
             }
         };
-        self.held.told(&taken, &ended);
+        // Before they count as known: that they are is leave to speak, unless they are closed.
         for id in reply.closed.iter().filter_map(|id| id.parse().ok()) {
             self.held.close(&id);
         }
+        self.held.told(&taken, &ended);
         let other_guard = reply.guard_id != self.guard_id;
         self.guard_id = reply.guard_id;
         if (reply.send_complete || other_guard) && !complete {

@@ -48,13 +48,13 @@ impl Handle {
     /// Whether this worker's lease covers it: work that lay about for longer than a lease may have been ended before
     /// anyone could name it.
     fn is_covered(&self) -> bool {
-        self.is_known.load(Ordering::Relaxed)
+        self.is_known.load(Ordering::Acquire)
             || Instant::now() < *self.kept_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It was admitted without a guard: there is nobody who could have ended it.
     pub(crate) fn needs_no_guard(&self) {
-        self.is_known.store(true, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Release);
     }
 
     /// Whether this is news.
@@ -168,7 +168,8 @@ impl Held {
         for id in taken {
             inner.taken.remove(id);
             if let Some(handle) = inner.running.get(id) {
-                handle.is_known.store(true, Ordering::Relaxed);
+                // Who sees this sees also whether it was closed before.
+                handle.is_known.store(true, Ordering::Release);
             }
         }
         for id in ended {

@@ -34,6 +34,9 @@ pub struct Options {
     pub answer_max: ByteSize,
     /// The largest single frame of a provider's stream.
     pub frame_max: ByteSize,
+    /// How many output tokens a stream that ends before its end (cancelled, cut, too late) is billed for beyond what was read
+    /// of it: what the provider may have made by the time it notices. Never above the output limit and the bound.
+    pub cut_margin: u64,
     /// Pause before the first retry; it doubles with each further one.
     pub retry_pause: Span,
     /// The longest pause before a retry, also where a provider asks for a longer one.
@@ -67,6 +70,7 @@ impl Default for Options {
             total_timeout: Span::from_secs(600),
             answer_max: ByteSize(32 * 1024 * 1024),
             frame_max: ByteSize(8 * 1024 * 1024),
+            cut_margin: 512,
             retry_pause: Span::from_millis(250),
             retry_pause_max: Span::from_secs(10),
             idle_connections: 64,

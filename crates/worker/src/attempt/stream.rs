@@ -15,18 +15,21 @@ pub(super) async fn relay(opening: &Opening<'_>, mut answering: Answering, reply
         course.result = Err(Fault::new(ErrorKind::Internal, message).into());
         return;
     };
-    match read(opening, &mut relay, &mut answering, reply, course).await {
-        Ok(()) => {
+    let (broken, unread) = match read(opening, &mut relay, &mut answering, reply, course).await {
+        Ok(Ending::Complete) => {
             let facts = relay.facts();
-            opening.complete(relay.into_answer(), facts, course).await;
+            return opening.complete(relay.into_answer(), facts, course).await;
         }
-        Err(broken) => {
-            let facts = relay.unfinished_facts();
-            course.said.tier = facts.service_tier.clone().unwrap_or_default();
-            course.used = opening.counted(&facts).await;
-            course.result = Err(broken);
-        }
-    }
+        // The provider has ended it by itself: it makes no more.
+        Ok(Ending::Refused(refusal)) => (Broken::Fault(refusal.into()), 0),
+        Err(broken) => (broken, job.options.cut_margin),
+    };
+    // Before the counting, which takes its time: it notices that nobody listens when its connection closes.
+    drop(answering);
+    let facts = relay.unfinished_facts();
+    course.said.tier = facts.service_tier.clone().unwrap_or_default();
+    course.used = opening.counted(&facts).await.unfinished(unread);
+    course.result = Err(broken);
 }
 
 async fn read(
@@ -35,7 +38,7 @@ async fn read(
     answering: &mut Answering,
     reply: &mut Reply,
     course: &mut Course,
-) -> Result<(), Broken> {
+) -> Result<Ending, Broken> {
     let provider = &opening.job.deployment.provider;
     let mut total = 0_usize;
     let mut pieces = Vec::new();
@@ -54,17 +57,14 @@ async fn read(
     }
     let ending = relay.finish(&mut pieces);
     send(reply, &mut pieces).await?;
-    match ending {
-        Ok(Ending::Complete) => {
-            answering.let_go(opening.job.options.connection_reuse_wait.get()).await;
-            Ok(())
-        }
-        Ok(Ending::Refused(refusal)) => Err(Fault::from(refusal).into()),
-        Err(truncated) => {
-            let message = format!("provider `{provider}` ended its stream before the end of the answer: {truncated}");
-            Err(Fault::new(ErrorKind::Truncated, message).into())
-        }
+    let ending = ending.map_err(|truncated| {
+        let message = format!("provider `{provider}` ended its stream before the end of the answer: {truncated}");
+        Broken::Fault(Fault::new(ErrorKind::Truncated, message))
+    })?;
+    if ending == Ending::Complete {
+        answering.let_go(opening.job.options.connection_reuse_wait.get()).await;
     }
+    Ok(ending)
 }
 
 /// Sends what there is, where somebody listens.
