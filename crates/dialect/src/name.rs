@@ -76,21 +76,6 @@ impl DialectName {
         }
     }
 
-    /// The headers, in lower case, in which a caller of this dialect says what its provider has to hear. Those that say whose
-    /// account it is are farebox's own affair.
-    pub const fn caller_headers(self) -> &'static [&'static str] {
-        match self {
-            DialectName::AnthropicMessages | DialectName::AnthropicCountTokens => {
-                &["anthropic-beta", "anthropic-version"]
-            }
-            DialectName::OpenAiChat
-            | DialectName::OpenAiResponses
-            | DialectName::OpenAiCompletions
-            | DialectName::OpenAiEmbeddings => &["openai-beta"],
-            _ => &[],
-        }
-    }
-
     pub const fn operation(self) -> Operation {
         match self {
             DialectName::OpenAiChat

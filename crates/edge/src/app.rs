@@ -1,15 +1,12 @@
 //! What every request shares.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use farebox_bus::Bus;
 use farebox_directory::Directory;
 use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
-use farebox_runtime::Tasks;
+use farebox_runtime::{Drain, Tasks};
 use farebox_types::Clock;
 use tokio::sync::watch;
 
@@ -41,8 +38,8 @@ pub struct Offered {
 pub(crate) struct App {
     pub(crate) deps: Deps,
     pub(crate) options: Options,
-    /// Clients that were cut because they read too slowly.
-    pub(crate) slow_readers: AtomicU64,
+    /// Given when requests under way have had their time: what is still running ends with an error.
+    pub(crate) cut: Drain,
 }
 
 /// The other end of a connection.

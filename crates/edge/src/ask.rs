@@ -1,6 +1,6 @@
 //! An HTTP request as `EdgeRequest`: what stands in its headers and its address. Its body is intake's to read.
 
-use farebox_dialect::DialectName;
+use farebox_dialect::{DialectName, heard};
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, RequestId, Span, Timestamp};
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
@@ -151,10 +151,128 @@ fn request_id(headers: &HeaderMap) -> Result<(RequestId, bool), Fault> {
 
 /// What a provider of the same dialect is to hear.
 fn passed_on(headers: &HeaderMap, dialect: DialectName) -> Vec<v1::Header> {
-    let heard = dialect.caller_headers().iter().flat_map(|name| headers.get_all(*name).iter().map(move |v| (name, v)));
-    heard
-        .filter_map(|(name, value)| {
-            Some(v1::Header { name: (*name).to_owned(), value: value.to_str().ok()?.to_owned() })
-        })
-        .collect()
+    let said =
+        heard(dialect).headers.iter().flat_map(|name| headers.get_all(*name).iter().map(move |value| (name, value)));
+    let readable = said.filter_map(|(name, value)| Some(((*name).to_owned(), value.to_str().ok()?.to_owned())));
+    readable.map(|(name, value)| v1::Header { name, value }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_types::Project;
+    use http::Request;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn ask(uri: &str, headers: &[(&str, &[u8])], dialect: DialectName) -> Result<Ask, Fault> {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let caller = Caller { project: Project::parse("acme").unwrap(), key: None };
+        read(&head, dialect, &caller, &Options::default(), NOW)
+    }
+
+    fn asked(headers: &[(&str, &[u8])]) -> v1::LlmRequest {
+        ask("/v1/messages", headers, DialectName::AnthropicMessages).unwrap().request.request.unwrap()
+    }
+
+    #[test]
+    fn everything_in_headers_is_asked_for() {
+        let ask = ask(
+            "/v1/messages?beta=true&x=1",
+            &[
+                ("farebox-actor", b"writer"),
+                ("farebox-task-id", b"t-1"),
+                ("farebox-session-id", b"s-1"),
+                ("x-claude-code-session-id", b"s-2"),
+                ("farebox-end-user", "J\u{fc}rgen".as_bytes()),
+                ("farebox-tags", b"a, b"),
+                ("farebox-tags", b"c,"),
+                ("farebox-timeout", b"90"),
+                ("farebox-max-cost", b"0.05"),
+                ("farebox-fallback-models", b"fast,cheap"),
+                ("farebox-facts", b"body"),
+                ("anthropic-beta", b"one,two"),
+                ("anthropic-beta", b"three"),
+                ("anthropic-version", b"2023-06-01"),
+                ("openai-beta", b"not-this-dialects"),
+                ("x-api-key", b"fb-secret"),
+            ],
+            DialectName::AnthropicMessages,
+        )
+        .unwrap();
+        assert!(ask.facts_in_body);
+        assert_eq!(ask.deadline, Timestamp(1_090_000));
+        let v1::EdgeRequest { principal, request, id_chosen, received_unix_ms } = ask.request;
+        assert_eq!((principal.unwrap().project.as_str(), id_chosen, received_unix_ms), ("acme", false, NOW.millis()));
+        let request = request.unwrap();
+        let word = |text: &str| text.to_owned();
+        let labels = v1::Labels {
+            actor: word("writer"),
+            task_id: word("t-1"),
+            session_id: word("s-1"),
+            end_user: word("J\u{fc}rgen"),
+            tags: vec![word("a"), word("b"), word("c")],
+        };
+        assert_eq!(request.labels, Some(labels));
+        assert_eq!(request.deadline_unix_ms, 1_090_000);
+        assert_eq!(request.fallback_models, ["fast", "cheap"]);
+        assert_eq!(v1::Money::of(&request.max_cost).to_string(), "0.05");
+        let heard: Vec<String> = request.headers.iter().map(|h| format!("{}: {}", h.name, h.value)).collect();
+        assert_eq!(heard, ["anthropic-beta: one,two", "anthropic-beta: three", "anthropic-version: 2023-06-01"]);
+        assert_eq!(request.query, "beta=true&x=1");
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let request = asked(&[("x-claude-code-session-id", b"s-2")]);
+        assert_eq!(request.deadline_unix_ms, NOW.after(Options::default().default_deadline.get()).millis());
+        assert_eq!(request.labels.unwrap().session_id, "s-2");
+        assert_eq!((request.max_cost, request.query.as_str()), (None, ""));
+        assert_ne!(request.request_id, asked(&[]).request_id);
+    }
+
+    #[test]
+    fn an_idempotency_key_names_the_request() {
+        let named = |key: &[u8]| {
+            let ask = ask("/", &[("idempotency-key", key)], DialectName::OpenAiChat).unwrap();
+            assert!(ask.request.id_chosen);
+            ask.request_id().to_owned()
+        };
+        assert_eq!(named(b"order-42"), "order-42");
+        let made = named(b"an order: 42");
+        assert!(made.starts_with("idem-") && made.len() == 69, "{made}");
+        assert_eq!(named(b"an order: 42"), made);
+        assert_ne!(named(b"an order: 43"), made);
+        assert_ne!(named(b"an order: \xff"), made);
+    }
+
+    #[test]
+    fn a_faulty_header_is_refused_by_its_name() {
+        let cases: [(&str, &[u8]); 11] = [
+            ("farebox-timeout", b"soon"),
+            ("farebox-timeout", b"0"),
+            ("farebox-timeout", b"-5"),
+            ("farebox-max-cost", b"ten"),
+            ("farebox-max-cost", b"-1"),
+            ("farebox-max-cost", b"5 EUR"),
+            ("farebox-facts", b"yes"),
+            ("farebox-actor", b"\xff\xfe"),
+            ("farebox-task", b"t-1"),
+            ("x-claude-code-session-id", b"\xff"),
+            ("idempotency-key", b""),
+        ];
+        for (name, value) in cases {
+            let fault = ask("/", &[(name, value)], DialectName::OpenAiChat).unwrap_err();
+            assert_eq!(fault.kind, ErrorKind::BadRequest, "{name}");
+            assert!(fault.message.contains(name), "{name}: {fault}");
+        }
+        for (given, millis) in [("20", 20_000), ("250ms", 250), ("1h30m", 5_400_000)] {
+            assert_eq!(timeout(given).unwrap().millis(), millis);
+        }
+    }
 }

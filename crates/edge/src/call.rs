@@ -289,7 +289,7 @@ fn read_final(delivery: &Delivery) -> Result<v1::LlmResponse, Fault> {
     Ok(v1::LlmResponse { result: Some(result), ..Default::default() })
 }
 
-fn away(what: &str) -> Fault {
+pub(crate) fn away(what: &str) -> Fault {
     Fault::new(ErrorKind::Unavailable, format!("{what}: try again in a moment")).retry_after(COME_BACK)
 }
 

@@ -73,3 +73,56 @@ fn retry(fault: &Fault, status: StatusCode, headers: &mut HeaderMap) {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use farebox_types::ErrorKind;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn read(response: Response) -> Value {
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_error_has_the_callers_shape() {
+        let fault = Fault::new(ErrorKind::NotFound, "there is no model `x`");
+        let answer = refusal(Shape::OpenAi, &fault);
+        assert_eq!((answer.status(), &answer.headers()["farebox-error"]), (StatusCode::NOT_FOUND, &text("not_found")));
+        let error = json!({
+            "message": "there is no model `x`", "type": "invalid_request_error", "param": null, "code": "model_not_found",
+        });
+        assert_eq!(read(answer).await, json!({ "error": error }));
+        let answer = in_dialect(DialectName::AnthropicCountTokens, &fault);
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        let error = json!({ "type": "not_found_error", "message": "there is no model `x`" });
+        assert_eq!(read(answer).await, json!({ "type": "error", "error": error }));
+    }
+
+    #[test]
+    fn sdks_are_told_whether_to_try_again() {
+        let headers = |shape, fault: Fault| {
+            let answer = refusal(shape, &fault);
+            let value = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            (answer.status().as_u16(), value("retry-after"), value("retry-after-ms"), value("x-should-retry"))
+        };
+        let word = |text: &str| Some(text.to_owned());
+        let limited = Fault::new(ErrorKind::RateLimited, "").retry_after(Duration::from_millis(1_200));
+        assert_eq!(headers(Shape::OpenAi, limited), (429, word("2"), word("1200"), None));
+        for (shape, kind, status, again) in [
+            (Shape::OpenAi, ErrorKind::OverBudget, 429, word("false")),
+            (Shape::OpenAi, ErrorKind::Conflict, 409, word("false")),
+            (Shape::OpenAi, ErrorKind::Internal, 500, word("false")),
+            (Shape::OpenAi, ErrorKind::Unavailable, 503, None),
+            (Shape::OpenAi, ErrorKind::BadRequest, 400, None),
+            (Shape::Anthropic, ErrorKind::OverBudget, 402, None),
+            (Shape::Anthropic, ErrorKind::Unavailable, 529, None),
+        ] {
+            assert_eq!(headers(shape, Fault::new(kind, "")), (status, None, None, again), "{kind}");
+        }
+    }
+}

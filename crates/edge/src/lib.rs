@@ -19,6 +19,7 @@
 //! | `ask` | an HTTP request as `EdgeRequest` |
 //! | `call` | one call on the bus: what arrives, and the cancel when its caller has gone |
 //! | `whole`, `stream` | its answer as HTTP |
+//! | `flow` | what waits for a client that reads slowly |
 //! | `facts` | headers that say what it took, and what is left |
 //! | `failure` | an error in the caller's shape |
 //! | `models`, `health` | what is answered here |
@@ -29,6 +30,7 @@ mod ask;
 mod call;
 mod facts;
 mod failure;
+mod flow;
 mod options;
 mod stream;
 mod whole;
