@@ -12,6 +12,7 @@ use axum::{
 };
 use farebox_directory::Directory;
 use farebox_policy::{AdminRole, Key, KeyFault, KeyHash, KeyText, Pepper};
+use farebox_runtime::listener::Peer;
 use farebox_types::{Clock, ErrorKind};
 use http::{HeaderMap, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tonic::Status;
 
-use crate::{listener::Peer, refusal::Refusal};
+use crate::refusal::Refusal;
 
 /// Who a change by the master key is by. No key has such an id.
 pub const MASTER: &str = "master-key";

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use farebox_runtime::listener::TlsOptions;
 use farebox_types::{ByteSize, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ pub struct Options {
     /// A key of an owner that is always there, for the first steps and for emergencies: any text of at least 16
     /// characters. `farebox up` makes one where there is none (`admin.key` in its data directory).
     pub master_key: Option<Secret>,
-    /// Certificate and key of the server. Without them it speaks plain text.
+    /// Certificate and key of the server, read again when the files change. Without them it speaks plain text.
     pub tls: Option<TlsOptions>,
     /// Listens without TLS on an address that others can reach, as behind a proxy that speaks TLS. Keys travel in every
     /// request.
@@ -75,18 +76,6 @@ impl Default for Options {
     }
 }
 
-/// Certificates and keys are PEM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsOptions {
-    /// The server's certificate and those between it and its authority.
-    pub cert: Secret,
-    pub key: Secret,
-    /// Clients need a certificate of this authority, as well as a key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ca: Option<Secret>,
-}
-
 impl Options {
     /// Of the API's address.
     pub fn scheme(&self) -> &'static str {
@@ -103,6 +92,7 @@ impl Options {
             );
             faults.push(("tls", message));
         }
+        faults.extend(self.tls.iter().flat_map(TlsOptions::faults));
         let counts = [
             ("connections_max", self.connections_max),
             ("streams_max", self.streams_max as usize),
@@ -144,7 +134,7 @@ mod tests {
         let asked = Options { allow_plaintext: true, ..Options::default() };
         assert_eq!(asked.faults(everywhere), Vec::new());
         let file = |name: &str| Secret::File(name.into());
-        let tls = TlsOptions { cert: file("/c.pem"), key: file("/k.pem"), client_ca: None };
+        let tls = TlsOptions::new(file("/c.pem"), file("/k.pem"));
         assert_eq!(Options { tls: Some(tls), ..Options::default() }.faults(everywhere), Vec::new());
     }
 }

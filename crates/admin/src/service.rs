@@ -8,7 +8,10 @@ use farebox_config::Env;
 use farebox_directory::{Audit, Directory, Store};
 use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
-use farebox_runtime::Drain;
+use farebox_runtime::{
+    Drain,
+    listener::{Listener, Terms, Tls},
+};
 use farebox_types::{Clock, Secret};
 use futures::stream;
 use secrecy::{ExposeSecret, SecretString};
@@ -28,7 +31,7 @@ use crate::{
     error::Error,
     gate::{Gate, MASTER_MIN},
     health::Health,
-    listener::Listener,
+    incoming::Incoming,
     options::Options,
     v1::{
         audit_service_server::AuditServiceServer, budget_service_server::BudgetServiceServer,
@@ -71,7 +74,6 @@ pub struct Deps {
 pub struct Service {
     options: Options,
     listener: Listener,
-    addr: SocketAddr,
     gate: Arc<Gate>,
     deps: Deps,
 }
@@ -79,8 +81,14 @@ pub struct Service {
 impl Service {
     /// Binds the address and reads what references to secrets lead to.
     pub async fn create(listen: SocketAddr, options: Options, deps: Deps) -> Result<Service, Error> {
-        let listener = Listener::bind(listen, &options, &deps.env).await?;
-        let addr = listener.addr().map_err(|source| Error::Listen { listen, source })?;
+        let tls = options.tls.as_ref().map(|tls| Tls::read(tls, "admin.tls", &[b"h2"], &deps.env)).transpose()?;
+        let terms = Terms {
+            option: "listen.grpc",
+            tls,
+            connections_max: options.connections_max,
+            handshake_timeout: options.handshake_timeout.get(),
+        };
+        let listener = Listener::bind(listen, terms).await?;
         let gate = Arc::new(Gate {
             directory: deps.directory.clone(),
             pepper: deps.pepper.clone(),
@@ -88,12 +96,12 @@ impl Service {
             clock: Arc::clone(&deps.clock),
             request_timeout: options.request_timeout.get(),
         });
-        Ok(Service { options, listener, addr, gate, deps })
+        Ok(Service { options, listener, gate, deps })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.listener.addr()
     }
 
     /// Serves until the drain; requests under way then have `drain_grace` to end.
@@ -122,7 +130,7 @@ impl Service {
         let routes = routes(&api, options.message_max.len())?.add_service(health_service);
         let gated = routes.prepare().into_axum_router().layer(middleware::from_fn_with_state(gate, Gate::admit));
         let (ready, mut connections) = mpsc::channel(1);
-        let incoming = stream::poll_fn(move |cx| connections.poll_recv(cx));
+        let incoming = stream::poll_fn(move |cx| connections.poll_recv(cx).map(|next| next.map(Incoming::taken)));
         let served = server(&options).add_routes(gated.into()).serve_with_incoming_shutdown(incoming, drain.signaled());
         let late = async {
             drain.signaled().await;

@@ -1,9 +1,10 @@
 //! TLS, with and without certificates of clients.
 
 use farebox_admin::{
-    Options, TlsOptions,
+    Options,
     v1::{self, model_service_client::ModelServiceClient},
 };
+use farebox_runtime::listener::TlsOptions;
 use farebox_types::Secret;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
@@ -58,7 +59,7 @@ async fn a_client_speaks_tls_and_shows_a_certificate_where_one_is_wanted() {
     let (ours, others) = (Authority::new(), Authority::new());
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = ours.sign("localhost");
-    let tls = TlsOptions { cert: file(&dir, "cert.pem", &cert), key: file(&dir, "key.pem", &key), client_ca: None };
+    let tls = TlsOptions::new(file(&dir, "cert.pem", &cert), file(&dir, "key.pem", &key));
     let trusting = || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ours.0.pem()));
 
     let world = World::with(Options { tls: Some(tls.clone()), ..Options::default() }, Default::default()).await;
