@@ -29,7 +29,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:NATS_PORT" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
 logs: { log: info }
 providers:
   openai: { kind: openai-compatible, api_base: "EMULATOR/v1" }

@@ -18,7 +18,7 @@ use crate::stage::{FAREBOX, SOON, Stage, chat, fresh_id, picos, play};
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
 providers: { emu: { kind: openai-compatible, api_base: "EMULATOR/v1" } }
 models: { chat: { deployments: [{ target: emu/old }], retries: 0 } }
 prices: [{ provider: emu, models: [old, new], input: "1", output: "2", max_output: 1000 }]

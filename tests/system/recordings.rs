@@ -38,7 +38,7 @@ const PRICES: [(&str, i128); 10] = [
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
 providers:
   openai: { api_base: "EMULATOR/v1", api_key: os.environ/SYSTEM_TEST_KEY }
   anthropic: { api_base: "EMULATOR", api_key: os.environ/SYSTEM_TEST_KEY }

@@ -86,7 +86,7 @@ const ALIASES: [&str; 38] = [
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
 providers:
   emu: { kind: openai-compatible, api_base: "EMULATOR/v1" }
   openai: { api_base: "EMULATOR/v1", api_key: os.environ/SYSTEM_TEST_KEY }

@@ -11,8 +11,16 @@ use tempfile::TempDir;
 
 use crate::stage::{FAREBOX, SOON, play};
 
-const FREE: [&str; 6] =
-    ["--set", "nats.listen=127.0.0.1:0", "--set", "clickhouse.listen=127.0.0.1:0", "--set", "listen.grpc=127.0.0.1:0"];
+const FREE: [&str; 8] = [
+    "--set",
+    "nats.listen=127.0.0.1:0",
+    "--set",
+    "clickhouse.listen=127.0.0.1:0",
+    "--set",
+    "listen.grpc=127.0.0.1:0",
+    "--set",
+    "listen.http=127.0.0.1:0",
+];
 
 /// `farebox up --demo` on a data directory, and its ready file.
 async fn up(data: &Path, args: &[&str]) -> (Process, Value) {

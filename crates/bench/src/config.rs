@@ -44,7 +44,7 @@ pub(crate) fn yaml(emulator: SocketAddr, durability: Durability, threads: Option
     format!(
         "nats: {{ listen: 127.0.0.1:0, durability: {durability} }}\n\
          clickhouse: {{ listen: 127.0.0.1:0 }}\n\
-         listen: {{ grpc: 127.0.0.1:0 }}\n\
+         listen: {{ http: 127.0.0.1:0, grpc: 127.0.0.1:0 }}\n\
          providers:\n  emu: {{ kind: openai-compatible, api_base: \"http://{emulator}/v1\" }}\n\
          models:\n  {MODEL}: emu/{UPSTREAM_MODEL}\n\
          prices:\n  - {{ provider: emu, models: [{UPSTREAM_MODEL}], input: \"{INPUT_PRICE}\", \

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use farebox_bus::Bus;
+use farebox_config::Env;
 use farebox_directory::Directory;
 use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
@@ -18,6 +19,8 @@ pub struct Deps {
     pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
     pub tasks: Tasks,
+    /// Where references to secrets lead.
+    pub env: Env,
     /// Who may come in.
     pub directory: Directory,
     /// What hashes of keys are keyed with.

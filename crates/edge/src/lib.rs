@@ -22,18 +22,30 @@
 //! | `flow` | what waits for a client that reads slowly |
 //! | `facts` | headers that say what it took, and what is left |
 //! | `failure` | an error in the caller's shape |
+//! | `body` | the body of a request, whole and unpacked |
 //! | `models`, `health` | what is answered here |
+//! | `cors` | which web pages may call |
 
 mod access;
 mod app;
 mod ask;
+mod body;
 mod call;
+mod cors;
+mod error;
 mod facts;
 mod failure;
 mod flow;
+mod health;
+mod models;
 mod options;
+mod routes;
+mod service;
 mod stream;
 mod whole;
 
 pub use app::{Deps, Offered};
-pub use options::{CorsOptions, Options, TlsOptions};
+pub use error::Error;
+pub use health::{guard_answers, intake_answers, worker_answers};
+pub use options::{CorsOptions, Options};
+pub use service::Service;

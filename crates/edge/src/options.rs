@@ -2,9 +2,15 @@
 
 use std::net::SocketAddr;
 
-use farebox_types::{ByteSize, Secret, Span};
+use farebox_runtime::listener::TlsOptions;
+use farebox_types::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::cors;
+
+/// hyper reads no less at a time.
+const HEADERS_MIN: usize = 8192;
 
 /// Who may come in over HTTP, and bounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -82,15 +88,6 @@ impl Default for Options {
     }
 }
 
-/// Certificates and keys are PEM.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TlsOptions {
-    /// The server's certificate and those between it and its authority.
-    pub cert: Secret,
-    pub key: Secret,
-}
-
 /// <https://fetch.spec.whatwg.org/#http-cors-protocol>
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +114,134 @@ impl Options {
             );
             faults.push(("tls", message));
         }
+        faults.extend(self.tls.iter().flat_map(TlsOptions::faults));
+        faults.extend(self.cors.iter().flat_map(cors_faults));
+        let counts = [
+            ("body_max", self.body_max.len()),
+            ("connections_max", self.connections_max),
+            ("requests_max", self.requests_max),
+            ("streams_max", self.streams_max as usize),
+            ("buffer_max", self.buffer_max.len()),
+        ];
+        for (name, count) in counts {
+            if count == 0 {
+                faults.push((name, "0 would let nothing through: at least 1".to_owned()));
+            }
+        }
+        if self.headers_max.len() < HEADERS_MIN {
+            faults.push(("headers_max", format!("{} is too little: at least {}", self.headers_max, ByteSize(8192))));
+        }
+        let spans = [
+            ("body_timeout", self.body_timeout),
+            ("headers_timeout", self.headers_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+            ("default_deadline", self.default_deadline),
+            ("first_piece_wait", self.first_piece_wait),
+            ("ping_interval", self.ping_interval),
+            ("write_timeout", self.write_timeout),
+            ("answer_grace", self.answer_grace),
+            ("ready_timeout", self.ready_timeout),
+        ];
+        for (name, span) in spans {
+            if span.millis() < 10 {
+                faults.push((name, format!("{span} is too short: at least 10ms")));
+            }
+        }
         faults
+    }
+}
+
+fn cors_faults(cors: &CorsOptions) -> Vec<(&'static str, String)> {
+    if cors.origins.is_empty() {
+        return vec![("cors.origins", "no page may call: name its origin, or leave edge.cors out".to_owned())];
+    }
+    let named: Vec<&String> = cors.origins.iter().filter(|origin| *origin != cors::ANY).collect();
+    if !named.is_empty() && named.len() < cors.origins.len() {
+        return vec![("cors.origins", "`*` stands for all others: let it stand alone".to_owned())];
+    }
+    named.into_iter().filter_map(|origin| cors::fault(origin)).map(|fault| ("cors.origins", fault)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_types::Secret;
+
+    use super::*;
+
+    fn named(options: Options) -> Vec<&'static str> {
+        options.faults("127.0.0.1:4000".parse().unwrap()).into_iter().map(|fault| fault.0).collect()
+    }
+
+    #[test]
+    fn keys_do_not_travel_in_the_clear_unasked() {
+        let everywhere = "0.0.0.0:4000".parse().unwrap();
+        assert_eq!(named(Options::default()), Vec::<&str>::new());
+        assert_eq!(Options::default().faults(everywhere).iter().map(|fault| fault.0).collect::<Vec<_>>(), ["tls"]);
+        let asked = Options { allow_plaintext: true, ..Options::default() };
+        assert_eq!(asked.faults(everywhere), Vec::new());
+        let file = |name: &str| Secret::File(name.into());
+        let tls = TlsOptions::new(file("/c.pem"), file("/k.pem"));
+        assert_eq!(Options { tls: Some(tls), ..Options::default() }.faults(everywhere), Vec::new());
+    }
+
+    #[test]
+    fn what_lets_nothing_through_is_named() {
+        let zero = Span::from_millis(0);
+        let options = Options {
+            body_max: ByteSize(0),
+            headers_max: ByteSize(100),
+            connections_max: 0,
+            requests_max: 0,
+            streams_max: 0,
+            buffer_max: ByteSize(0),
+            body_timeout: zero,
+            headers_timeout: zero,
+            handshake_timeout: zero,
+            default_deadline: zero,
+            first_piece_wait: zero,
+            ping_interval: zero,
+            write_timeout: zero,
+            answer_grace: zero,
+            // At once is a choice here.
+            drain_timeout: zero,
+            ready_timeout: zero,
+            ..Options::default()
+        };
+        assert_eq!(
+            named(options),
+            [
+                "body_max",
+                "connections_max",
+                "requests_max",
+                "streams_max",
+                "buffer_max",
+                "headers_max",
+                "body_timeout",
+                "headers_timeout",
+                "handshake_timeout",
+                "default_deadline",
+                "first_piece_wait",
+                "ping_interval",
+                "write_timeout",
+                "answer_grace",
+                "ready_timeout",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for (origins, faults) in [
+            (vec!["*"], 0),
+            (vec!["https://app.example", "http://localhost:3000", "app://notes"], 0),
+            (vec![], 1),
+            (vec!["*", "https://app.example"], 1),
+            (vec!["app.example", "https://app.example/", "https://"], 3),
+        ] {
+            let origins: Vec<String> = origins.into_iter().map(str::to_owned).collect();
+            let cors = CorsOptions { origins: origins.clone(), max_age: None };
+            let found = named(Options { cors: Some(cors), ..Options::default() });
+            assert_eq!(found, vec!["cors.origins"; faults], "{origins:?}");
+        }
     }
 }

@@ -55,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) worker: farebox_worker::Options,
     pub(crate) accounting: farebox_accounting::Options,
     pub(crate) identity: farebox_identity::Options,
+    pub(crate) edge: farebox_edge::Options,
     pub(crate) admin: farebox_admin::Options,
     pub(crate) directory: farebox_directory::Options,
     pub(crate) logs: farebox_telemetry::Options,
@@ -65,13 +66,16 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
+    /// OpenAI's and Anthropic's APIs; port 0: any free one.
+    pub(crate) http: SocketAddr,
     /// The admin API; port 0: any free one.
     pub(crate) grpc: SocketAddr,
 }
 
 impl Default for Listen {
     fn default() -> Listen {
-        Listen { grpc: SocketAddr::from(([127, 0, 0, 1], 4001)) }
+        let here = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Listen { http: here(4000), grpc: here(4001) }
     }
 }
 
@@ -279,6 +283,8 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         faults.push(ConfigFault::new("prices", format!("{error}{cause}")));
     }
+    let edge = config.edge.faults(config.listen.http);
+    faults.extend(edge.into_iter().map(|(path, message)| ConfigFault::new(&format!("edge.{path}"), message)));
     let admin = config.admin.faults(config.listen.grpc);
     faults.extend(admin.into_iter().map(|(path, message)| ConfigFault::new(&format!("admin.{path}"), message)));
     if config.nats.url != EMBEDDED && !config.nats.url.contains("://") {

@@ -76,6 +76,8 @@ enum Command {
     Admin(Place),
     /// Runs the role that takes requests
     Intake(Place),
+    /// Runs the role that serves OpenAI's and Anthropic's APIs over HTTP
+    Edge(Place),
     #[command(hide = true)]
     InternalClickhouse(InternalClickhouse),
 }
@@ -119,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Accounting(place) => role(place, Role::Accounting),
         Command::Worker(place) => role(place, Role::Worker),
         Command::Intake(place) => role(place, Role::Intake),
+        Command::Edge(place) => role(place, Role::Edge),
         Command::Admin(place) => role(place, Role::Admin),
         Command::Call(args) => process::block_on(1, args.run()),
         Command::Watch(args) => process::block_on(1, args.run()),

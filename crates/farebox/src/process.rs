@@ -186,6 +186,7 @@ fn identity_of(role: Role) -> farebox_identity::Role {
         Role::Guard => farebox_identity::Role::Guard,
         Role::Worker => farebox_identity::Role::Worker,
         Role::Accounting => farebox_identity::Role::Accounting,
+        Role::Edge => farebox_identity::Role::Edge,
         Role::Admin => farebox_identity::Role::Admin,
         Role::Intake | Role::Identity => farebox_identity::Role::Intake,
     }

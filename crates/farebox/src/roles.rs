@@ -8,6 +8,7 @@ use farebox_bus::{Bus, Login, topology};
 use farebox_config::{ConfigFault, Env, Loaded, SecretFault};
 use farebox_credentials::{Aws, Credentials, Entra, EntraApplication, EntraProof, Google};
 use farebox_directory::{Directory, Keys, Store};
+use farebox_edge::Offered;
 use farebox_identity::{Accounts, Keyring};
 use farebox_intake::Routes;
 use farebox_policy::Pepper;
@@ -38,14 +39,16 @@ pub(crate) enum Role {
     Worker,
     /// Takes requests.
     Intake,
+    /// Serves OpenAI's and Anthropic's APIs over HTTP.
+    Edge,
     /// Serves the admin API.
     Admin,
 }
 
 impl Role {
     /// In the order in which they start; they stop in the opposite one.
-    pub(crate) const ALL: [Role; 6] =
-        [Role::Identity, Role::Accounting, Role::Guard, Role::Worker, Role::Intake, Role::Admin];
+    pub(crate) const ALL: [Role; 7] =
+        [Role::Identity, Role::Accounting, Role::Guard, Role::Worker, Role::Intake, Role::Edge, Role::Admin];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -54,6 +57,7 @@ impl Role {
             Role::Accounting => "accounting",
             Role::Worker => "worker",
             Role::Intake => "intake",
+            Role::Edge => "edge",
             Role::Admin => "admin",
         }
     }
@@ -90,6 +94,8 @@ pub(crate) struct Parts<'a> {
 /// Roles that run, and how they are stopped in order.
 pub(crate) struct Running {
     stages: Vec<Stage>,
+    /// Where the HTTP edge listens.
+    pub(crate) http: Option<SocketAddr>,
     /// Where the admin API listens.
     pub(crate) grpc: Option<SocketAddr>,
 }
@@ -110,25 +116,26 @@ impl Running {
 
 /// Starts roles in their order.
 pub(crate) async fn start(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<Running> {
-    let mut grpc = None;
+    let (mut http, mut grpc) = (None, None);
     let (mut stages, directory) = follow(parts, roles).await.context("keys and rules cannot be read")?;
     for role in Role::ALL.into_iter().filter(|role| roles.contains(role)) {
         let (trigger, drain) = farebox_runtime::drain();
         let (alive, ended) = oneshot::channel();
         let started = match role {
+            Role::Edge => serve_http(parts, &directory, drain, alive).await.map(|addr| http = addr),
             Role::Admin => serve(parts, &directory, drain, alive).await.map(|addr| grpc = addr),
             role => spawn(parts, &directory, role, drain, alive).await,
         };
         started.with_context(|| format!("the role `{}` cannot start", role.name()))?;
         stages.push((trigger, ended));
     }
-    Ok(Running { stages, grpc })
+    Ok(Running { stages, http, grpc })
 }
 
 /// Follows keys and rules, until all roles have ended.
 async fn follow(parts: &Parts<'_>, roles: &BTreeSet<Role>) -> Result<(Vec<Stage>, Directory)> {
     // Who opens no keys need not be able to read those of the config.
-    let opens = roles.contains(&Role::Identity) || roles.contains(&Role::Admin);
+    let opens = [Role::Identity, Role::Edge, Role::Admin].iter().any(|role| roles.contains(role));
     let pepper = parts.keyring.as_ref().filter(|_| opens).map(|keyring| pepper(parts.config, keyring)).transpose()?;
     let rules = parts.live.made("rules", move |now, _| crate::rules::in_force(&now.config.value, pepper.as_ref()))?;
     let live = farebox_directory::Live::open(&parts.bus, rules, parts.config.directory.clone()).await?;
@@ -209,9 +216,52 @@ async fn spawn(
             let service = farebox_intake::Service::create(options.intake.clone(), deps);
             tasks.spawn(role.name(), finishing(service.run(drain), alive));
         }
-        Role::Admin => anyhow::bail!("the admin API is served, not spawned"),
+        Role::Edge | Role::Admin => anyhow::bail!("what listens is served, not spawned"),
     }
     Ok(())
+}
+
+/// Serves the HTTP edge and says where.
+async fn serve_http(
+    parts: &Parts<'_>,
+    directory: &Directory,
+    drain: Drain,
+    alive: oneshot::Sender<()>,
+) -> Result<Option<SocketAddr>> {
+    let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
+    let Some(pepper) = opener(parts)? else {
+        tracing::warn!("there is no HTTP edge without keys of farebox's own: set identity.pepper");
+        return Ok(None);
+    };
+    let deps = farebox_edge::Deps {
+        bus: bus.clone(),
+        tenancy: *tenancy,
+        clock: Arc::new(SystemClock),
+        tasks: tasks.clone(),
+        env: environment(),
+        directory: directory.clone(),
+        pepper,
+        offered: live.made(Role::Edge.name(), |now, _| Ok(offered(&now.config.value)))?,
+    };
+    let service = farebox_edge::Service::create(options.listen.http, options.edge.clone(), deps).await?;
+    let addr = service.addr();
+    tasks.spawn(Role::Edge.name(), async move {
+        service.run(drain).await;
+        drop(alive);
+    });
+    Ok(Some(addr))
+}
+
+/// What can be asked for by name: models, and what routing turns into one.
+fn offered(config: &Config) -> Vec<Offered> {
+    let provider = |alias: &str| {
+        let model = config.models.get(alias);
+        model.and_then(|model| model.deployments.first()).map(|first| first.target.provider.clone()).unwrap_or_default()
+    };
+    let models = config.models.keys().map(|alias| (alias.clone(), alias));
+    let tasks = config.routing.tasks.iter().map(|(task, alias)| (format!("task:{task}"), alias));
+    let agents = config.routing.agents.iter().map(|(agent, alias)| (format!("agent:{agent}"), alias));
+    models.chain(tasks).chain(agents).map(|(name, alias)| Offered { alias: name, provider: provider(alias) }).collect()
 }
 
 /// Serves the admin API and says where.
@@ -222,13 +272,9 @@ async fn serve(
     alive: oneshot::Sender<()>,
 ) -> Result<Option<SocketAddr>> {
     let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
-    let pepper = match (&parts.keyring, &options.identity.pepper) {
-        (Some(keyring), _) => pepper(options, keyring)?,
-        (None, Some(reference)) => resolved_pepper(reference)?,
-        (None, None) => {
-            tracing::warn!("there is no admin API without keys of farebox's own: set identity.pepper");
-            return Ok(None);
-        }
+    let Some(pepper) = opener(parts)? else {
+        tracing::warn!("there is no admin API without keys of farebox's own: set identity.pepper");
+        return Ok(None);
     };
     let rules = {
         let pepper = pepper.clone();
@@ -263,6 +309,15 @@ async fn serve(
 /// Whose keys the NATS server lets in: farebox's own, where it signs the accounts.
 fn keys(options: &Config) -> Keys {
     if options.nats.url == EMBEDDED || options.identity.root_key.is_some() { Keys::Own } else { Keys::Foreign }
+}
+
+/// What opens keys. None: the NATS server has users of its own, and farebox no keys.
+fn opener(parts: &Parts<'_>) -> Result<Option<Pepper>> {
+    match (&parts.keyring, &parts.config.identity.pepper) {
+        (Some(keyring), _) => pepper(parts.config, keyring).map(Some),
+        (None, Some(reference)) => resolved_pepper(reference).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 /// What hashes of keys are keyed with.

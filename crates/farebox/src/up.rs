@@ -11,14 +11,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use farebox_bus::{Bus, CallError, Headers, topology};
+use farebox_bus::{Bus, topology};
 use farebox_emulator::Emulator;
 use farebox_identity::{Accounts, Keyring, ServerConf};
 use farebox_parts::{ClickHouse, ClickHouseOptions, Fetch, Launcher, NatsOptions, NatsServer, Progress};
-use farebox_proto::{subjects, v1};
 use farebox_runtime::{Drain, Tasks, write_ready_file};
 use farebox_types::{Clock, SystemClock};
-use prost::Message;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -51,6 +49,9 @@ pub(crate) struct UpArgs {
 pub(crate) struct Addresses {
     pub(crate) nats: String,
     pub(crate) clickhouse: String,
+    /// The HTTP edge.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) http: Option<String>,
     /// The admin API.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) grpc: Option<String>,
@@ -103,6 +104,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let mut addresses = addresses(&loaded.value, &servers, emulator.as_ref());
     let (running, bus) =
         start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted, master_key(&data)?).await?;
+    addresses.http = running.http.map(|addr| format!("{}://{addr}", loaded.value.edge.scheme()));
     addresses.grpc = running.grpc.map(|addr| format!("{}://{addr}", loaded.value.admin.scheme()));
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
@@ -236,6 +238,7 @@ fn addresses(config: &Config, servers: &Servers, emulator: Option<&Emulator>) ->
     Addresses {
         nats: servers.nats.as_ref().map_or_else(|| config.nats.url.clone(), NatsServer::url),
         clickhouse: servers.clickhouse.as_ref().map_or_else(|| config.clickhouse.url.clone(), ClickHouse::url),
+        http: None,
         grpc: None,
         emulator: emulator.map(Emulator::base_url),
         pids,
@@ -290,23 +293,19 @@ async fn answering(bus: &Bus, roles: &BTreeSet<Role>, within: Duration) -> Resul
 async fn answers(bus: &Bus, role: Role) -> bool {
     let within = Duration::from_millis(500);
     match role {
-        Role::Guard => {
-            let ask = v1::LookupRequest::default();
-            let answer: Result<v1::LookupReply, CallError> =
-                bus.call(&subjects::lookup(subjects::SHARD), &ask, within).await;
-            answer.is_ok()
-        }
-        Role::Worker => {
-            // Work without a plan is refused by whoever takes work.
-            let work = v1::Work::default().encode_to_vec();
-            bus.request(subjects::WORK, Headers::new(), work.into(), within).await.is_ok()
-        }
-        Role::Intake | Role::Accounting | Role::Identity | Role::Admin => true,
+        Role::Guard => farebox_edge::guard_answers(bus, within).await.is_ok(),
+        Role::Worker => farebox_edge::worker_answers(bus, within).await.is_ok(),
+        Role::Intake => farebox_edge::intake_answers(bus, within).await.is_ok(),
+        // Whoever connects to what has been bound is answered.
+        Role::Edge | Role::Accounting | Role::Identity | Role::Admin => true,
     }
 }
 
 fn announce(config: &Config, addresses: &Addresses, data: &Path) {
     say("farebox is up");
+    if let Some(http) = &addresses.http {
+        say(&format!("  HTTP        {http}   (base URL of OpenAI's and Anthropic's SDKs: {http}/v1, {http})"));
+    }
     say(&format!("  NATS        {}   (agents publish llm.request here)", addresses.nats));
     say(&format!("  ClickHouse  {}   (table farebox.calls)", addresses.clickhouse));
     if let Some(grpc) = &addresses.grpc {

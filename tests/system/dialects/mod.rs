@@ -84,7 +84,7 @@ fn timeout_of(name: &str) -> &'static str {
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
 providers:
 PROVIDERS
 models:

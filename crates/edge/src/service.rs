@@ -1,0 +1,277 @@
+//! The role: binds, serves connections, drains.
+//!
+//! A connection is given up when no request has been under way on it for `headers_timeout`: one that never sends a request,
+//! sends its headers too slowly, or is kept for later, alike. At the end of the process connections take nothing new; what
+//! runs after `drain_timeout` is told to end (`App::cut`), and what is left after `answer_grace` is dropped.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use farebox_runtime::{
+    Drain, DrainTrigger, Tasks,
+    listener::{Connection, Listener, Terms, Tls},
+};
+use farebox_types::{ErrorKind, Fault};
+use futures::FutureExt;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::timeout,
+};
+use tower::{Layer, ServiceExt};
+use tower_http::cors::CorsLayer;
+
+use crate::{
+    app::{App, Deps, Peer},
+    cors,
+    error::Error,
+    failure::refusal,
+    options::Options,
+    routes::{self, Route},
+};
+
+/// How long a client may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The best first.
+const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// The HTTP edge, bound to its address.
+pub struct Service {
+    listener: Listener,
+    app: Arc<App>,
+    cut: DrainTrigger,
+}
+
+impl Service {
+    /// Binds the address and reads what references to secrets lead to.
+    pub async fn create(listen: SocketAddr, options: Options, deps: Deps) -> Result<Service, Error> {
+        let tls = options.tls.as_ref().map(|tls| Tls::read(tls, "edge.tls", PROTOCOLS, &deps.env)).transpose()?;
+        let terms = Terms {
+            option: "listen.http",
+            tls,
+            connections_max: options.connections_max,
+            handshake_timeout: options.handshake_timeout.get(),
+        };
+        let listener = Listener::bind(listen, terms).await?;
+        let (cut, signal) = farebox_runtime::drain();
+        Ok(Service { listener, app: Arc::new(App { options, deps, cut: signal }), cut })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.addr()
+    }
+
+    /// Serves until the drain; requests under way then have `drain_timeout` to end.
+    pub async fn run(self, drain: Drain) {
+        let Service { listener, app, cut } = self;
+        let (drain_timeout, grace) = (app.options.drain_timeout.get(), app.options.answer_grace.get());
+        let tasks = app.deps.tasks.clone();
+        let (drop_all, dropped) = farebox_runtime::drain();
+        let server = Arc::new(Server::new(app, drain.clone(), dropped));
+        let (ready, mut taken) = mpsc::channel(1);
+        let (alive, mut ended) = mpsc::channel::<Infallible>(1);
+        let accepting = async {
+            while let Some(connection) = taken.recv().await {
+                let (server, alive) = (server.clone(), alive.clone());
+                tasks.spawn(
+                    "http connection",
+                    contained(async move {
+                        server.serve(connection).await;
+                        drop(alive);
+                    }),
+                );
+            }
+        };
+        tokio::select! {
+            () = drain.signaled() => {}
+            () = listener.run(ready) => {}
+            () = accepting => {}
+        }
+        drop((alive, taken));
+        if timeout(drain_timeout, ended.recv()).await.is_err() {
+            cut.drain();
+            if timeout(grace, ended.recv()).await.is_err() {
+                drop_all.drain();
+                let _none = ended.recv().await;
+            }
+        }
+    }
+}
+
+/// A panic ends one connection or one request, not the process.
+async fn contained(work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        tracing::error!("a connection ended by a panic: this is a fault of farebox, please report it");
+    }
+}
+
+/// What every connection shares.
+struct Server {
+    app: Arc<App>,
+    http: auto::Builder<Spawner>,
+    cors: Option<CorsLayer>,
+    places: Arc<Semaphore>,
+    drain: Drain,
+    /// Drops connections.
+    dropped: Drain,
+}
+
+impl Server {
+    fn new(app: Arc<App>, drain: Drain, dropped: Drain) -> Server {
+        let options = &app.options;
+        let mut http = auto::Builder::new(Spawner(app.deps.tasks.clone()));
+        let headers_max = options.headers_max.len();
+        // Silence is watched for both versions in `serve`.
+        http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers_max);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(options.streams_max)
+            .max_header_list_size(u32::try_from(headers_max).unwrap_or(u32::MAX))
+            .keep_alive_interval(options.headers_timeout.get())
+            .keep_alive_timeout(options.write_timeout.get());
+        let cors = options.cors.as_ref().map(cors::layer);
+        let places = Arc::new(Semaphore::new(options.requests_max));
+        Server { app, http, cors, places, drain, dropped }
+    }
+
+    async fn serve(self: Arc<Self>, connection: Connection) {
+        let peer = Peer(connection.peer().0.ip());
+        let busy = watch::Sender::new(0_usize);
+        let mut requests = busy.subscribe();
+        let server = self.clone();
+        let service = service_fn(move |request| {
+            let (server, busy) = (server.clone(), Busy::one(&busy));
+            async move { Ok::<_, Infallible>(server.answer(peer, request, busy).await) }
+        });
+        let mut serving = pin!(self.http.serve_connection(TokioIo::new(connection), service));
+        let mut patience = self.app.options.headers_timeout.get();
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                ended = serving.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(peer = %peer.0, error, "a connection broke");
+                    }
+                    return;
+                }
+                () = silence(&mut requests, patience) => {
+                    if patience == FAREWELL {
+                        return;
+                    }
+                    patience = FAREWELL;
+                }
+                () = self.drain.signaled(), if !draining => draining = true,
+                () = self.dropped.signaled() => return,
+            }
+            serving.as_mut().graceful_shutdown();
+        }
+    }
+
+    async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>, busy: Busy) -> Response<Held> {
+        let route = Route::of(request.uri().path(), request.headers());
+        let place = self.places.clone().try_acquire_owned().ok();
+        let response = if place.is_none() && !route.is_free() {
+            let fault = Fault::new(ErrorKind::Unavailable, "too many requests are under way here: try again");
+            refusal(route.shape, &fault.retry_after(FAREWELL))
+        } else {
+            let shape = route.shape;
+            let answering = AssertUnwindSafe(self.routed(peer, route, request)).catch_unwind();
+            answering.await.unwrap_or_else(|_| {
+                tracing::error!("a request ended by a panic: this is a fault of farebox, please report it");
+                refusal(shape, &Fault::new(ErrorKind::Internal, "a fault of farebox itself: its log says more"))
+            })
+        };
+        response.map(|body| Held { body, _busy: busy, _place: place })
+    }
+
+    async fn routed(&self, peer: Peer, route: Route, request: Request<Incoming>) -> Response {
+        let app = self.app.clone();
+        let Some(cors) = &self.cors else { return routes::answer(app, peer, route, request).await };
+        let inner = tower::service_fn(move |request| {
+            let answering = routes::answer(app.clone(), peer, route.clone(), request);
+            answering.map(Ok::<_, Infallible>).boxed()
+        });
+        match cors.layer(inner).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Lives until no request has been under way for so long.
+async fn silence(requests: &mut watch::Receiver<usize>, patience: Duration) {
+    while requests.wait_for(|requests| *requests == 0).await.is_ok() {
+        if timeout(patience, requests.changed()).await.is_err() {
+            return;
+        }
+    }
+    // The connection itself ends now.
+    pending().await
+}
+
+/// One request that is under way on a connection.
+struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    fn one(requests: &watch::Sender<usize>) -> Busy {
+        requests.send_modify(|requests| *requests += 1);
+        Busy(requests.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|requests| *requests -= 1);
+    }
+}
+
+/// The body of an answer, and what its request holds until it has been written.
+struct Held {
+    body: Body,
+    _busy: Busy,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Where the requests of an HTTP/2 connection run.
+#[derive(Clone)]
+struct Spawner(Tasks);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
+    fn execute(&self, request: F) {
+        self.0.spawn("http request", contained(request));
+    }
+}
