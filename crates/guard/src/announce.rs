@@ -73,7 +73,7 @@ impl Announcer {
     }
 
     async fn orphan(&self, orphan: &Orphan, until: Instant) {
-        let (kind, response) = last_answer(orphan);
+        let response = lost_answer(orphan);
         let request = &orphan.request;
         let (content_type, bytes) = if request.json {
             (headers::JSON, json::final_answer(&response))
@@ -83,7 +83,7 @@ impl Announcer {
         let headers = Headers::new()
             .with(headers::CONTENT_TYPE, content_type)
             .with(headers::TYPE, "final")
-            .with(headers::ERROR, kind.as_str())
+            .with(headers::ERROR, ErrorKind::Lost.as_str())
             .with(headers::BODY_DIGEST, &hex(&request.body_digest));
         // A job is run again by its runner, who hears of this on its own inbox; only other answers are final.
         if request.keep_result && !request.job {
@@ -121,25 +121,17 @@ impl Announcer {
     }
 }
 
-/// What the caller of a call is told whose worker can say nothing any more.
-fn last_answer(orphan: &Orphan) -> (ErrorKind, v1::LlmResponse) {
+fn lost_answer(orphan: &Orphan) -> v1::LlmResponse {
     let fact = &orphan.fact;
     let cost = v1::Money::of(&fact.cost);
-    let kind = fact.error_kind().known().unwrap_or(ErrorKind::Lost);
-    let message = match kind {
-        ErrorKind::Lost => format!(
-            "the process that held this call died while it was, or may have been, out; it is recorded as lost with its \
-             reserved cost of ${cost}: send it again if a second bill is acceptable"
-        ),
-        _ => format!(
-            "the call failed ({kind}) at a cost of ${cost}, no further attempt was covered by its budgets and limits, and \
-             the process that held it died before it had said more: send it again"
-        ),
-    };
-    let response = v1::LlmResponse {
+    let message = format!(
+        "the process that held this call died while it was, or may have been, out; it is recorded as lost with its \
+         reserved cost of ${cost}: send it again if a second bill is acceptable"
+    );
+    v1::LlmResponse {
         request_id: orphan.request.request_id.clone(),
         chunks: 0,
-        result: Some(v1::llm_response::Result::Error(Fault::new(kind, message).into())),
+        result: Some(v1::llm_response::Result::Error(Fault::new(ErrorKind::Lost, message).into())),
         report: Some(v1::CallReport {
             call_id: fact.call_id.clone(),
             model: fact.model.clone(),
@@ -150,8 +142,7 @@ fn last_answer(orphan: &Orphan) -> (ErrorKind, v1::LlmResponse) {
             outcome: fact.outcome,
             ..Default::default()
         }),
-    };
-    (kind, response)
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Messages in, decisions out: what one batch of the guard's mail leads to, before it is stored.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use farebox_bus::Delivery;
 use farebox_proto::v1::{self, ledger_entry::Entry};
@@ -21,9 +21,6 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     pub(crate) leases: Leases,
     pub(crate) waiting: Waiting,
-    /// Calls that ended because no further attempt was covered: their workers are to say so. Where one falls silent
-    /// before its heartbeat has said that it did, the guard does.
-    pub(crate) owed: HashMap<ReservationId, Orphan>,
     pub(crate) lease: Duration,
     /// The largest reply about budgets and limits.
     pub(crate) status_max: usize,
@@ -182,24 +179,11 @@ impl State {
             let result = Some(v1::amend_reply::Result::Refused(undecodable()));
             return batch.reply(delivery, &v1::AmendReply { result });
         };
-        self.go_on(request, delivery.reply.as_deref(), now, batch);
-    }
-
-    fn go_on(&mut self, request: v1::AmendRequest, reply_to: Option<&str>, now: Now, batch: &mut Batch) {
         let id = request.reservation_id.clone();
         let freed = self.freed_by(&id);
-        let asked = id.parse().ok().and_then(|id| Some((id, self.ledger.request(&id)?.clone())));
         let decision = self.ledger.amend(request, &self.rules, now.wall);
-        let ended = decision.entries.iter().find_map(|entry| match &entry.entry {
-            Some(Entry::Ended(ended)) => ended.fact.clone(),
-            _ => None,
-        });
         self.record(&id, decision.entries, batch);
-        if let (Some((id, request)), Some(fact)) = (asked, ended) {
-            self.owed.insert(id, Orphan { request, fact });
-            self.leases.grant(id, now.leading);
-        }
-        batch.reply_to(reply_to, &decision.reply);
+        batch.reply(delivery, &decision.reply);
         self.came_free(&freed, now, batch);
     }
 
@@ -272,8 +256,6 @@ impl State {
         for id in beat.ended.iter().filter_map(|id| id.parse().ok()) {
             if self.ledger.is_open(&id) {
                 self.leases.give_up(&beat.worker_id, id, now.leading);
-            } else if self.owed.remove(&id).is_some() {
-                self.leases.end(&id);
             }
         }
         for id in beat.taken {
@@ -299,12 +281,11 @@ impl State {
         batch.reply(delivery, &v1::LookupReply { existing });
     }
 
-    /// Ends what belongs to silent workers. Returns what their callers are owed, for after the batch is stored: those of the
-    /// calls that it records as lost in the order of its entries, behind them those of calls that had ended before.
+    /// Ends what belongs to silent workers. Returns what their callers are owed, for after the batch is stored: in the order
+    /// of its entries.
     pub(crate) fn expire(&mut self, now: Now, batch: &mut Batch) -> Vec<Orphan> {
-        let (mut orphans, mut ended_before) = (Vec::new(), Vec::new());
+        let mut orphans = Vec::new();
         for id in self.leases.expired(now.leading) {
-            ended_before.extend(self.owed.remove(&id));
             let freed = self.freed_by(&id.to_string());
             let Some(Decision { reply: (request, fact), entries }) = self.ledger.lose(id, &self.rules, now.wall) else {
                 continue;
@@ -314,7 +295,6 @@ impl State {
             batch.entries.extend(entries);
             self.came_free(&freed, now, batch);
         }
-        orphans.append(&mut ended_before);
         orphans
     }
 

@@ -3,7 +3,7 @@
 mod snapshots;
 mod takeover;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
 use farebox_directory::Directory;
@@ -137,7 +137,6 @@ impl<'a> Leading<'a> {
             mail,
             heartbeats,
             state: State {
-                owed: HashMap::new(),
                 guard_id: deps.guard_id.clone(),
                 rules: Rules::new(deps.directory.newest()),
                 ledger: Ledger::new(terms(options)),
@@ -314,7 +313,7 @@ impl<'a> Leading<'a> {
     }
 
     /// Stores what was decided; only then is anyone told. Decisions that are too much for one message follow each other, each
-    /// with the orphans that it records as lost: these come first, in the order of the entries.
+    /// with the orphans that it records as lost: these are in the order of the entries.
     async fn commit(&mut self, batch: Batch, now: Now, mut orphans: Vec<Orphan>, lease: &Lease) -> Result<(), Error> {
         let mut parts = parts(batch.entries, self.deps.bus.max_payload() / 2);
         let last = parts.pop().unwrap_or_default();
@@ -325,10 +324,9 @@ impl<'a> Leading<'a> {
             let rest = orphans.split_off(lost.min(orphans.len()));
             self.tell(&part, &std::mem::replace(&mut orphans, rest)).await;
         }
-        let tells_nobody = batch.replies.is_empty() && batch.questions.is_empty() && orphans.is_empty();
         let last = if !last.is_empty() {
             self.record(last, now).await?
-        } else if tells_nobody || !self.leads(lease).await? {
+        } else if batch.replies.is_empty() && batch.questions.is_empty() || !self.leads(lease).await? {
             // Who asked asks again.
             return Ok(());
         } else {

@@ -241,7 +241,7 @@ async fn what_is_lost_at_a_time_may_be_more_than_fits_into_one_message() {
     assert!(ends.len() > 1 && ends.iter().sum::<usize>() == 30, "{ends:?}");
 }
 
-/// Its call has ended: nothing is stored when it is told.
+/// A refusal ends nothing: the call is its worker's, until the guard tells its caller.
 #[tokio::test]
 async fn a_caller_whose_further_attempt_was_refused_is_told_where_its_worker_falls_silent() {
     let world = World::start().await;
@@ -266,7 +266,7 @@ async fn a_caller_whose_further_attempt_was_refused_is_told_where_its_worker_fal
     let reply: v1::AmendReply = world.bus.call(&subjects::amend(SHARD), &amend, PATIENCE).await.unwrap();
     assert!(matches!(reply.result, Some(v1::amend_reply::Result::Refused(_))), "{reply:?}");
     let answer = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
-    assert_eq!(answer.headers.get(headers::ERROR), Some("upstream"));
+    assert_eq!(answer.headers.get(headers::ERROR), Some("lost"));
 }
 
 #[tokio::test]

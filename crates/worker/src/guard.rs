@@ -20,10 +20,8 @@ pub(crate) struct Guard {
 #[derive(Debug)]
 pub(crate) enum Amended {
     Granted(v1::Granted),
-    /// The attempt before has ended and the reservation with it.
+    /// The attempt stays open, for its worker to end; also where the guard could not be reached in time.
     Refused(Fault),
-    /// The guard could not be reached in time; it will record the call as lost, unless it has heard this.
-    Unheard(Fault),
     /// The reservation had ended before: nothing may be sent any more.
     Closed,
 }
@@ -78,7 +76,7 @@ impl Guard {
             Some(v1::amend_reply::Result::Granted(granted)) => Amended::Granted(granted),
             Some(v1::amend_reply::Result::Refused(error)) => Amended::Refused(error.into()),
             Some(v1::amend_reply::Result::Closed(_)) => Amended::Closed,
-            None => Amended::Unheard(Fault::new(
+            None => Amended::Refused(Fault::new(
                 ErrorKind::Unavailable,
                 "the guard cannot be reached, so no further attempt was made: try again later",
             )),

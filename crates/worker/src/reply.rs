@@ -29,8 +29,6 @@ pub(crate) struct Reply {
     pub(crate) until: Instant,
     /// Chunks sent so far.
     pub(crate) chunks: u64,
-    /// The guard has recorded the end as this worker told it. The call is closed then, and nobody else answers it.
-    pub(crate) is_recorded: bool,
 }
 
 /// How often a broken connection is looked at.
@@ -56,7 +54,7 @@ impl Reply {
                 sleep(RELINK).await;
             }
         }
-        if self.handle.why() == Some(Stop::Closed) && !self.is_recorded { Err(Silenced) } else { Ok(()) }
+        if self.handle.why() == Some(Stop::Closed) { Err(Silenced) } else { Ok(()) }
     }
 
     /// Sends one piece of a streamed answer.

@@ -147,7 +147,6 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         store_timeout: shared.options.guard_timeout.get(),
         until: Instant::now() + envelope.deadline().remaining(shared.clock.now()) + shared.options.guard_deadline.get(),
         chunks: 0,
-        is_recorded: false,
     }
 }
 
@@ -211,18 +210,15 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             }
             return Some((ended, progress, deployment));
         }
-        progress.spent += v1::Money::of(&ended.end.cost);
+        let cost = v1::Money::of(&ended.end.cost);
         match amend(shared, &work.plan[next..], ended).await {
             Next::Covered(further, granted, covered) => {
+                progress.spent += cost;
                 reservation = covered;
                 work.plan[next + further].grant(&granted);
                 progress.granted(next + further, granted);
             }
-            Next::Over { fault, call_id, is_recorded } => {
-                reply.is_recorded = is_recorded;
-                report_refused(reply, fault, call_id, progress, &deployment).await;
-                return None;
-            }
+            Next::Over(ended) => return Some((*ended, progress, deployment)),
             Next::Closed => return None,
         }
     }
@@ -296,56 +292,33 @@ async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
 enum Next {
     /// How much further in the plan, and by what grant.
     Covered(usize, v1::Granted, Reservation),
-    /// The guard covers no further attempt.
-    Over {
-        fault: Fault,
-        call_id: String,
-        is_recorded: bool,
-    },
+    /// The guard covers no further attempt: this one was the last.
+    Over(Box<Ended>),
     Closed,
 }
 
 /// Asks to cover an attempt at the first of these deployments, or at one behind it where its provider's limits have no room.
-async fn amend(shared: &Shared, plan: &[v1::Deployment], ended: Ended) -> Next {
+async fn amend(shared: &Shared, plan: &[v1::Deployment], mut ended: Ended) -> Next {
     let offered: Vec<v1::Attempt> = plan.iter().map(|deployment| deployment.attempt(CallId::generate())).collect();
     let Some((first, others)) = offered.split_first() else { return Next::Closed };
-    let Ended { attempt: open, end, result, .. } = ended;
-    let call_id = end.call_id.clone();
-    let (refusal, is_recorded) = match shared.guard.amend(open.reservation, end, first.clone(), others.to_vec()).await {
+    let id = ended.attempt.reservation;
+    match shared.guard.amend(id, ended.end.clone(), first.clone(), others.to_vec()).await {
         Amended::Granted(granted) => {
-            let Some((further, covered)) = open.replaced_by(&offered, &granted) else {
+            let Some((further, covered)) = ended.attempt.replaced_by(&offered, &granted) else {
                 tracing::error!(call = granted.call_id, "the guard covered a call that it was not asked for");
                 return Next::Closed;
             };
-            return Next::Covered(further, granted, covered);
+            Next::Covered(further, granted, covered)
         }
-        Amended::Closed => return Next::Closed,
-        Amended::Refused(refusal) => (refusal, true),
-        Amended::Unheard(refusal) => (refusal, false),
-    };
-    let fault = match result {
-        Err(mut fault) => {
-            fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
-            fault.retry_after = fault.retry_after.or(refusal.retry_after);
-            fault
+        Amended::Closed => Next::Closed,
+        Amended::Refused(refusal) => {
+            if let Err(fault) = &mut ended.result {
+                fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
+                fault.retry_after = fault.retry_after.or(refusal.retry_after);
+            }
+            Next::Over(Box::new(ended))
         }
-        Ok(_) => refusal,
-    };
-    Next::Over { fault, call_id, is_recorded }
-}
-
-/// The answer of a call whose last attempt has been told to the guard already.
-async fn report_refused(
-    reply: &mut Reply,
-    fault: Fault,
-    call_id: String,
-    progress: Progress,
-    deployment: &v1::Deployment,
-) {
-    let outcome = v1::Outcome::from(Outcome::Error).into();
-    let report = v1::CallReport { call_id, outcome, ..progress.report(deployment) };
-    // Silenced means that the caller has an answer, or that there was no lease until the deadline.
-    let _ = reply.finish(v1::llm_response::Result::Error(fault.into()), report).await;
+    }
 }
 
 /// Answers the caller, then records the end: on one connection, so that an answer is followed by its end at once.

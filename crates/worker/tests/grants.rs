@@ -17,7 +17,7 @@ use farebox_proto::{
 use farebox_providers::{Catalog, Egress, ProviderOptions, RoutingOptions};
 use farebox_runtime::{DrainTrigger, Tasks};
 use farebox_testkit::{PATIENCE, TestNats, eventually};
-use farebox_types::{CallId, Clock, Money, ReservationId, SystemClock};
+use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, ReservationId, Span, SystemClock};
 use farebox_worker::{Connection, Deps, Options, Service, Upstream};
 use prost::Message;
 use serde_json::{Value, json};
@@ -28,6 +28,11 @@ struct World {
     emulator: Emulator,
     /// Amendments that the worker asks for.
     amends: Subscription,
+    /// Ends that it tells.
+    settles: Subscription,
+    heartbeats: Subscription,
+    /// What the guard says has ended.
+    closed: watch::Sender<Vec<String>>,
     trigger: DrainTrigger,
     _nats: TestNats,
 }
@@ -40,13 +45,16 @@ impl World {
         let (bus, own, guard) = (connect().await.unwrap(), connect().await.unwrap(), connect().await.unwrap());
         topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
         let amends = bus.subscribe(&subjects::amend(subjects::SHARD), None).await.unwrap();
+        let settles = bus.subscribe(&subjects::settle(subjects::SHARD), None).await.unwrap();
+        let heartbeats = bus.subscribe(&subjects::heartbeat(subjects::SHARD), None).await.unwrap();
         bus.flush().await.unwrap();
         let emulator =
             Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() }).await.unwrap();
         let (trigger, drain) = farebox_runtime::drain();
         let tasks = Tasks::new(trigger.clone());
-        tasks.spawn("guard", agree(guard));
-        let options = Options::default();
+        let (closed, said_closed) = watch::channel(Vec::new());
+        tasks.spawn("guard", agree(guard, said_closed));
+        let options = Options { heartbeat_interval: Span::from_millis(50), ..Options::default() };
         let upstream =
             Upstream::new(&options, Egress::default(), Arc::new(SystemClock), connections(&emulator), None).unwrap();
         let deps = Deps {
@@ -60,7 +68,7 @@ impl World {
             env: Env::default(),
         };
         tasks.spawn("worker", Service::create(options, deps).run(drain));
-        World { bus, emulator, amends, trigger, _nats: nats }
+        World { bus, emulator, amends, settles, heartbeats, closed, trigger, _nats: nats }
     }
 
     /// Hands work over, once there is a worker; where its answer comes.
@@ -97,6 +105,24 @@ impl World {
         (delivery.reply.clone().unwrap(), delivery.decode().unwrap())
     }
 
+    async fn refuse(&self, to: &str) {
+        let fault = Fault::new(ErrorKind::OverBudget, "budget `team` has nothing left");
+        let result = Some(amend_reply::Result::Refused(fault.into()));
+        self.bus.publish_message(to, Headers::new(), &v1::AmendReply { result }).await.unwrap();
+    }
+
+    /// The next heartbeat that is as asked for.
+    async fn heartbeat(&mut self, is_it: impl Fn(&v1::HeartbeatRequest) -> bool) {
+        let next = async {
+            while let Some(delivery) = self.heartbeats.next().await {
+                if is_it(&delivery.decode().unwrap()) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap();
+    }
+
     fn sent(&self, model: &str) -> String {
         String::from_utf8(self.emulator.last_request(model).expect("it was sent").to_vec()).unwrap()
     }
@@ -109,12 +135,15 @@ impl Drop for World {
 }
 
 /// Answers heartbeats and ends; amendments are for the test.
-async fn agree(bus: Bus) {
+async fn agree(bus: Bus, closed: watch::Receiver<Vec<String>>) {
     let mut asked = bus.subscribe(&subjects::guard_all(subjects::SHARD), None).await.unwrap();
     while let Some(delivery) = asked.next().await {
         let Some(to) = &delivery.reply else { continue };
         if delivery.subject == subjects::heartbeat(subjects::SHARD) {
-            let reply = v1::HeartbeatReply { guard_id: "g1".into(), lease_ms: 60_000, ..Default::default() };
+            let closed = closed.borrow().clone();
+            // Who is told of one says all that it has next.
+            let send_complete = !closed.is_empty();
+            let reply = v1::HeartbeatReply { guard_id: "g1".into(), lease_ms: 60_000, closed, send_complete };
             bus.publish_message(to, Headers::new(), &reply).await.unwrap();
         } else if delivery.subject == subjects::settle(subjects::SHARD) {
             let result = Some(settle_reply::Result::Settled(v1::Settled {}));
@@ -202,4 +231,33 @@ async fn a_further_attempt_is_made_where_the_guard_says_and_as_it_says() {
     assert_eq!((&facts["attempts"], &facts["clamped"]), (&json!(2), &json!(true)), "{answer}");
     assert_eq!(facts["warnings"], json!(["budget `soft` is spent", "clamped to 200 tokens by budget"]));
     assert_eq!(facts["budgets"][0]["budget"], "later");
+}
+
+#[tokio::test]
+async fn a_call_that_gets_no_further_attempt_is_answered_and_then_ended() {
+    let mut world = World::start().await;
+    world.emulator.script("a", Script::refuse(500, "down"));
+    let mut inbox = world.offer(vec![deployment("a"), deployment("b")], Vec::new()).await;
+    let (to, asked) = world.amend().await;
+    world.refuse(&to).await;
+    let answer = said(&mut inbox).await;
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.contains("(no further attempt: budget `team` has nothing left)"), "{answer}");
+    assert_eq!((&answer["error"]["type"], &answer["farebox"]["attempts"]), (&json!("upstream"), &json!(1)), "{answer}");
+    let settled: v1::SettleRequest = timeout(PATIENCE, world.settles.next()).await.unwrap().unwrap().decode().unwrap();
+    assert_eq!((settled.reservation_id, settled.end), (asked.reservation_id, asked.ended));
+}
+
+/// A worker that stood still may hear late that its further attempt was refused.
+#[tokio::test]
+async fn a_call_that_the_guard_has_ended_is_not_answered_when_its_further_attempt_is_refused() {
+    let mut world = World::start().await;
+    world.emulator.script("a", Script::refuse(500, "down"));
+    let mut inbox = world.offer(vec![deployment("a"), deployment("b")], Vec::new()).await;
+    let (to, asked) = world.amend().await;
+    world.closed.send_replace(vec![asked.reservation_id.clone()]);
+    world.heartbeat(|beat| beat.complete && beat.taken.contains(&asked.reservation_id)).await;
+    world.refuse(&to).await;
+    world.heartbeat(|beat| beat.ended.contains(&asked.reservation_id)).await;
+    assert!(inbox.try_next().is_none());
 }

@@ -18,7 +18,6 @@ impl Guard {
         let budgets = budgets.into_iter().map(|budget| (budget.name.clone(), budget)).collect();
         let policies = Policies { budgets, ..Policies::default() };
         let state = State {
-            owed: HashMap::new(),
             guard_id: "g".into(),
             rules: Rules::new(Arc::new(policies)),
             ledger: Ledger::new(terms()),
@@ -53,6 +52,15 @@ impl Guard {
         let end = Some(end(call, Outcome::Ok, cost));
         self.state.end(v1::SettleRequest { shard: 0, reservation_id, end }, None, self.now, &mut batch);
         self.tell(batch);
+    }
+
+    /// A worker says that it has this call; what the guard says has ended.
+    fn hear_of(&mut self, request: &v1::ReserveRequest) -> Vec<String> {
+        let taken = vec![request.reservation_id.clone()];
+        let beat = v1::HeartbeatRequest { worker_id: "w".into(), taken, ..Default::default() };
+        let mut batch = Batch::default();
+        self.state.hear(beat, Some("w"), self.now, &mut batch);
+        v1::HeartbeatReply::decode(batch.replies.remove(0).1).unwrap().closed
     }
 
     fn pass(&mut self, time: Duration) {
@@ -289,58 +297,32 @@ fn who_gives_up_waits_no_more() {
     assert_eq!(guard.used().1, Money::ZERO);
 }
 
-impl Guard {
-    /// A further attempt is refused: the call ends before its caller has heard of it.
-    fn ends_unheard(&mut self, call: &v1::ReserveRequest) {
+/// It is answered once: by its worker, or by the guard, and then not by its worker any more.
+#[test]
+fn a_call_that_gets_no_further_attempt_is_ended_by_its_worker_or_lost_with_it() {
+    for stands_still in [true, false] {
+        let mut guard = Guard::new(vec![day(10)], 1000);
+        let call = request(Money::usd(6), "");
+        guard.reserve(&call);
+        assert_eq!(guard.hear_of(&call), [""; 0]);
         let amend = v1::AmendRequest {
             reservation_id: call.reservation_id.clone(),
             ended: Some(end(&call.attempt.as_ref().unwrap().call_id, Outcome::Error, Money::usd(1))),
             next: Some(attempt(Money::usd(20))),
             ..Default::default()
         };
-        self.state.go_on(amend, None, self.now, &mut Batch::default());
-    }
-}
-
-#[test]
-fn a_caller_is_told_by_the_guard_where_the_worker_dies_before_it_could() {
-    for says_so in [true, false] {
-        let mut guard = Guard::new(vec![day(10)], 1000);
-        let call = request(Money::usd(6), "");
-        guard.reserve(&call);
-        guard.ends_unheard(&call);
-        let mut batch = Batch::default();
-        if says_so {
-            let beat = v1::HeartbeatRequest {
-                worker_id: "w".into(),
-                ended: vec![call.reservation_id.clone()],
-                ..Default::default()
-            };
-            guard.state.hear(beat, None, guard.now, &mut batch);
+        let refused = guard.state.ledger.amend(amend, &guard.state.rules, guard.now.wall).reply.result;
+        assert!(matches!(refused, Some(v1::amend_reply::Result::Refused(_))));
+        assert_eq!(guard.hear_of(&call), [""; 0], "its worker still has to answer it");
+        if !stands_still {
+            guard.settle(&call, Money::usd(1));
         }
         guard.pass(terms().lease);
         let mut batch = Batch::default();
         let told = guard.state.expire(guard.now, &mut batch);
-        assert_eq!(told.len(), usize::from(!says_so));
-        assert!(batch.entries.is_empty(), "it has ended: there is no second row");
+        assert_eq!(told.len(), usize::from(stands_still));
+        assert_eq!(facts(&batch.entries).count(), usize::from(stands_still));
+        assert_eq!(guard.hear_of(&call), [&*call.reservation_id], "whoever answered it");
         assert!(guard.state.expire(guard.now, &mut batch).is_empty(), "once");
     }
-}
-
-/// What is stored in several messages is told message by message: by how many each of them records as lost.
-#[test]
-fn callers_of_calls_that_had_ended_are_told_after_those_of_the_lost_ones() {
-    let mut guard = Guard::new(vec![day(10)], 1000);
-    let calls = [1, 2, 3, 4].map(|bound| request(Money::usd(bound), ""));
-    calls.iter().for_each(|call| guard.reserve(call));
-    for unheard in [&calls[0], &calls[2]] {
-        guard.ends_unheard(unheard);
-    }
-    guard.pass(terms().lease);
-    let mut batch = Batch::default();
-    let told = guard.state.expire(guard.now, &mut batch);
-    let lost: Vec<&str> = facts(&batch.entries).map(|fact| fact.call_id.as_str()).collect();
-    let first: Vec<&str> = told.iter().map(|orphan| orphan.fact.call_id.as_str()).take(lost.len()).collect();
-    assert_eq!((lost.len(), told.len()), (2, 4));
-    assert_eq!(first, lost);
 }

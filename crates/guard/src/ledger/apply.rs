@@ -1,11 +1,10 @@
 //! How entries change the state. Decisions use the same steps, so that a replay gives the same state.
 
 use farebox_proto::v1::{self, ledger_entry::Entry};
-use farebox_types::{Money, Outcome, ReservationId, Timestamp, Usage};
+use farebox_types::{Money, Outcome, ReservationId, Timestamp};
 
 use super::{
     Ledger,
-    meters::DEPLOYMENT,
     state::{Closed, Open},
 };
 
@@ -56,26 +55,20 @@ impl Ledger {
         self.open.insert(open.id, open);
     }
 
-    /// Settles the open attempt. Returns what was set aside for it. The reservation stays open, with nothing covered.
+    /// Settles the open attempt. Returns what was set aside for it. What follows closes the reservation or covers another.
     pub(super) fn end_attempt(&mut self, id: &ReservationId, fact: &v1::CallFact) -> Vec<v1::Hold> {
         let Some(open) = self.open.get_mut(id) else { return Vec::new() };
         let (cost, at) = (v1::Money::of(&fact.cost), Timestamp(fact.ended_unix_ms));
         let holds = std::mem::take(&mut open.holds);
         holds.iter().for_each(|hold| self.windows.settle(hold, cost, at));
-        // What is lost, or was sent and never answered, may have taken all that was expected.
-        let known = fact.outcome() != v1::Outcome::Lost && (fact.usage.is_some() || !fact.estimated);
-        let tokens = known.then(|| fact.usage.map(|usage| Usage::from(usage).total()).unwrap_or_default());
-        open.limit_holds.iter().for_each(|hold| self.meters.end(hold, open.attempt_began, tokens));
-        // A further attempt of the same request is no further request, except to its deployment.
-        let requests = |hold: &v1::LimitHold| hold.measure() == v1::LimitMeasure::Requests && hold.limit != DEPLOYMENT;
-        open.limit_holds.retain(requests);
+        open.limit_holds.iter().for_each(|hold| self.meters.end(hold, open.attempt_began, fact));
         open.spent += cost;
         let project = open.request.principal.as_ref().map_or("", |principal| &principal.project);
         self.books.add(project, open.started, cost);
         holds
     }
 
-    pub(super) fn begin_attempt(&mut self, id: &ReservationId, amended: &v1::Amended, at: Timestamp) {
+    fn begin_attempt(&mut self, id: &ReservationId, amended: &v1::Amended, at: Timestamp) {
         let (Some(open), Some(next)) = (self.open.get_mut(id), &amended.next) else {
             return;
         };

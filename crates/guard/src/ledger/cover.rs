@@ -9,7 +9,8 @@ use farebox_types::{ErrorKind, Fault, Money, Timestamp};
 use super::{
     Ledger,
     meters::{Metered, deployment_limits},
-    windows::Used,
+    state::Open,
+    windows::{Used, Windows},
 };
 use crate::rules::Rules;
 
@@ -19,10 +20,42 @@ pub(super) struct Asker<'a> {
     /// The windows of all attempts are those of this time, so that spend by window equals the rows by time of admission.
     pub(super) admitted: Timestamp,
     pub(super) now: Timestamp,
+    /// It asks for a further attempt.
+    pub(super) before: Option<Before<'a>>,
+}
+
+/// The attempt before: it ends if another one is covered, and what it gives back then counts as free.
+pub(super) struct Before<'a> {
+    pub(super) open: &'a Open,
+    /// Its end.
+    pub(super) fact: &'a v1::CallFact,
+}
+
+impl Asker<'_> {
     /// Cost of the attempts before.
-    pub(super) spent: Money,
-    /// Limits on requests that have counted it already.
-    pub(super) counted: &'a [v1::LimitHold],
+    fn spent(&self) -> Money {
+        self.before.as_ref().map_or(Money::ZERO, |before| before.open.spent + v1::Money::of(&before.fact.cost))
+    }
+
+    /// What is used of a budget's window once the attempt before has ended.
+    fn used(&self, windows: &Windows, budget: &Budget, subject: &str, window: &str) -> Used {
+        let now = windows.used(budget, subject, self.admitted, window);
+        let Some(Before { open, fact }) = &self.before else { return now };
+        let own = |hold: &&v1::Hold| hold.budget == budget.name && hold.subject == subject && hold.window == window;
+        open.holds.iter().filter(own).fold(now, |used, hold| Used {
+            settled: used.settled + v1::Money::of(&fact.cost),
+            reserved: used.reserved - v1::Money::of(&hold.amount),
+            open: used.open.saturating_sub(1),
+        })
+    }
+
+    /// Whether the attempt before was counted as a request by this limit: a further one is no further request.
+    fn is_counted(&self, limit: &str, subject: &str) -> bool {
+        let counts = |hold: &v1::LimitHold| {
+            hold.measure() == v1::LimitMeasure::Requests && hold.limit == limit && hold.subject == subject
+        };
+        self.before.as_ref().is_some_and(|before| before.open.limit_holds.iter().any(counts))
+    }
 }
 
 /// All that a covered attempt takes.
@@ -135,7 +168,7 @@ impl Ledger {
 
     fn weigh(&self, rules: &Rules, asker: &Asker<'_>, attempt: &v1::Attempt) -> Result<Cover, Box<Short>> {
         let bound = v1::Money::of(&attempt.bound);
-        within_max_cost(asker.request.max_cost, asker.spent, bound).map_err(Short::for_good)?;
+        within_max_cost(asker.request.max_cost, asker.spent(), bound).map_err(Short::for_good)?;
         let (nobody, nothing) = Default::default();
         let scope = CallScope {
             principal: asker.request.principal.as_ref().unwrap_or(&nobody),
@@ -147,8 +180,7 @@ impl Ledger {
         let counted = self.counted(rules, asker, &scope, attempt).map_err(Short::for_good)?;
         let metered = metered(rules, asker, &scope, attempt);
         let short_of: Vec<&Counted<'_>> = counted.iter().filter(|counted| counted.is_short()).collect();
-        let limited_by: Vec<&Metered<'_>> =
-            metered.iter().filter(|metered| !self.meters.fits(metered, asker.now)).collect();
+        let limited_by: Vec<&Metered<'_>> = metered.iter().filter(|metered| !self.has_room(asker, metered)).collect();
         if short_of.is_empty() && limited_by.is_empty() {
             return Ok(covered(attempt, &counted, &metered));
         }
@@ -166,7 +198,7 @@ impl Ledger {
             let window = budget.period.window(&budget.time_zone, asker.admitted);
             Ok(Counted {
                 limit: budget.limit_at(&subject, asker.now),
-                used: self.windows.used(budget, &subject, asker.admitted, &window),
+                used: asker.used(&self.windows, budget, &subject, &window),
                 amount: amount(budget, attempt)?,
                 window,
                 budget,
@@ -178,6 +210,10 @@ impl Ledger {
         let most = counted.iter().map(|counted| counted.amount).max().unwrap_or_default();
         counted.iter_mut().for_each(|counted| counted.amount = most);
         Ok(counted)
+    }
+
+    fn has_room(&self, asker: &Asker<'_>, metered: &Metered<'_>) -> bool {
+        metered.amount <= self.meters.meter(metered, asker).room(asker.now)
     }
 
     fn short(
@@ -196,7 +232,7 @@ impl Ledger {
             faults.push((helps, counted.fault(asker)));
         }
         for metered in limited_by {
-            let retry = self.meters.retry_after(metered, asker.now);
+            let retry = self.meters.meter(metered, asker).retry_after(metered.amount, asker.now);
             let helps = match metered.measure {
                 Measure::Concurrent => metered.rate.allowed > 0,
                 _ => metered.of_deployment && retry.is_some_and(|retry| retry <= self.terms.limit_wait),
@@ -332,12 +368,10 @@ fn amount(budget: &Budget, attempt: &v1::Attempt) -> Result<Money, Fault> {
 }
 
 fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attempt: &v1::Attempt) -> Vec<Metered<'a>> {
-    let counted_before =
-        |name: &str, subject: &str| asker.counted.iter().any(|hold| hold.limit == name && hold.subject == subject);
     let of_rules = rules.limits(scope).into_iter().map(|(limit, subject)| {
         let amount = match limit.measure {
             Measure::Tokens => attempt.expected_tokens,
-            Measure::Requests if counted_before(&limit.name, &subject) => 0,
+            Measure::Requests if asker.is_counted(&limit.name, &subject) => 0,
             Measure::Requests | Measure::Concurrent => 1,
         };
         let (name, measure, rate) = (limit.name.as_str(), limit.measure, limit.rate);

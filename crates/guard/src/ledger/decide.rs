@@ -1,11 +1,11 @@
 //! Decisions: what is asked, held against state and rules.
 
 use farebox_proto::v1::{self, ledger_entry::Entry};
-use farebox_types::{CallId, ErrorKind, Fault, Money, ReservationId, Timestamp};
+use farebox_types::{CallId, ErrorKind, Fault, ReservationId, Timestamp};
 
 use super::{
     Decision, Ledger, Wait,
-    cover::{Asker, Cover, Uncovered},
+    cover::{Asker, Before, Cover, Uncovered},
     existing,
     state::{Closed, Open},
 };
@@ -30,7 +30,7 @@ impl Ledger {
         if let Some(result) = self.known(&request, now) {
             return Admission::Decided(Decision::unchanged(v1::ReserveReply { result: Some(result) }));
         }
-        let asker = Asker { request: &request, admitted: now, now, spent: Money::ZERO, counted: &[] };
+        let asker = Asker { request: &request, admitted: now, now, before: None };
         let attempts: Vec<&v1::Attempt> = request.attempt.iter().chain(&request.alternatives).collect();
         match self.cover(rules, &asker, &attempts, may_wait) {
             Err(Uncovered::Wait(wait)) => Admission::Wait(Box::new(request), wait),
@@ -57,8 +57,8 @@ impl Ledger {
     }
 
     /// Ends the open attempt and covers the next one, in one step. Idempotent by the next call id. Where no next attempt
-    /// fits now, the attempt ends all the same and the reservation with it: nothing waits here, the caller's answer has
-    /// begun to be late.
+    /// fits now, nothing has changed: who holds the call answers its caller and ends it then, as any other. Nothing waits
+    /// here: the answer has begun to be late.
     pub(crate) fn amend(
         &mut self,
         request: v1::AmendRequest,
@@ -74,12 +74,7 @@ impl Ledger {
             return refuse(malformed("ended"));
         };
         let Some(open) = self.open.get(&id) else {
-            let closed = self.closed.get(&id);
-            if closed.is_some_and(|closed| closed.is_of(end)) {
-                // Its next attempt was refused before, which was not heard: the caller has not been told yet.
-                return refuse(Fault::new(ErrorKind::OverBudget, "no budget has room for another attempt"));
-            }
-            let outcome = closed.map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
+            let outcome = self.closed.get(&id).map_or(v1::Outcome::Unspecified, |closed| closed.outcome.into());
             let closed = v1::Closed { outcome: outcome.into() };
             return Decision::unchanged(v1::AmendReply { result: Some(Result::Closed(closed)) });
         };
@@ -104,18 +99,11 @@ impl Ledger {
         now: Timestamp,
     ) -> Decision<v1::AmendReply> {
         use v1::amend_reply::Result;
-        let fact = self.open.get(&id).expect("amend found it").fact(end, now);
-        let ended = self.end_attempt(&id, &fact);
-        // Without holds of its own now: what the ended attempt gave back counts as free.
-        let open = self.open.get(&id).expect("it stays open");
-        let asker = Asker {
-            request: &open.request,
-            admitted: open.started,
-            now,
-            spent: open.spent,
-            counted: &open.limit_holds,
-        };
-        let (result, mut entries) = match self.cover(rules, &asker, attempts, false) {
+        let open = self.open.get(&id).expect("amend found it");
+        let (fact, holds) = (open.fact(end, now), open.holds.clone());
+        let before = Before { open, fact: &fact };
+        let asker = Asker { request: &open.request, admitted: open.started, now, before: Some(before) };
+        let (result, entries) = match self.cover(rules, &asker, attempts, false) {
             Ok(cover) => {
                 let mut granted = self.granted(&cover);
                 let amended = v1::Amended {
@@ -123,26 +111,20 @@ impl Ledger {
                     fact: Some(fact.clone()),
                     next: Some(cover.attempt),
                     holds: cover.holds,
-                    limit_holds: cover.limit_holds,
+                    limit_holds: cover.limit_holds.clone(),
                 };
-                self.begin_attempt(&id, &amended, now);
-                granted.limits = self.meters.left(&amended.limit_holds, now);
-                (Result::Granted(granted), vec![entry(Entry::Amended(amended))])
+                let mut entries = vec![self.record(Entry::Amended(amended))];
+                entries.extend(self.alert_of_end(rules, &fact, &holds, now));
+                granted.limits = self.meters.left(&cover.limit_holds, now);
+                (Result::Granted(granted), entries)
             }
-            Err(uncovered) => {
-                let refusal = match uncovered {
-                    Uncovered::Refused(refusal) => refusal,
-                    Uncovered::Wait(_) => unreachable!("it had no leave to wait"),
-                };
+            Err(Uncovered::Refused(refusal)) => {
                 let (request, admitted) = (open.request.clone(), open.started);
-                self.close(&id, &fact);
-                let closed = v1::Ended { reservation_id: id.to_string(), fact: Some(fact.clone()) };
-                let mut entries = vec![entry(Entry::Ended(closed))];
-                entries.extend(self.alert_of_refusal(rules, &request, admitted, &refusal.spent, now));
+                let entries = self.alert_of_refusal(rules, &request, admitted, &refusal.spent, now);
                 (Result::Refused(refusal.fault.into()), entries)
             }
+            Err(Uncovered::Wait(_)) => unreachable!("it had no leave to wait"),
         };
-        entries.extend(self.alert_of_end(rules, &fact, &ended, now));
         Decision { reply: v1::AmendReply { result: Some(result) }, entries }
     }
 

@@ -4,9 +4,9 @@ use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use farebox_policy::{Measure, Meter, Rate, Strategy};
 use farebox_proto::v1;
-use farebox_types::{ErrorKind, Fault, Span, Timestamp};
+use farebox_types::{ErrorKind, Fault, Span, Timestamp, Usage};
 
-use super::cover::{Scarce, Want, of};
+use super::cover::{Asker, Before, Scarce, Want, of};
 
 /// The name of what a provider allows for a deployment. No rule can have it, so that none is counted together with it.
 pub(crate) const DEPLOYMENT: &str = "provider's own";
@@ -46,6 +46,12 @@ pub(super) fn deployment_limits<'a>(attempt: &v1::Attempt) -> impl Iterator<Item
 }
 
 impl Metered<'_> {
+    /// Whether this was taken of the same.
+    fn is_of(&self, hold: &v1::LimitHold) -> bool {
+        let measure = v1::LimitMeasure::from(self.measure);
+        hold.limit == self.name && hold.subject == self.subject && hold.measure() == measure
+    }
+
     pub(super) fn hold(&self) -> v1::LimitHold {
         self.rate.hold(self.name, &self.subject, self.measure, self.amount)
     }
@@ -78,6 +84,18 @@ impl Metered<'_> {
     }
 }
 
+fn end(meter: &mut Meter, hold: &v1::LimitHold, taken_at: Timestamp, fact: &v1::CallFact) {
+    match meter.measure() {
+        // What is lost, or was sent and never answered, may have taken all that was expected.
+        Measure::Tokens if fact.outcome() != v1::Outcome::Lost && (fact.usage.is_some() || !fact.estimated) => {
+            let tokens = fact.usage.map(|usage| Usage::from(usage).total()).unwrap_or_default();
+            meter.correct(hold.amount, tokens, taken_at);
+        }
+        Measure::Concurrent => meter.give_back(hold.amount, taken_at),
+        _ => {}
+    }
+}
+
 /// In whole seconds where it is more than one.
 fn up_to_seconds(span: Duration) -> u64 {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -91,25 +109,21 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn fits(&self, metered: &Metered<'_>, now: Timestamp) -> bool {
-        metered.amount <= self.meter(metered, now).room(now)
-    }
-
-    pub(super) fn retry_after(&self, metered: &Metered<'_>, now: Timestamp) -> Option<Duration> {
-        self.meter(metered, now).retry_after(metered.amount, now)
-    }
-
-    /// With the rate that the rule has now.
-    fn meter(&self, metered: &Metered<'_>, now: Timestamp) -> Cow<'_, Meter> {
-        match self.find(metered.name, &metered.subject, metered.measure) {
-            Some(meter) if meter.rate() == metered.rate => Cow::Borrowed(meter),
-            Some(meter) => {
-                let mut meter = meter.clone();
-                meter.change(metered.rate, now);
-                Cow::Owned(meter)
+    /// With the rate that the rule has now, and with what the asker's attempt before gives back.
+    pub(super) fn meter(&self, metered: &Metered<'_>, asker: &Asker<'_>) -> Cow<'_, Meter> {
+        let Some(meter) = self.find(metered.name, &metered.subject, metered.measure) else {
+            return Cow::Owned(Meter::new(metered.measure, metered.rate));
+        };
+        let mut meter = Cow::Borrowed(meter);
+        if let Some(Before { open, fact }) = &asker.before {
+            for hold in open.limit_holds.iter().filter(|hold| metered.is_of(hold)) {
+                end(meter.to_mut(), hold, open.attempt_began, fact);
             }
-            None => Cow::Owned(Meter::new(metered.measure, metered.rate)),
         }
+        if meter.rate() != metered.rate {
+            meter.to_mut().change(metered.rate, asker.now);
+        }
+        meter
     }
 
     fn find(&self, name: &str, subject: &str, measure: Measure) -> Option<&Meter> {
@@ -142,13 +156,10 @@ impl Meters {
         }
     }
 
-    /// An attempt that took something at a time has ended. `tokens`: what it took in truth, where that is known.
-    pub(super) fn end(&mut self, hold: &v1::LimitHold, taken_at: Timestamp, tokens: Option<u64>) {
-        let Some(meter) = self.of_hold(hold) else { return };
-        match (meter.measure(), tokens) {
-            (Measure::Tokens, Some(tokens)) => meter.correct(hold.amount, tokens, taken_at),
-            (Measure::Concurrent, _) => meter.give_back(hold.amount, taken_at),
-            _ => {}
+    /// An attempt that took something at a time has ended.
+    pub(super) fn end(&mut self, hold: &v1::LimitHold, taken_at: Timestamp, fact: &v1::CallFact) {
+        if let Some(meter) = self.of_hold(hold) {
+            end(meter, hold, taken_at, fact);
         }
     }
 

@@ -10,7 +10,7 @@ use farebox_proto::v1::ledger_entry::Entry;
 use farebox_types::{CallId, ErrorKind, Fault, Money, Outcome, Timestamp};
 
 use super::*;
-use crate::rules::Rules;
+use crate::{handler::facts, rules::Rules};
 
 const NOW: Timestamp = Timestamp(1_795_300_000_000);
 
@@ -281,19 +281,19 @@ fn another_attempt_ends_the_one_before() {
     let day = &ledger.status()[0];
     assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(1), Money::usd(8)));
 
-    // The next one does not fit into what is left: the attempt ends and the reservation with it.
+    // The next one does not fit into what is left: nothing has changed, and its worker ends it.
     let third = ledger.amend(amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)), NOW);
     assert!(matches!(third.reply.result, Some(v1::amend_reply::Result::Refused(_))));
-    let Some(Entry::Ended(ended)) = third.entries[0].entry.clone() else { panic!("not ended") };
-    assert_eq!(ended.fact.unwrap().attempt, 2);
+    assert!(facts(&third.entries).next().is_none(), "{:?}", third.entries);
+    let day = &ledger.status()[0];
+    assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(1), Money::usd(8)));
+    let last = v1::AttemptEnd { call_id: second.call_id, ..end(&first, Outcome::Error, Money::usd(2)) };
+    let message = v1::SettleRequest { shard: 0, reservation_id: call.reservation_id.clone(), end: Some(last) };
+    let ended = ledger.settle(message, NOW);
+    assert_eq!(facts(&ended.entries).map(|fact| fact.attempt).collect::<Vec<_>>(), [2]);
     let day = &ledger.status()[0];
     assert_eq!((v1::Money::of(&day.settled), v1::Money::of(&day.reserved)), (Money::usd(3), Money::ZERO));
     assert_eq!(ledger.open_count(), 0);
-
-    // Who did not hear that asks again, and is refused again: the caller is still to be told, and by nobody else.
-    let again = ledger.amend(amend(attempt(Money::usd(9)), &second.call_id, Money::usd(2)), NOW);
-    assert!(matches!(again.reply.result, Some(v1::amend_reply::Result::Refused(_))), "{:?}", again.reply);
-    assert_eq!(again.entries, []);
 }
 
 #[test]
