@@ -6,7 +6,7 @@ use bytes::Bytes;
 use farebox_bus::{Bus, ObjectRef};
 use farebox_dialect::{Asked, Beside, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
-use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Outcome, Project, RequestId, ReservationId, Timestamp};
+use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Project, RequestId, ReservationId, Timestamp};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout_at},
