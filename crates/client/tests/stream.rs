@@ -1,7 +1,5 @@
 //! What a client makes of a stream, with a farebox that the test plays.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use farebox_bus::{Bus, Headers, Options};
 use farebox_client::{Client, Piece};
 use farebox_proto::{headers, subjects::agent, v1};
