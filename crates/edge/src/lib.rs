@@ -41,6 +41,7 @@ mod models;
 mod options;
 mod routes;
 mod service;
+mod patience;
 mod stream;
 mod whole;
 

@@ -43,6 +43,7 @@ use crate::{
     error::Error,
     failure::refusal,
     options::Options,
+    patience::Patient,
     routes::{self, Route},
 };
 
@@ -160,6 +161,7 @@ impl Server {
             let (server, busy) = (server.clone(), Busy::one(&busy));
             async move { Ok::<_, Infallible>(server.answer(peer, request, busy).await) }
         });
+        let connection = Patient::new(connection, self.app.options.write_timeout.get());
         let mut serving = pin!(self.http.serve_connection(TokioIo::new(connection), service));
         let mut patience = self.app.options.headers_timeout.get();
         let mut draining = false;
