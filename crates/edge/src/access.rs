@@ -135,6 +135,8 @@ mod tests {
     const OTHER: &str = "fb-k2-0123456789abcdef0123";
     const LOCAL: &str = "127.0.0.1";
 
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+
     fn key(text: &str) -> Key {
         let text: KeyText = text.parse().unwrap();
         Key {
@@ -165,7 +167,7 @@ mod tests {
         Directory::fixed(Policies { keys, ..Policies::default() })
     }
 
-    fn come(directory: &Directory, options: &Options, headers: &[(&str, &str)], from: &str) -> Result<Caller, Fault> {
+    fn come(directory: &Directory, options: &Options, headers: Headers<'_>, from: &str) -> Result<Caller, Fault> {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let door = Door { directory, pepper: &pepper(), options, now: NOW };
         door.admit(&headers, Peer(from.parse().unwrap()))
@@ -242,7 +244,7 @@ mod tests {
         let pages = CorsOptions { origins: vec!["https://app.example".to_owned()], ..CorsOptions::default() };
         let pages = Options { cors: Some(pages), ..Options::default() };
         let page = [("origin", "https://app.example")];
-        let cases: [(&Options, &[(&str, &str)], &str, bool); 12] = [
+        let cases: [(&Options, Headers<'_>, &str, bool); 12] = [
             (&open, &[], LOCAL, true),
             (&open, &[], "::1", true),
             (&open, &[], "::ffff:127.0.0.1", true),

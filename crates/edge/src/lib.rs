@@ -39,9 +39,9 @@ mod flow;
 mod health;
 mod models;
 mod options;
+mod patience;
 mod routes;
 mod service;
-mod patience;
 mod stream;
 mod whole;
 

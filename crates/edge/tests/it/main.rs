@@ -1,0 +1,7 @@
+//! The edge over a real NATS server.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod calls;
+mod streams;
+mod world;
