@@ -74,7 +74,7 @@ fn the_ready_file_says_where_everything_is() {
         let dir = dir();
         let (process, ready) = up(dir.path(), &FREE).await;
         assert!(ready["nats"].as_str().expect("nats").starts_with("nats://127.0.0.1:"), "{ready}");
-        for name in ["clickhouse", "emulator"] {
+        for name in ["clickhouse", "emulator", "http"] {
             assert!(ready[name].as_str().expect("an address").starts_with("http://127.0.0.1:"), "{ready}");
         }
         assert_eq!(ready["pids"]["farebox"], process.pid());
@@ -83,6 +83,9 @@ fn the_ready_file_says_where_everything_is() {
         let answer = ask(&agent(&ready).await, json!({})).await;
         assert_eq!(answer["farebox"]["outcome"], "ok", "{answer}");
         assert_eq!(answer["farebox"]["provider"], "demo", "{answer}");
+        let edge = format!("{}/ready", ready["http"].as_str().expect("an address"));
+        let asked = reqwest::get(edge).await.expect("it listens");
+        assert!(asked.status().is_success(), "{}", asked.text().await.expect("a text"));
         let text = std::fs::read_to_string(dir.path().join("ready.json")).expect("the file stays");
         assert_eq!(text.trim_end().lines().count(), 1);
         assert!(process.log().contains("an emulator answers, not a real model"));

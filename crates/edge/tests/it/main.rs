@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bodies;
 mod calls;
+mod connections;
+mod listing;
+mod raw;
 mod streams;
 mod world;

@@ -41,6 +41,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(options: Options) -> World {
+        World::with(options, |_| {}).await
+    }
+
+    /// With some of its surroundings another.
+    pub(crate) async fn with(options: Options, other: impl FnOnce(&mut Deps)) -> World {
         let nats = TestNats::start().await.unwrap();
         let url = nats.url();
         let connect = || async { Bus::connect(&farebox_bus::Options { url: url.clone(), ..Default::default() }).await };
@@ -51,7 +56,7 @@ impl World {
         bus.flush().await.unwrap();
         let (trigger, drain) = farebox_runtime::drain();
         let tasks = Tasks::new(trigger.clone());
-        let deps = Deps {
+        let mut deps = Deps {
             bus: own,
             tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
@@ -61,6 +66,7 @@ impl World {
             pepper: Pepper::new([7; 32]),
             offered: watch::channel(Arc::default()).1,
         };
+        other(&mut deps);
         let service = Service::create(SocketAddr::from(([127, 0, 0, 1], 0)), options, deps).await.unwrap();
         let addr = service.addr();
         tasks.spawn("edge", service.run(drain));
@@ -100,6 +106,7 @@ impl World {
     /// There is no intake any more.
     pub(crate) async fn without_intake(mut self) -> World {
         self.requests = self.bus.subscribe("nobody.asks.here", None).await.unwrap();
+        self.cancels = self.bus.subscribe("nobody.cancels.here", None).await.unwrap();
         self.bus.flush().await.unwrap();
         self
     }
