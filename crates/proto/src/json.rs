@@ -1,9 +1,10 @@
 //! The JSON form of the contract, for callers without protobuf.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::v1;
-use farebox_types::{Money, Outcome, Usage};
+use farebox_types::{ErrorKind, Money, Outcome, Usage};
 
 /// The bytes of a final answer for a JSON caller: OpenAI's body, or an error object, with a `farebox` object.
 pub fn final_answer(response: &v1::LlmResponse) -> Vec<u8> {
@@ -73,47 +74,90 @@ pub fn cancel_receipt(receipt: &v1::CancelReceipt) -> Vec<u8> {
 
 /// A call fact in the form of `llm.event.<call id>`.
 pub fn event(fact: &v1::CallFact) -> Vec<u8> {
-    let labels = fact.labels.clone().unwrap_or_default();
-    let principal = fact.principal.clone().unwrap_or_default();
+    let (nothing, nobody) = Default::default();
+    let labels = fact.labels.as_ref().unwrap_or(&nothing);
+    let principal = fact.principal.as_ref().unwrap_or(&nobody);
     let cost = v1::Money::of(&fact.cost);
-    let outcome = fact.outcome().known().map(Outcome::as_str);
-    json!({
-        "ts": fact.ended_unix_ms,
-        "type": "llm.call",
-        "actor": labels.actor,
-        "project": principal.project,
-        "summary": format!("{} - ${cost}", fact.model),
-        "refs": {
-            "call_id": fact.call_id,
-            "request_id": fact.request_id,
-            "task_id": labels.task_id,
-            "session_id": labels.session_id,
-            "trace_id": fact.trace_id,
+    let event = Event {
+        ts: fact.ended_unix_ms,
+        r#type: "llm.call",
+        actor: &labels.actor,
+        project: &principal.project,
+        summary: format!("{} - ${cost}", fact.model),
+        refs: Refs {
+            call_id: &fact.call_id,
+            request_id: &fact.request_id,
+            task_id: &labels.task_id,
+            session_id: &labels.session_id,
+            trace_id: &fact.trace_id,
         },
-        "meta": {
-            "model": fact.model,
-            "provider": fact.provider,
-            "upstream_model": fact.upstream_model,
-            "outcome": outcome,
-            "error": fact.error_kind().known().map(farebox_types::ErrorKind::as_str),
-            "cost_usd": cost,
-            "estimated": fact.estimated,
-            "cost_reported": fact.cost_reported,
-            "service_tier": fact.service_tier,
-            "latency_ms": fact.latency_ms,
-            "first_token_ms": fact.first_token_ms,
-            "attempt": fact.attempt,
-            "stream": fact.stream,
-            "cached": fact.cached,
-            "job": fact.job,
-            "key_id": principal.key_id,
-            "end_user": labels.end_user,
-            "tags": labels.tags,
-            "tokens": tokens(fact.usage.map(Usage::from).unwrap_or_default()),
+        meta: Meta {
+            model: &fact.model,
+            provider: &fact.provider,
+            upstream_model: &fact.upstream_model,
+            outcome: fact.outcome().known().map(Outcome::as_str),
+            error: fact.error_kind().known().map(ErrorKind::as_str),
+            cost_usd: cost,
+            estimated: fact.estimated,
+            cost_reported: fact.cost_reported,
+            service_tier: &fact.service_tier,
+            latency_ms: fact.latency_ms,
+            first_token_ms: fact.first_token_ms,
+            attempt: fact.attempt,
+            stream: fact.stream,
+            cached: fact.cached,
+            job: fact.job,
+            key_id: &principal.key_id,
+            end_user: &labels.end_user,
+            tags: &labels.tags,
+            tokens: tokens(fact.usage.map(Usage::from).unwrap_or_default()),
         },
-    })
-    .to_string()
-    .into_bytes()
+    };
+    serde_json::to_vec(&event).expect("it holds texts, numbers and maps with texts as keys")
+}
+
+/// Written as it stands, once per call: nothing is copied into a tree first.
+#[derive(Serialize)]
+struct Event<'a> {
+    ts: i64,
+    r#type: &'static str,
+    actor: &'a str,
+    project: &'a str,
+    summary: String,
+    refs: Refs<'a>,
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+struct Refs<'a> {
+    call_id: &'a str,
+    request_id: &'a str,
+    task_id: &'a str,
+    session_id: &'a str,
+    trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    model: &'a str,
+    provider: &'a str,
+    upstream_model: &'a str,
+    outcome: Option<&'static str>,
+    error: Option<&'static str>,
+    cost_usd: Money,
+    estimated: bool,
+    cost_reported: bool,
+    service_tier: &'a str,
+    latency_ms: u64,
+    first_token_ms: Option<u64>,
+    attempt: u32,
+    stream: bool,
+    cached: bool,
+    job: bool,
+    key_id: &'a str,
+    end_user: &'a str,
+    tags: &'a [String],
+    tokens: Value,
 }
 
 /// An alert in the form of `llm.alert.<rule>`.
