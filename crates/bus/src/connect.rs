@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use std::{
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use farebox_types::Secret;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -25,7 +26,7 @@ use crate::{
     error::{ConnectError, PublishError},
     headers::Headers,
     inbox::{Inbox, Waiting},
-    near::{Near, Reach},
+    near::{self, Near, Reach},
     options::{Login, Options},
 };
 
@@ -244,7 +245,7 @@ impl Bus {
         if payload.len() > max {
             return Err(PublishError::TooLarge { subject: subject.to_owned(), size: payload.len(), max });
         }
-        if reach == Reach::Far {
+        if reach == Reach::Far || !self.may_be_near(subject) {
             return self.send_far(subject, reply, headers, payload).await;
         }
         let subject = subject.to_owned();
@@ -259,6 +260,11 @@ impl Bus {
                 self.send_far(&subject, reply, headers, payload).await
             }
         }
+    }
+
+    /// Whether somebody in this process may be waiting for it.
+    fn may_be_near(&self, subject: &str) -> bool {
+        self.0.waiting.is_own(subject) || near::is_internal(subject)
     }
 
     async fn send_far(
@@ -283,7 +289,13 @@ impl Bus {
                 (Some(reply), Some(map)) => client.publish_with_reply_and_headers(to, reply, map, payload).await,
             }
         };
-        match timeout(limit, sent).await {
+        let mut sent = pin!(sent);
+        // Mostly there is room at once, and a timer costs more than the message.
+        let done = match sent.as_mut().now_or_never() {
+            Some(done) => Ok(done),
+            None => timeout(limit, sent).await,
+        };
+        match done {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(match error.kind() {
                 async_nats::PublishErrorKind::InvalidSubject => {

@@ -25,6 +25,10 @@ pub enum Reach {
     Far,
 }
 
+pub(crate) fn is_internal(subject: &str) -> bool {
+    subject.starts_with(INTERNAL)
+}
+
 /// The listeners of this process, by what they subscribed to.
 #[derive(Default)]
 pub(crate) struct Near {
@@ -39,7 +43,7 @@ impl Near {
         group: Option<&str>,
         capacity: usize,
     ) -> Option<mpsc::Receiver<Delivery>> {
-        group.filter(|_| subject.starts_with(INTERNAL))?;
+        group.filter(|_| is_internal(subject))?;
         let (to, from) = mpsc::channel(capacity.max(1));
         let mut listeners = self.listeners.write().unwrap_or_else(PoisonError::into_inner);
         let members = listeners.entry(subject.to_owned()).or_default();
@@ -50,7 +54,7 @@ impl Near {
 
     /// Hands a message to a listener. It comes back where there is none, or none with room.
     pub(crate) fn deliver(&self, mut message: Delivery) -> Option<Delivery> {
-        if !message.subject.starts_with(INTERNAL) {
+        if !is_internal(&message.subject) {
             return Some(message);
         }
         let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
