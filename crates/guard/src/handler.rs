@@ -51,6 +51,10 @@ pub(crate) struct Now {
 }
 
 impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.replies.is_empty() && self.questions.is_empty()
+    }
+
     fn reply<R: Message>(&mut self, delivery: &Delivery, reply: &R) {
         self.reply_to(delivery.reply.as_deref(), reply);
     }

@@ -2,10 +2,11 @@
 
 mod snapshots;
 mod takeover;
+mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
-use farebox_bus::{Bus, Delivery, Fence, Headers, Lease, LeaseOptions, StoreError, Subscription, topology};
+use farebox_bus::{Bus, Delivery, Headers, Lease, LeaseOptions, Subscription, topology};
 use farebox_directory::Directory;
 use farebox_proto::{
     subjects::{self, Tenancy},
@@ -13,8 +14,12 @@ use farebox_proto::{
 };
 use farebox_runtime::Drain;
 use farebox_types::Clock;
+use futures::poll;
 use prost::{Message, bytes::Bytes};
-use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, interval, sleep, sleep_until, timeout},
+};
 
 use crate::{
     announce::Announcer,
@@ -26,6 +31,7 @@ use crate::{
     rules::Rules,
     waiting::Waiting,
 };
+use write::Write;
 
 /// What the guard needs from outside.
 #[derive(Clone)]
@@ -102,6 +108,11 @@ struct Leading<'a> {
     mail: Subscription,
     heartbeats: Subscription,
     state: State,
+    /// Decided while the batch before was being stored: the state has it, the ledger not yet. Whatever is decided next
+    /// is added to it.
+    ahead: Batch,
+    /// Mail that came meanwhile and has to wait for what else is in the grace stream.
+    put_off: Vec<Delivery>,
     /// Sequence of the newest message of the ledger: the fence of the next one.
     last_sequence: u64,
     began: Instant,
@@ -145,6 +156,8 @@ impl<'a> Leading<'a> {
                 lease: options.lease.into(),
                 status_max: options.status_max.len(),
             },
+            ahead: Batch::default(),
+            put_off: Vec::new(),
             last_sequence: 0,
             began,
             confirmed: began,
@@ -245,8 +258,9 @@ impl<'a> Leading<'a> {
                     }
                     self.decide(&without_heartbeats(batch), lease).await?;
                 }
-                // Last: what is waiting is still decided. Workers settle during their drain.
+                // What is waiting is still decided. Workers settle during their drain.
                 () = drain.signaled() => return self.finish(lease).await,
+                () = std::future::ready(()), if self.has_begun() => self.decide(&[], lease).await?,
             }
         }
     }
@@ -264,11 +278,16 @@ impl<'a> Leading<'a> {
         }
         loop {
             let batch = self.mail.next_batch(self.options.batch_max).await;
-            if batch.is_empty() {
+            if batch.is_empty() && !self.has_begun() {
                 return Ok(());
             }
             self.decide(&without_heartbeats(batch), lease).await?;
         }
+    }
+
+    /// Whether the next batch has begun already, while the one before was being stored.
+    fn has_begun(&self) -> bool {
+        !self.ahead.is_empty() || !self.put_off.is_empty()
     }
 
     fn now(&self) -> Now {
@@ -284,18 +303,19 @@ impl<'a> Leading<'a> {
     /// Decides about calls that have waited.
     async fn wake(&mut self, lease: &Lease) -> Result<(), Error> {
         let now = self.turn();
-        let mut batch = Batch::default();
+        let mut batch = std::mem::take(&mut self.ahead);
         self.state.wake(now, &mut batch);
         self.commit(batch, now, Vec::new(), lease).await
     }
 
     async fn decide(&mut self, mail: &[Delivery], lease: &Lease) -> Result<(), Error> {
-        if mail.iter().any(|delivery| self.state.is_foreign(delivery)) {
+        let put_off = std::mem::take(&mut self.put_off);
+        if put_off.iter().chain(mail).any(|delivery| self.state.is_foreign(delivery)) {
             self.take_over(lease).await?;
         }
         let now = self.turn();
-        let mut batch = Batch::default();
-        for delivery in mail {
+        let mut batch = std::mem::take(&mut self.ahead);
+        for delivery in put_off.iter().chain(mail) {
             self.state.handle(delivery, now, &mut batch);
         }
         self.commit(batch, now, Vec::new(), lease).await
@@ -303,7 +323,7 @@ impl<'a> Leading<'a> {
 
     async fn expire(&mut self, lease: &Lease) -> Result<(), Error> {
         let now = self.turn();
-        let mut batch = Batch::default();
+        let mut batch = std::mem::take(&mut self.ahead);
         let orphans = self.state.expire(now, &mut batch);
         // Another guard may lead since, and workers may have heard from it, or from none.
         if !orphans.is_empty() && !self.still_leads(lease).await? {
@@ -315,17 +335,19 @@ impl<'a> Leading<'a> {
     /// Stores what was decided; only then is anyone told. Decisions that are too much for one message follow each other, each
     /// with the orphans that it records as lost: these are in the order of the entries.
     async fn commit(&mut self, batch: Batch, now: Now, mut orphans: Vec<Orphan>, lease: &Lease) -> Result<(), Error> {
+        // A question is answered from the state as this batch leaves it.
+        let may_go_on = batch.questions.is_empty();
         let mut parts = parts(batch.entries, self.deps.bus.max_payload() / 2);
         let last = parts.pop().unwrap_or_default();
         for part in parts {
-            let part = self.record(part, now).await?;
+            let part = self.record(part, now, may_go_on).await?;
             // At once: after a restart only what the newest message has to tell is told again.
             let lost = facts(&part).filter(|fact| fact.outcome() == v1::Outcome::Lost).count();
             let rest = orphans.split_off(lost.min(orphans.len()));
             self.tell(&part, &std::mem::replace(&mut orphans, rest)).await;
         }
         let last = if !last.is_empty() {
-            self.record(last, now).await?
+            self.record(last, now, may_go_on).await?
         } else if batch.replies.is_empty() && batch.questions.is_empty() || !self.leads(lease).await? {
             // Who asked asks again.
             return Ok(());
@@ -344,8 +366,13 @@ impl<'a> Leading<'a> {
         self.snapshot().await
     }
 
-    /// Adds entries to the ledger.
-    async fn record(&mut self, entries: Vec<v1::LedgerEntry>, now: Now) -> Result<Vec<v1::LedgerEntry>, Error> {
+    /// Adds entries to the ledger. Where it may, it decides meanwhile what comes next.
+    async fn record(
+        &mut self,
+        entries: Vec<v1::LedgerEntry>,
+        now: Now,
+        may_go_on: bool,
+    ) -> Result<Vec<v1::LedgerEntry>, Error> {
         let record = v1::LedgerBatch {
             entries,
             at_unix_ms: now.wall.millis(),
@@ -355,8 +382,52 @@ impl<'a> Leading<'a> {
         let payload: Bytes = record.encode_to_vec().into();
         self.since_snapshot += payload.len();
         self.confirmed = Instant::now();
-        self.store(payload).await?;
+        self.batches += 1;
+        let write = Write {
+            options: self.options,
+            bus: &self.deps.bus,
+            // An id that was used before, in an earlier lead of this process, would be taken for a repetition and dropped.
+            id: format!("{}-{}-{}", self.deps.guard_id, self.term, self.batches),
+            after: self.last_sequence,
+            payload,
+        };
+        // A snapshot holds what is stored and no more.
+        self.last_sequence = if may_go_on && !self.snapshot_is_due() {
+            self.decide_during(write.store()).await?
+        } else {
+            write.store().await?
+        };
         Ok(record.entries)
+    }
+
+    /// Decides what comes in while a batch is being stored.
+    async fn decide_during<T>(&mut self, storing: impl Future<Output = T>) -> T {
+        let mut storing = pin!(storing);
+        // It is to be on its way before anything else is done.
+        if let Poll::Ready(stored) = poll!(&mut storing) {
+            return stored;
+        }
+        yield_now().await;
+        loop {
+            let room = self.options.batch_max.saturating_sub(self.ahead.replies.len());
+            tokio::select! {
+                biased;
+                stored = &mut storing => return stored,
+                mail = self.mail.next_batch(room), if room > 0 && self.put_off.is_empty() => {
+                    let now = self.turn();
+                    if mail.is_empty() {
+                        // The end, which is looked at by who waits for mail and nothing else.
+                        return storing.await;
+                    }
+                    let mail = without_heartbeats(mail);
+                    if mail.iter().any(|delivery| self.state.is_foreign(delivery)) {
+                        self.put_off = mail;
+                    } else {
+                        mail.iter().for_each(|delivery| self.state.handle(delivery, now, &mut self.ahead));
+                    }
+                }
+            }
+        }
     }
 
     /// What stored entries have to tell.
@@ -400,52 +471,6 @@ impl<'a> Leading<'a> {
             Ok(Ok(_)) => Err(Error::LeadLost),
             // Not known now. The lease itself ends if this lasts.
             Ok(Err(_)) | Err(_) => Ok(false),
-        }
-    }
-
-    /// Writes one message behind the fence. An unclear try is repeated with the same id until it is clear.
-    async fn store(&mut self, payload: Bytes) -> Result<(), Error> {
-        self.batches += 1;
-        // An id that was used before, in an earlier lead of this process, would be taken for a repetition and dropped.
-        let id = format!("{}-{}-{}", self.deps.guard_id, self.term, self.batches);
-        let subject = subjects::ledger(SHARD);
-        let until = Instant::now() + self.options.store_deadline.into();
-        let mut unclear = false;
-        loop {
-            let fence = Fence::after_subject_seq(self.last_sequence).with_id(id.clone());
-            let within = self.options.store_timeout.into();
-            match self.deps.bus.store(&subject, Headers::new(), fence, payload.clone(), within).await {
-                // A receipt for something else than this batch: nobody may be answered on it.
-                Ok(stored) if stored.sequence <= self.last_sequence => return Err(Error::SteppedDown),
-                Ok(stored) => {
-                    self.last_sequence = stored.sequence;
-                    return Ok(());
-                }
-                Err(StoreError::WrongLastSequence { .. }) if unclear => {
-                    return self.recognise(&subject, &payload).await;
-                }
-                Err(StoreError::WrongLastSequence { .. }) => return Err(Error::SteppedDown),
-                Err(error @ (StoreError::Full { .. } | StoreError::Forbidden { .. })) => {
-                    return Err(error.into());
-                }
-                Err(error) if Instant::now() >= until => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(%error, "a ledger batch is not stored yet, trying again");
-                    unclear = true;
-                    sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// After an unclear try: whether the newest message of the ledger is the one that was to be written.
-    async fn recognise(&mut self, subject: &str, payload: &Bytes) -> Result<(), Error> {
-        match self.deps.bus.last_by_subject(topology::LEDGER, subject).await? {
-            Some(newest) if newest.payload == *payload => {
-                self.last_sequence = newest.sequence;
-                Ok(())
-            }
-            _ => Err(Error::SteppedDown),
         }
     }
 }

@@ -27,9 +27,14 @@ impl Leading<'_> {
         Ok(through)
     }
 
+    pub(super) fn snapshot_is_due(&self) -> bool {
+        self.since_snapshot >= self.options.snapshot_every.len()
+    }
+
     /// Stores the state once enough was written since the last time, and removes what lies before it.
     pub(super) async fn snapshot(&mut self) -> Result<(), Error> {
-        if self.since_snapshot < self.options.snapshot_every.len() {
+        // What was decided and is not stored yet is in the state, too: the next batch has it stored before others are decided.
+        if !self.snapshot_is_due() || !self.ahead.is_empty() {
             return Ok(());
         }
         self.since_snapshot = 0;

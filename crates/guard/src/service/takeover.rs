@@ -31,7 +31,7 @@ impl Leading<'_> {
             }
             for messages in messages.chunks(self.options.batch_max.max(1)) {
                 let now = self.now();
-                let mut batch = Batch::default();
+                let mut batch = std::mem::take(&mut self.ahead);
                 self.state.take_over(messages, now, &mut batch);
                 self.commit(batch, now, Vec::new(), lease).await?;
                 let last = messages.last().map_or(0, |message| message.sequence);
