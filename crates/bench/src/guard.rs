@@ -1,5 +1,6 @@
 //! What the guard decides in a second: reservations and their ends, in four budgets and under a limit each, next to bare
-//! writes to JetStream by as many callers, on the same server.
+//! writes to JetStream by as many callers, on the same server. And how long an admission takes on a fixed schedule, again
+//! next to a bare write.
 //!
 //! The guard, its callers and the server share the machine's cores.
 
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     cli::{Durability, GuardArgs},
+    pace::Pacer,
     stats::Latencies,
     table,
 };
@@ -34,6 +36,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(1);
 const KEYS: u16 = 16;
+/// Calls a second of the schedule.
+const RATE: u32 = 200;
 
 /// Pairs and writes of one durability.
 pub(crate) async fn run(args: &GuardArgs) -> anyhow::Result<()> {
@@ -44,8 +48,10 @@ pub(crate) async fn run(args: &GuardArgs) -> anyhow::Result<()> {
         let jetstream = format!("jetstream {{ store_dir: \"{}\", sync_interval: {sync} }}", dir.path().display());
         let nats = TestNats::builder().without_jetstream().config(&jetstream).start().await?;
         let writes = phase(args, &nats, write).await.context("bare writes")?;
+        let write_latency = schedule(args, &nats, timed_write).await.context("bare writes on a schedule")?;
         let lead = lead(&nats).await?;
         let pairs = phase(args, &nats, pair).await.context("reservations")?;
+        let reserve_latency = schedule(args, &nats, timed_reserve).await.context("reservations on a schedule")?;
         lead.stop().await?;
         let (paired, written) = (pairs.per_second(), writes.per_second());
         table::print(&format!(
@@ -58,6 +64,16 @@ pub(crate) async fn run(args: &GuardArgs) -> anyhow::Result<()> {
             writes.latencies.quantiles().p50,
             writes.latencies.quantiles().p99,
             paired / written,
+        ))?;
+        let (reserved, stored) = (reserve_latency.quantiles(), write_latency.quantiles());
+        table::print(&format!(
+            "durability {} at {RATE}/s: a reservation takes p50 {:.2} ms, p99 {:.2} ms; a bare publish p50 {:.2} ms, p99 \
+             {:.2} ms\n",
+            durability.as_str(),
+            reserved.p50,
+            reserved.p99,
+            stored.p50,
+            stored.p99,
         ))?;
     }
     Ok(())
@@ -115,6 +131,44 @@ where
     Ok(all)
 }
 
+/// One call every so often, whatever became of those before. Latency counts from the schedule.
+async fn schedule<F>(args: &GuardArgs, nats: &TestNats, act: fn(Bus, u16, Instant) -> F) -> anyhow::Result<Latencies>
+where
+    F: Future<Output = anyhow::Result<Duration>> + Send + 'static,
+{
+    let bus = connect(nats).await?;
+    let calls = RATE * u32::try_from(args.seconds + WARM_UP.as_secs())?;
+    let every = Duration::from_secs(1) / RATE;
+    let (first, mut pacer) = (Instant::now() + every, Pacer::new()?);
+    let (mut latencies, mut callers) = (Latencies::new()?, JoinSet::new());
+    for call in 0..calls {
+        let scheduled = first + every * call;
+        pacer.until(scheduled).await?;
+        let act = act(bus.clone(), u16::try_from(call % u32::from(args.callers))?, scheduled);
+        callers.spawn(async move { anyhow::Ok((scheduled, act.await?)) });
+    }
+    while let Some(ended) = callers.join_next().await {
+        let (scheduled, latency) = ended??;
+        if scheduled >= first + WARM_UP {
+            latencies.record(latency);
+        }
+    }
+    Ok(latencies)
+}
+
+async fn timed_write(bus: Bus, caller: u16, since: Instant) -> anyhow::Result<Duration> {
+    write(bus, caller).await?;
+    Ok(since.elapsed())
+}
+
+/// How long the reservation takes; its end comes behind it.
+async fn timed_reserve(bus: Bus, caller: u16, since: Instant) -> anyhow::Result<Duration> {
+    let reserved = reserve(&bus, caller).await?;
+    let took = since.elapsed();
+    settle(&bus, reserved).await?;
+    Ok(took)
+}
+
 /// One write of about a reservation's size.
 async fn write(bus: Bus, caller: u16) -> anyhow::Result<()> {
     let subject = format!("llm.call.bare-{caller}");
@@ -124,6 +178,16 @@ async fn write(bus: Bus, caller: u16) -> anyhow::Result<()> {
 
 /// A reservation and its end.
 async fn pair(bus: Bus, caller: u16) -> anyhow::Result<()> {
+    let reserved = reserve(&bus, caller).await?;
+    settle(&bus, reserved).await
+}
+
+struct Reserved {
+    reservation_id: String,
+    call_id: String,
+}
+
+async fn reserve(bus: &Bus, caller: u16) -> anyhow::Result<Reserved> {
     let (reservation_id, call_id) = (ReservationId::generate().to_string(), CallId::generate().to_string());
     let attempt = v1::Attempt {
         call_id: call_id.clone(),
@@ -150,9 +214,12 @@ async fn pair(bus: Bus, caller: u16) -> anyhow::Result<()> {
     };
     let reply: v1::ReserveReply = bus.call(&subjects::reserve(SHARD), &request, PATIENCE).await?;
     match reply.result {
-        Some(v1::reserve_reply::Result::Granted(_)) => {}
+        Some(v1::reserve_reply::Result::Granted(_)) => Ok(Reserved { reservation_id, call_id }),
         other => bail!("a reservation was not granted: {other:?}"),
     }
+}
+
+async fn settle(bus: &Bus, Reserved { reservation_id, call_id }: Reserved) -> anyhow::Result<()> {
     let end = v1::AttemptEnd {
         call_id,
         outcome: v1::Outcome::Ok.into(),
