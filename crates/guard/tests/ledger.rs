@@ -179,6 +179,37 @@ async fn snapshots_follow_one_another_and_only_the_newest_stays() {
     .await;
 }
 
+/// Others are decided while a batch is being stored: the state is ahead of the ledger then.
+#[tokio::test]
+async fn a_snapshot_under_load_holds_what_is_stored_and_no_more() {
+    const CALLERS: usize = 32;
+    const CALLS: usize = 20;
+    let world = World::start().await;
+    let _guard = world.guard(Options { snapshot_every: ByteSize(20_000), ..Options::default() }).await;
+    assert!(is_granted(&world.reserve(&request()).await));
+    let caller = async || {
+        for _ in 0..CALLS {
+            assert!(is_granted(&world.reserve(&request()).await));
+        }
+    };
+    futures::future::join_all((0..CALLERS).map(|_| caller())).await;
+    let reserved = |messages: &[StoredMessage], through: u64| -> usize {
+        let until = messages.iter().filter(|message| message.sequence <= through);
+        until.map(|message| v1::LedgerBatch::decode(message.payload.clone()).unwrap().entries.len()).sum()
+    };
+    // A snapshot may be under way still.
+    eventually(PATIENCE, "the newest snapshot agrees with the ledger", || async {
+        let stored = world.stored(&subjects::ledger_snapshot(SHARD)).await;
+        let parts: Vec<_> = stored.iter().map(|m| v1::SnapshotPart::decode(m.payload.clone()).unwrap()).collect();
+        let Some(first) = parts.first() else { return false };
+        let is_one = parts.len() == usize::try_from(first.parts).unwrap();
+        let open: usize = parts.iter().map(|part| part.open.len()).sum();
+        is_one && open == reserved(&world.stored(&subjects::ledger(SHARD)).await, first.through_sequence)
+    })
+    .await;
+    assert_eq!(reserved(&world.stored(&subjects::ledger(SHARD)).await, u64::MAX), CALLERS * CALLS + 1);
+}
+
 #[tokio::test]
 async fn a_ledger_with_a_gap_is_not_led() {
     let world = World::start().await;
