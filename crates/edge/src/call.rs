@@ -34,30 +34,38 @@ pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, peer: Peer, head
         Err(fault) => return failure::in_dialect(dialect, &fault),
     };
     let request_id = ask.request_id().to_owned();
-    let origin = Origin { app, dialect, request_id, facts_in_body: ask.facts_in_body, arrived };
+    let facts_in_body = ask.facts_in_body;
+    let origin = Origin { app, dialect, request_id, facts_in_body, include_usage: false, arrived };
     let traceparent = head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
-    match answer(&origin, ask, body, traceparent).await {
+    match answer(origin.clone(), ask, body, traceparent).await {
         Ok(response) => response,
         Err(fault) => origin.refusal(&fault, None),
     }
 }
 
 /// Until the first piece is there, or has been waited for, a failure has a status of its own.
-async fn answer(origin: &Origin, ask: Ask, body: Bytes, traceparent: Option<&str>) -> Result<Response, Fault> {
+async fn answer(origin: Origin, ask: Ask, body: Bytes, traceparent: Option<&str>) -> Result<Response, Fault> {
     let mut call = Call::begin(origin.app.clone(), origin.dialect, ask, body.clone(), traceparent).await?;
+    // Looked into where what comes does not tell whether a stream was asked for.
+    let asked = || outline(origin.dialect, &body).unwrap_or_default();
     let heard = match timeout(origin.app.options.first_piece_wait.get(), call.next()).await {
-        Ok(heard) => Some(heard?),
-        // Only now it matters whether the request asks for a stream: what comes would have told.
-        Err(_) if outline(origin.dialect, &body).is_ok_and(|outline| outline.stream) => None,
-        Err(_) => Some(call.next().await?),
+        Ok(heard) => heard?,
+        Err(_) => {
+            let asked = asked();
+            if asked.stream {
+                let origin = Origin { include_usage: asked.include_usage, ..origin };
+                return Ok(stream::answer(&origin, call, None));
+            }
+            call.next().await?
+        }
     };
     match heard {
-        Some(Heard::Final(mut last)) => {
+        Heard::Piece(piece) => Ok(stream::answer(&origin, call, Some(piece))),
+        Heard::Final(mut last) => {
+            let include_usage = last.chunks > 0 && asked().include_usage;
             let body = call.take_body(&mut last).await;
-            Ok(whole::answer(origin, &last, body))
+            Ok(whole::answer(&Origin { include_usage, ..origin }, &last, body))
         }
-        Some(Heard::Piece(piece)) => Ok(stream::answer(origin, call, Some(piece))),
-        None => Ok(stream::answer(origin, call, None)),
     }
 }
 
@@ -68,6 +76,8 @@ pub(crate) struct Origin {
     pub(crate) dialect: DialectName,
     pub(crate) request_id: String,
     pub(crate) facts_in_body: bool,
+    /// Of a stream that is written from the whole answer: whether its usage is wanted.
+    pub(crate) include_usage: bool,
     pub(crate) arrived: Instant,
 }
 

@@ -4,7 +4,7 @@
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use farebox_dialect::http_stream;
+use farebox_dialect::{as_stream, http_stream};
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault};
 use http::{
@@ -55,9 +55,11 @@ fn event_stream(body: Body) -> Response {
     response
 }
 
-fn write_whole(_origin: &Origin, _body: &[u8], _out: &mut Vec<u8>) -> Result<(), Fault> {
-    let message = "this was answered before, and its answer is there as a whole only: repeat it without `stream`";
-    Err(Fault::new(ErrorKind::Unsupported, message))
+fn write_whole(origin: &Origin, body: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    for payload in as_stream(origin.dialect, body, origin.include_usage)? {
+        http_stream::write(origin.dialect, &payload, out);
+    }
+    Ok(())
 }
 
 fn write_end(origin: &Origin, last: &v1::LlmResponse, out: &mut Vec<u8>) {

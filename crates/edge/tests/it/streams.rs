@@ -148,6 +148,31 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_never_like_a_whole_one(
 }
 
 #[tokio::test]
+async fn a_repeat_of_a_stream_that_has_ended_is_a_stream() {
+    let options = Options { first_piece_wait: Span::from_millis(200), ..Options::default() };
+    let mut world = World::start(options).await;
+    let whole = r#"{"id":"c-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":
+        {"role":"assistant","content":"Herons wade."},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,
+        "completion_tokens":4,"total_tokens":7}}"#;
+    let raw = || v1::llm_response::Result::Raw(v1::RawBody { dialect: 0, bytes: whole.into() });
+    for (asks_for_usage, late) in [(false, false), (true, false), (false, true), (true, true)] {
+        let wish = format!(r#""stream_options":{{"include_usage":{asks_for_usage}}},"messages""#);
+        let body = BODY.replace(r#""messages""#, &wish);
+        let sent = world.send(world.post(CHAT, body).header("idempotency-key", "order-1"));
+        let asked = world.asked().await;
+        if late {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        asked.ends_after(12, raw()).await;
+        let response = sent.answer().await;
+        assert_eq!(header(&response, "content-type"), "text/event-stream; charset=utf-8");
+        let said = rest(response).await;
+        assert!(said.contains("Herons wade.") && said.ends_with("\n\ndata: [DONE]\n\n"), "{said}");
+        assert_eq!(said.contains("total_tokens"), asks_for_usage, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn facts_stand_in_a_comment_where_they_are_asked_for() {
     let mut world = World::start(Options::default()).await;
     let sent = world.send(world.post(CHAT, BODY).header("farebox-facts", "body"));
