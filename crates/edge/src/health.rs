@@ -43,10 +43,10 @@ fn state(part: Result<(), String>) -> Value {
     }
 }
 
-/// Whether somebody takes what the edge sends: the cancel of a request that nobody made.
+/// Whether somebody takes requests of the edge: one that says not who asks is refused by whoever does.
 pub async fn intake_answers(bus: &Bus, within: Duration) -> Result<(), String> {
-    let cancel = v1::EdgeCancel::default().encode_to_vec();
-    said(bus.request(subjects::EDGE_CANCEL, Headers::new(), cancel.into(), within).await)
+    let request = v1::EdgeRequest::default().encode_to_vec();
+    said(bus.request(subjects::EDGE_REQUEST, Headers::new(), request.into(), within).await)
 }
 
 /// Whether the guard leads: asked for a call that nobody made.

@@ -191,7 +191,7 @@ async fn readiness_names_every_part() {
     for (subject, reply) in [
         (subjects::lookup(subjects::SHARD), v1::LookupReply::default().encode_to_vec()),
         (subjects::WORK.to_owned(), Vec::new()),
-        (subjects::EDGE_CANCEL.to_owned(), v1::CancelReceipt::default().encode_to_vec()),
+        (subjects::EDGE_REQUEST.to_owned(), v1::LlmResponse::default().encode_to_vec()),
     ] {
         let mut asked = world.bus.subscribe(&subject, Some("stand-in")).await.unwrap();
         let bus = world.bus.clone();
