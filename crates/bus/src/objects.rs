@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use farebox_proto::v1;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -21,6 +22,18 @@ pub struct ObjectRef {
     pub size: u64,
     /// SHA-256, in lower-case hexadecimal.
     pub digest: String,
+}
+
+impl From<ObjectRef> for v1::ObjectRef {
+    fn from(ObjectRef { bucket, name, size, digest }: ObjectRef) -> v1::ObjectRef {
+        v1::ObjectRef { bucket, name, size, digest }
+    }
+}
+
+impl From<v1::ObjectRef> for ObjectRef {
+    fn from(v1::ObjectRef { bucket, name, size, digest }: v1::ObjectRef) -> ObjectRef {
+        ObjectRef { bucket, name, size, digest }
+    }
 }
 
 pub(crate) fn bodies_spec(bucket: &str, max_bytes: u64, max_age: Duration, replicas: u8) -> StreamSpec {

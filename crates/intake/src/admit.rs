@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Bus, CallError, Headers, ObjectRef, Reach, Refusal, topology};
+use farebox_bus::{Bus, CallError, Headers, Reach, Refusal, topology};
 use farebox_proto::{subjects, v1};
 use farebox_runtime::Tasks;
 use farebox_types::{CallId, Clock, ErrorKind, Fault, ReservationId, Timestamp};
@@ -314,10 +314,9 @@ impl Admitter {
 
     async fn store_body(&self, request: &Request) -> Result<v1::ObjectRef, Fault> {
         let stored = self.bus.put_object(topology::BODIES, request.body.clone()).await;
-        let object: ObjectRef = stored.map_err(|error| {
+        stored.map(Into::into).map_err(|error| {
             Fault::new(ErrorKind::Unavailable, format!("the request's body could not be stored: {error}"))
-        })?;
-        Ok(v1::ObjectRef { bucket: object.bucket, name: object.name, size: object.size, digest: object.digest })
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use farebox_bus::{Delivery, Headers, ObjectRef, topology};
+use farebox_bus::{Delivery, Headers, topology};
 use farebox_proto::{subjects, v1};
 use farebox_types::{ErrorKind, Fault, Timestamp};
 use tokio::time::{Instant, timeout};
@@ -78,13 +78,7 @@ async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> 
         return Err(Fault::new(ErrorKind::Internal, format!("no bodies are stored in `{}`", object.bucket)));
     }
     within_body_max(usize::try_from(object.size).unwrap_or(usize::MAX), &shared.options)?;
-    let object = ObjectRef {
-        bucket: object.bucket.clone(),
-        name: object.name.clone(),
-        size: object.size,
-        digest: object.digest.clone(),
-    };
-    shared.bus.get_object(&object).await.map_err(|error| {
+    shared.bus.get_object(&object.clone().into()).await.map_err(|error| {
         Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
     })
 }
@@ -104,14 +98,16 @@ pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
         caller_gone,
     };
     let until = Instant::now() + shared.options.worker_deadline.get();
-    let mut cancelled = false;
-    while !cancelled && Instant::now() < until {
+    let mut receipt = v1::CancelReceipt { request_id, cancelled: false };
+    while Instant::now() < until {
         if let Err(error) = shared.bus.publish_message(subjects::CANCEL, Headers::new(), &order).await {
             tracing::debug!(%error, "a cancel was not said to the workers");
         }
-        cancelled = matches!(timeout(REPEAT, inbox.next()).await, Ok(Some(_)));
+        if let Ok(Some(heard)) = timeout(REPEAT, inbox.next()).await {
+            receipt = heard.decode().unwrap_or(receipt);
+            break;
+        }
     }
-    let receipt = v1::CancelReceipt { request_id, cancelled };
     let to = delivery.reply.as_deref().unwrap_or_default();
     shared.say(to, Outgoing::new(false, prost::Message::encode_to_vec(&receipt))).await;
 }

@@ -1,8 +1,9 @@
 //! One attempt at one provider: encode, send, decode, relay.
 
+mod course;
 mod stream;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use farebox_dialect::{
@@ -11,8 +12,9 @@ use farebox_dialect::{
 };
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Outcome, Project, Usage};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use self::course::{Broken, Course, Done};
 use crate::{
     billing::{Said, Terms, Used, bill, count},
     counts::Counts,
@@ -51,6 +53,10 @@ pub(crate) struct Ended {
     pub(crate) end: v1::AttemptEnd,
     pub(crate) result: Result<v1::llm_response::Result, Fault>,
     pub(crate) warnings: Vec<String>,
+    /// How long the provider was waited for.
+    pub(crate) upstream: Duration,
+    /// The provider's own id of the request; empty: it gave none.
+    pub(crate) provider_request_id: String,
     /// Whether a further attempt makes sense.
     pub(crate) again: bool,
 }
@@ -66,37 +72,15 @@ impl Ended {
             cost: Some(Money::ZERO.into()),
             ..Default::default()
         };
-        Ended { attempt, end, result: Err(fault), warnings: Vec::new(), again: false }
-    }
-}
-
-/// How far an attempt came.
-struct Course {
-    used: Used,
-    /// What the provider said of the price.
-    said: Said,
-    result: Result<Done, Broken>,
-    first_token: Option<Duration>,
-    warnings: Vec<String>,
-}
-
-/// A whole answer.
-struct Done {
-    result: v1::llm_response::Result,
-    served_model: String,
-    finish: String,
-}
-
-/// Why there is none.
-enum Broken {
-    /// The caller cancelled it, or the guard ended it.
-    Stopped,
-    Fault(Fault),
-}
-
-impl From<Fault> for Broken {
-    fn from(fault: Fault) -> Broken {
-        Broken::Fault(fault)
+        Ended {
+            attempt,
+            end,
+            result: Err(fault),
+            warnings: Vec::new(),
+            upstream: Duration::ZERO,
+            provider_request_id: String::new(),
+            again: false,
+        }
     }
 }
 
@@ -140,7 +124,8 @@ pub(crate) async fn make(job: &Job<'_>, reservation: Reservation, reply: &mut Re
         Err(Broken::Stopped) => Err(cancelled()),
         Err(Broken::Fault(fault)) => Err(fault),
     };
-    Ended { attempt, end, result, warnings: course.warnings, again }
+    let Course { upstream, provider_request_id, warnings, .. } = course;
+    Ended { attempt, end, result, warnings, upstream, provider_request_id, again }
 }
 
 /// What the caller is told when the worker shuts down before the call has ended.
@@ -167,13 +152,7 @@ fn worth_another_try(fault: &Fault) -> bool {
 }
 
 async fn run(job: &Job<'_>, reservation: Reservation, reply: &mut Reply, began: Instant) -> (OpenAttempt, Course) {
-    let failed = |fault: Fault| Course {
-        used: Used::Nothing,
-        said: Said::default(),
-        result: Err(fault.into()),
-        first_token: None,
-        warnings: Vec::new(),
-    };
+    let failed = |fault: Fault| Course::ended(Used::Nothing, Err(fault.into()));
     let Some(connection) = job.upstream.provider(&job.deployment.provider) else {
         let message = format!("this worker knows no provider `{}`: check its config", job.deployment.provider);
         return (reservation.use_up(), failed(Fault::new(ErrorKind::Internal, message)));
@@ -252,13 +231,8 @@ async fn counted_here(job: &Job<'_>) -> Option<Course> {
     };
     let bytes = job.asked.counted(tokens)?;
     let result = v1::llm_response::Result::Raw(v1::RawBody { dialect: job.dialect.into(), bytes });
-    Some(Course {
-        used: Used::Nothing,
-        said: Said::default(),
-        result: Ok(Done { result, served_model: job.deployment.model.clone(), finish: String::new() }),
-        first_token: None,
-        warnings,
-    })
+    let done = Done { result, served_model: job.deployment.model.clone(), finish: String::new() };
+    Some(Course { warnings, ..Course::ended(Used::Nothing, Ok(done)) })
 }
 
 fn or(given_ms: u64, default: Duration) -> Duration {
@@ -289,23 +263,6 @@ impl Limits {
     }
 }
 
-/// Waits for something of the provider, but not longer than allowed and not once the call is to stop.
-async fn within<T>(until: (Instant, &str), reply: &Reply, what: impl Future<Output = T>) -> Result<T, Broken> {
-    tokio::select! {
-        biased;
-        () = reply.handle.woken.cancelled() => {
-            Err(Broken::Stopped)
-        }
-        done = timeout_at(until.0, what) => done.map_err(|_| {
-            let message = match until.1 {
-                "deadline" => "the request's deadline passed before the answer was complete".to_owned(),
-                name => format!("the provider was silent for longer than the `{name}` timeout allows"),
-            };
-            Broken::Fault(Fault::new(ErrorKind::DeadlineExceeded, message))
-        }),
-    }
-}
-
 struct Opening<'a> {
     job: &'a Job<'a>,
     to: Recipient<'a>,
@@ -321,25 +278,24 @@ impl Opening<'_> {
         request: http::Request<Bytes>,
         reply: &mut Reply,
     ) -> (OpenAttempt, Course) {
-        let mut course = Course {
-            used: Used::Unknown,
-            said: Said::default(),
-            result: Err(Broken::Stopped),
-            first_token: None,
-            warnings: Vec::new(),
-        };
-        if reply.handle.why().is_some() || Instant::now() >= self.limits.deadline {
+        let mut course = Course::ended(Used::Unknown, Err(Broken::Stopped));
+        let is_over = reply.handle.why().is_some() || reply.handle.is_forsaken();
+        if is_over || Instant::now() >= self.limits.deadline {
             // Nothing was sent, so nothing is billed.
             course.used = Used::Nothing;
-            if reply.handle.why().is_none() {
+            if !is_over {
                 let message = "the request's deadline passed before the call was made";
                 course.result = Err(Fault::new(ErrorKind::DeadlineExceeded, message).into());
             }
             return (reservation.use_up(), course);
         }
         let (attempt, opened) = self.job.upstream.open(reservation, self.to, request);
-        match within(self.limits.wait(true), reply, opened).await {
-            Ok(Ok(answering)) => self.answered(answering, reply, &mut course).await,
+        match course.within(self.limits.wait(true), reply, opened).await {
+            Ok(Ok(answering)) => {
+                course.provider_request_id = answering.request_id().unwrap_or_default().to_owned();
+                reply.begins(&attempt, &course.provider_request_id);
+                self.answered(answering, reply, &mut course).await;
+            }
             Ok(Err(error)) => {
                 course.used = if error.may_be_billed { Used::Unknown } else { Used::Nothing };
                 course.result = Err(error.fault.into());
@@ -399,7 +355,7 @@ impl Opening<'_> {
         loop {
             let wait = self.limits.wait(course.first_token.is_none());
             let next = answering.next(&self.job.deployment.provider);
-            let Some(bytes) = within(wait, reply, next).await?? else { return Ok(body.freeze()) };
+            let Some(bytes) = course.within(wait, reply, next).await?? else { return Ok(body.freeze()) };
             course.first_token.get_or_insert_with(|| self.began.elapsed());
             if body.len() + bytes.len() > limit {
                 let message = format!("the provider's answer is larger than answer_max ({limit} bytes)");

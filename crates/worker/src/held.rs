@@ -33,11 +33,28 @@ pub(crate) struct Handle {
     is_known: Arc<AtomicBool>,
     /// Until when the guard keeps it for whoever takes it.
     kept_until: Arc<Mutex<Instant>>,
+    /// It is read to its end when its caller goes.
+    drains: bool,
+    /// Nobody waits for its answer any more.
+    is_forsaken: Arc<AtomicBool>,
+}
+
+/// What a cancel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// The call stops.
+    Stops,
+    /// It had been stopped before.
+    Before,
+    /// Its caller has gone, and it is read to its end.
+    Drains,
 }
 
 impl Handle {
-    fn new(kept_until: Instant) -> Handle {
+    fn new(kept_until: Instant, drains: bool) -> Handle {
         Handle {
+            drains,
+            is_forsaken: Arc::default(),
             stop: watch::Sender::new(None),
             woken: CancellationToken::new(),
             is_known: Arc::default(),
@@ -55,6 +72,20 @@ impl Handle {
     /// It was admitted without a guard: there is nobody who could have ended it.
     pub(crate) fn needs_no_guard(&self) {
         self.is_known.store(true, Ordering::Release);
+    }
+
+    /// Whether its caller has gone, while it may go on.
+    pub(crate) fn is_forsaken(&self) -> bool {
+        self.is_forsaken.load(Ordering::Relaxed)
+    }
+
+    /// Its caller asks for an end, or has gone without a word.
+    fn cancel(&self, caller_gone: bool) -> Cancelled {
+        if caller_gone && self.drains && self.why().is_none() {
+            self.is_forsaken.store(true, Ordering::Relaxed);
+            return Cancelled::Drains;
+        }
+        if self.stop(Stop::Cancelled) { Cancelled::Stops } else { Cancelled::Before }
     }
 
     /// Whether this is news.
@@ -104,10 +135,18 @@ impl Held {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `age`: how long ago the request came in, which is before its reservation was granted.
-    pub(crate) fn take(&self, id: ReservationId, project: Project, request: RequestId, age: Duration) -> Handle {
+    /// `age`: how long ago the request came in, which is before its reservation was granted. `drains`: it is read to its
+    /// end when its caller goes.
+    pub(crate) fn take(
+        &self,
+        id: ReservationId,
+        project: Project,
+        request: RequestId,
+        age: Duration,
+        drains: bool,
+    ) -> Handle {
         let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        let handle = Handle::new(Instant::now() + lease.saturating_sub(age));
+        let handle = Handle::new(Instant::now() + lease.saturating_sub(age), drains);
         let mut inner = self.inner();
         inner.by_request.insert((project, request), id);
         inner.running.insert(id, handle.clone());
@@ -128,12 +167,12 @@ impl Held {
         inner.ended.insert(id);
     }
 
-    /// Stops the call of a request, if it runs here; and whether that is news.
-    pub(crate) fn cancel(&self, project: &Project, request: &RequestId) -> Option<bool> {
+    /// Stops the call of a request, if it runs here. `caller_gone`: nobody asked for it, there is only nobody left.
+    pub(crate) fn cancel(&self, project: &Project, request: &RequestId, caller_gone: bool) -> Option<Cancelled> {
         let inner = self.inner();
         let key = (project.clone(), request.clone());
         let handle = inner.by_request.get(&key).and_then(|id| inner.running.get(id));
-        handle.map(|handle| handle.stop(Stop::Cancelled))
+        handle.map(|handle| handle.cancel(caller_gone))
     }
 
     /// The guard has ended this one.
@@ -225,13 +264,24 @@ mod tests {
     fn a_cancel_reaches_only_calls_of_its_project() {
         let held = Held::new();
         let (acme, other) = (Project::parse("acme").unwrap(), Project::parse("other").unwrap());
-        let handle = held.take(ReservationId::generate(), acme.clone(), request("r"), Duration::ZERO);
-        assert_eq!(held.cancel(&other, &request("r")), None);
+        let handle = held.take(ReservationId::generate(), acme.clone(), request("r"), Duration::ZERO, false);
+        assert_eq!(held.cancel(&other, &request("r"), false), None);
         assert_eq!(handle.why(), None);
-        assert_eq!(held.cancel(&acme, &request("r")), Some(true));
-        assert_eq!(held.cancel(&acme, &request("r")), Some(false), "it was stopped before");
+        assert_eq!(held.cancel(&acme, &request("r"), true), Some(Cancelled::Stops));
+        assert_eq!(held.cancel(&acme, &request("r"), false), Some(Cancelled::Before));
         assert_eq!(handle.why(), Some(Stop::Cancelled));
         assert!(handle.woken.is_cancelled());
+    }
+
+    #[test]
+    fn a_call_that_may_drain_goes_on_without_its_caller_and_stops_when_asked_to() {
+        let held = Held::new();
+        let acme = Project::parse("acme").unwrap();
+        let handle = held.take(ReservationId::generate(), acme.clone(), request("r"), Duration::ZERO, true);
+        assert_eq!(held.cancel(&acme, &request("r"), true), Some(Cancelled::Drains));
+        assert_eq!((handle.why(), handle.is_forsaken(), handle.woken.is_cancelled()), (None, true, false));
+        assert_eq!(held.cancel(&acme, &request("r"), false), Some(Cancelled::Stops));
+        assert_eq!(handle.why(), Some(Stop::Cancelled));
     }
 
     #[test]
@@ -239,9 +289,9 @@ mod tests {
         let held = Held::new();
         let acme = Project::parse("acme").unwrap();
         let id = ReservationId::generate();
-        let handle = held.take(id, acme.clone(), request("r"), Duration::ZERO);
+        let handle = held.take(id, acme.clone(), request("r"), Duration::ZERO, false);
         held.close(&id);
-        held.cancel(&acme, &request("r"));
+        held.cancel(&acme, &request("r"), false);
         assert_eq!(handle.why(), Some(Stop::Closed));
     }
 
@@ -252,7 +302,7 @@ mod tests {
         let id = ReservationId::generate();
         assert!(!held.is_valid());
         held.renew(Instant::now(), LEASE);
-        let handle = held.take(id, Project::parse("acme").unwrap(), request("r"), Duration::ZERO);
+        let handle = held.take(id, Project::parse("acme").unwrap(), request("r"), Duration::ZERO, false);
         held.valid(&handle).await;
         held.told(&[id], &[]);
         tokio::time::advance(Duration::from_secs(7)).await;
@@ -270,8 +320,8 @@ mod tests {
         let held = Held::new();
         held.renew(Instant::now(), LEASE);
         let (acme, id) = (Project::parse("acme").unwrap(), ReservationId::generate());
-        let fresh = held.take(ReservationId::generate(), acme.clone(), request("fresh"), Duration::from_secs(1));
-        let stale = held.take(id, acme, request("stale"), LEASE);
+        let fresh = held.take(ReservationId::generate(), acme.clone(), request("fresh"), Duration::from_secs(1), false);
+        let stale = held.take(id, acme, request("stale"), LEASE, false);
         assert!(held.may_act(&fresh));
         assert!(!held.may_act(&stale), "the lease of this worker does not cover what the guard may have ended before");
         let answer = async {
@@ -291,7 +341,7 @@ mod tests {
     fn what_was_taken_and_ended_between_two_heartbeats_is_told_as_ended() {
         let held = Held::new();
         let (acme, id) = (Project::parse("acme").unwrap(), ReservationId::generate());
-        held.take(id, acme.clone(), request("r"), Duration::ZERO);
+        held.take(id, acme.clone(), request("r"), Duration::ZERO, false);
         held.end(id, &acme, &request("r"));
         assert_eq!(held.news(false), (vec![], vec![id]));
         held.told(&[], &[id]);

@@ -1,6 +1,6 @@
 //! Options of the worker.
 
-use farebox_types::{ByteSize, Span};
+use farebox_types::{ByteSize, Money, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,9 @@ pub struct Options {
     /// Key files that are kept in memory, each until it changes.
     pub key_files_max: u64,
     pub project_secrets: ProjectSecrets,
+    /// A call over HTTP whose client has gone is read to its end if it costs this at most, so that its true usage is known; a
+    /// dearer one is cancelled. 0: every one is.
+    pub drain_up_to: Money,
     /// How long running calls may take to end after the drain began.
     pub drain_timeout: Span,
 }
@@ -79,6 +82,7 @@ impl Default for Options {
             count_cache_ttl: Span::from_secs(3600),
             key_files_max: 1024,
             project_secrets: ProjectSecrets::default(),
+            drain_up_to: Money::ZERO,
             drain_timeout: Span::from_secs(20),
         }
     }

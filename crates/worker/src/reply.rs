@@ -9,7 +9,10 @@ use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId};
 use prost::Message;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::held::{Handle, Held, Stop};
+use crate::{
+    held::{Handle, Held, Stop},
+    reservation::OpenAttempt,
+};
 
 /// The way back to one caller.
 pub(crate) struct Reply {
@@ -23,6 +26,10 @@ pub(crate) struct Reply {
     pub(crate) json: bool,
     pub(crate) keep: bool,
     pub(crate) job: bool,
+    /// An answer above the bus's payload limit may be stored: its caller can fetch it.
+    pub(crate) may_store: bool,
+    /// What the first piece says of the call.
+    pub(crate) begun: Option<v1::CallBegun>,
     pub(crate) body_digest: String,
     pub(crate) store_timeout: Duration,
     /// When waiting for the lease is given up.
@@ -57,9 +64,26 @@ impl Reply {
         if self.handle.why() == Some(Stop::Closed) { Err(Silenced) } else { Ok(()) }
     }
 
+    /// Who would answer, if this attempt does.
+    pub(crate) fn would_begin(&mut self, begun: v1::CallBegun) {
+        self.begun = Some(begun);
+    }
+
+    /// A provider answers.
+    pub(crate) fn begins(&mut self, attempt: &OpenAttempt, provider_request_id: &str) {
+        if let Some(begun) = &mut self.begun {
+            begun.call_id = attempt.call.to_string();
+            begun.attempt = attempt.number;
+            begun.provider_request_id = provider_request_id.to_owned();
+        }
+    }
+
     /// Sends one piece of a streamed answer.
     pub(crate) async fn chunk(&mut self, piece: v1::llm_chunk::Piece) -> Result<(), Silenced> {
         self.may_speak().await?;
+        if self.handle.is_forsaken() {
+            return Ok(());
+        }
         let request_id = self.request.as_str();
         let (content_type, bytes) = match (&piece, self.json) {
             (v1::llm_chunk::Piece::Raw(raw), true) => (headers::JSON, json::chunk(request_id, self.chunks, raw)),
@@ -68,7 +92,7 @@ impl Reply {
                     request_id: request_id.to_owned(),
                     seq: self.chunks,
                     piece: Some(piece),
-                    begun: None,
+                    begun: self.begun.take().filter(|_| self.chunks == 0),
                 };
                 (headers::PROTOBUF, chunk.encode_to_vec())
             }
@@ -97,7 +121,7 @@ impl Reply {
             result: Some(result),
             report: Some(report),
         };
-        let (head, bytes, error) = self.form(response);
+        let (head, bytes, error) = Box::pin(self.form(response)).await;
         self.may_speak().await?;
         let retryable = self.job && error.is_some_and(|kind| kind.disposition() == Disposition::Nak);
         // A job that failed in passing is run again by its runner: its answer is not final yet.
@@ -114,14 +138,19 @@ impl Reply {
         Ok(())
     }
 
-    /// The final answer as the caller reads it. One that no message can carry becomes an error that says so.
-    fn form(&self, response: v1::LlmResponse) -> (Headers, Bytes, Option<ErrorKind>) {
+    /// The final answer as the caller reads it. One that no message can carry is stored beside it, for who can fetch it, or
+    /// becomes an error that says so.
+    async fn form(&self, response: v1::LlmResponse) -> (Headers, Bytes, Option<ErrorKind>) {
         let write = |response: &v1::LlmResponse| {
             if self.json { json::final_answer(response) } else { response.encode_to_vec() }
         };
         let mut response = response;
         let mut bytes = write(&response);
         let max = self.bus.max_payload();
+        if bytes.len() > max && self.may_store {
+            self.store_apart(&mut response).await;
+            bytes = write(&response);
+        }
         if bytes.len() > max {
             let message = format!(
                 "the answer has {} bytes, more than one message of this NATS server may have ({max}): ask for less, or \
@@ -146,6 +175,18 @@ impl Reply {
             head.set(headers::ERROR, kind.as_str());
         }
         (head, bytes.into(), error)
+    }
+
+    /// Puts an answer where its caller can fetch it; it stays as it is where that fails.
+    async fn store_apart(&self, response: &mut v1::LlmResponse) {
+        let Some(v1::llm_response::Result::Raw(raw)) = &response.result else { return };
+        match self.bus.put_object(topology::BODIES, raw.bytes.clone()).await {
+            Ok(object) => {
+                let stored = v1::StoredBody { dialect: raw.dialect, object: Some(object.into()) };
+                response.result = Some(v1::llm_response::Result::Stored(stored));
+            }
+            Err(error) => tracing::warn!(request = self.request.as_str(), %error, "an answer was not stored"),
+        }
     }
 
     /// Stores the final answer. Where another one is stored already, that one comes back.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use farebox_bus::{Bus, ObjectRef};
+use farebox_bus::Bus;
 use farebox_dialect::{Asked, Beside, DialectName, Stamp};
 use farebox_proto::{InvalidMessage, subjects::Tenancy, v1};
 use farebox_types::{CallId, Clock, ErrorKind, Fault, Money, Project, RequestId, ReservationId, Timestamp};
@@ -49,17 +49,25 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Checks work and puts it on this worker's list.
-    pub(crate) fn take(mut work: v1::Work, held: &Held, now: Timestamp) -> Result<Taken, InvalidMessage> {
+    pub(crate) fn take(mut work: v1::Work, shared: &Shared, now: Timestamp) -> Result<Taken, InvalidMessage> {
         let envelope = work.envelope.take().ok_or(InvalidMessage { field: "envelope" })?;
         let (project, request) = (envelope.project()?, envelope.request_id()?);
         let reservation = Reservation::admitted(&work)?;
         let age = now.remaining(Timestamp(envelope.received_unix_ms));
-        let handle = held.take(reservation.id(), project.clone(), request.clone(), age);
+        let drains = drains(&work.plan, shared.options.drain_up_to);
+        let handle = shared.held.take(reservation.id(), project.clone(), request.clone(), age, drains);
         if work.grace {
             handle.needs_no_guard();
         }
         Ok(Taken { work, envelope, project, request, reservation, handle })
     }
+}
+
+/// Whether a call costs so little that it is read to its end when its caller has gone, whichever deployment serves it.
+fn drains(plan: &[v1::Deployment], up_to: Money) -> bool {
+    let is_cheap =
+        |deployment: &v1::Deployment| deployment.unbounded.is_empty() && v1::Money::of(&deployment.bound) <= up_to;
+    up_to > Money::ZERO && plan.iter().all(is_cheap)
 }
 
 /// Where a call stands between two attempts.
@@ -69,6 +77,8 @@ struct Progress {
     /// Tries at this deployment so far.
     tries: u32,
     spent: Money,
+    /// How long providers were waited for.
+    upstream: Duration,
     warnings: Vec<String>,
     /// What was left when this attempt was admitted.
     budgets: Vec<v1::BudgetLeft>,
@@ -81,6 +91,7 @@ impl Progress {
             at: 0,
             tries: 0,
             spent: Money::ZERO,
+            upstream: Duration::ZERO,
             warnings: envelope.warnings.clone(),
             budgets: envelope.budgets.clone(),
             limits: envelope.limits.clone(),
@@ -113,6 +124,7 @@ impl Progress {
             clamped: clamped > 0,
             budgets: self.budgets,
             limits: self.limits,
+            upstream_us: u64::try_from(self.upstream.as_micros()).unwrap_or(u64::MAX),
             ..Default::default()
         }
     }
@@ -143,6 +155,8 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         json: envelope.json,
         keep: envelope.keep_result,
         job: envelope.job,
+        may_store: envelope.may_store_answer,
+        begun: None,
         body_digest: envelope.body_digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         store_timeout: shared.options.guard_timeout.get(),
         until: Instant::now() + envelope.deadline().remaining(shared.clock.now()) + shared.options.guard_deadline.get(),
@@ -191,14 +205,27 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         if handle.why() == Some(Stop::Closed) {
             return None;
         }
+        reply.would_begin(v1::CallBegun {
+            model: deployment.alias.clone(),
+            provider: deployment.provider.clone(),
+            budgets: progress.budgets.clone(),
+            limits: progress.limits.clone(),
+            ..Default::default()
+        });
         let mut ended = Box::pin(attempt::make(&job, reservation, reply)).await;
         progress.warnings.append(&mut ended.warnings);
+        progress.upstream += ended.upstream;
         if handle.why() == Some(Stop::Closed) {
             // The guard recorded its end and answered the caller.
             return None;
         }
         // Without a guard there is nobody to cover a further attempt.
-        let next = if work.grace { None } else { next_step(&shared.options, &work.plan, &progress, &ended) };
+        // Nor for whom, when the caller has gone.
+        let next = if work.grace || handle.is_forsaken() {
+            None
+        } else {
+            next_step(&shared.options, &work.plan, &progress, &ended)
+        };
         let Some((next, pause)) = next else {
             return Some((ended, progress, deployment));
         };
@@ -239,13 +266,7 @@ async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Asked, Fa
 }
 
 async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {
-    let object = ObjectRef {
-        bucket: object.bucket.clone(),
-        name: object.name.clone(),
-        size: object.size,
-        digest: object.digest.clone(),
-    };
-    shared.bus.get_object(&object).await.map_err(|error| {
+    shared.bus.get_object(&object.clone().into()).await.map_err(|error| {
         Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
     })
 }
@@ -331,7 +352,7 @@ async fn conclude(
     reply: &mut Reply,
     received_unix_ms: i64,
 ) {
-    let Ended { attempt, end, result, .. } = ended;
+    let Ended { attempt, end, result, provider_request_id, .. } = ended;
     let latency = shared.clock.now().millis() - received_unix_ms;
     let report = v1::CallReport {
         call_id: end.call_id.clone(),
@@ -343,6 +364,7 @@ async fn conclude(
         attempts: attempt.number,
         outcome: end.outcome,
         estimated: end.estimated,
+        provider_request_id,
         ..progress.report(deployment)
     };
     let result = result.unwrap_or_else(|fault| v1::llm_response::Result::Error(fault.into()));

@@ -24,7 +24,7 @@ use crate::{
     error::Error,
     guard::Guard,
     heartbeat::Heartbeat,
-    held::Held,
+    held::{Cancelled, Held},
     keys::Keys,
     options::Options,
     run::{self, Shared, Taken},
@@ -102,7 +102,7 @@ impl Service {
                 () = drain.signaled() => break,
             }
         }
-        self.finish(work, cancels).await;
+        self.finish(work, cancels, repeated).await;
         stop_beating.cancel();
         let _ = (&mut beating).await;
         Ok(())
@@ -155,10 +155,10 @@ impl Service {
         if work.grace && !self.shared.held.is_valid() {
             return self.refuse(&delivery, "no guard has answered this worker for too long").await;
         }
-        match Taken::take(work, &self.shared.held, self.shared.clock.now()) {
+        match Taken::take(work, &self.shared, self.shared.clock.now()) {
             Ok(taken) => {
                 let shared = self.shared.clone();
-                self.tasks.spawn("call", async move { run::carry(&shared, taken).await });
+                self.tasks.spawn("call", async move { Box::pin(run::carry(&shared, taken)).await });
             }
             Err(error) => self.refuse(&delivery, &error.to_string()).await,
         }
@@ -180,29 +180,31 @@ impl Service {
         else {
             return;
         };
-        if self.shared.held.cancel(&project, &request).is_none() {
+        if self.shared.held.cancel(&project, &request, false).is_none() {
             return;
         }
         let json = delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::PROTOBUF);
-        self.confirm(delivery.reply.as_deref().unwrap_or_default(), &request, json).await;
+        self.confirm(delivery.reply.as_deref().unwrap_or_default(), &request, json, true).await;
     }
 
-    /// A cancel that intake says again, until some worker has the call. It is confirmed once.
+    /// A cancel that intake says, of the edge, or again, until some worker has the call. It is confirmed once.
     async fn cancel_again(&self, delivery: &Delivery) {
         let Ok(order) = v1::CancelOrder::decode(delivery.payload.clone()) else { return };
         let (Ok(project), Ok(request)) = (Project::parse(&order.project), RequestId::parse(&order.request_id)) else {
             return;
         };
-        if self.shared.held.cancel(&project, &request) == Some(true) {
-            self.confirm(&order.reply_to, &request, order.json).await;
+        match self.shared.held.cancel(&project, &request, order.caller_gone) {
+            Some(Cancelled::Stops) => self.confirm(&order.reply_to, &request, order.json, true).await,
+            Some(Cancelled::Drains) => self.confirm(&order.reply_to, &request, order.json, false).await,
+            Some(Cancelled::Before) | None => {}
         }
     }
 
-    async fn confirm(&self, to: &str, request: &RequestId, json: bool) {
+    async fn confirm(&self, to: &str, request: &RequestId, json: bool, cancelled: bool) {
         if to.is_empty() || !subjects::may_answer_to(to) {
             return;
         }
-        let receipt = v1::CancelReceipt { request_id: request.as_str().to_owned(), cancelled: true };
+        let receipt = v1::CancelReceipt { request_id: request.as_str().to_owned(), cancelled };
         let (content_type, bytes) = if json {
             (headers::JSON, json::cancel_receipt(&receipt))
         } else {
@@ -216,7 +218,7 @@ impl Service {
 
     /// Takes no more work; running calls go on until they end or the drain's time is up, then they are
     /// given up, for others to make again.
-    async fn finish(&self, mut work: Subscription, mut cancels: Subscription) {
+    async fn finish(&self, mut work: Subscription, mut cancels: Subscription, mut repeated: Subscription) {
         work.stop().await;
         while let Some(delivery) = work.next().await {
             self.refuse(&delivery, "this worker is shutting down").await;
@@ -226,6 +228,7 @@ impl Service {
             tokio::select! {
                 () = sleep(Duration::from_millis(20)) => {}
                 Some(delivery) = cancels.next() => self.cancel(&delivery).await,
+                Some(delivery) = repeated.next() => self.cancel_again(&delivery).await,
             }
         }
         self.shared.held.leave();

@@ -248,7 +248,30 @@ pub(crate) struct Answering {
     response: reqwest::Response,
 }
 
+/// Where providers say what they call a request: <https://docs.anthropic.com/en/api/errors#request-id>,
+/// <https://platform.openai.com/docs/api-reference/debugging-requests>,
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>,
+/// <https://learn.microsoft.com/azure/api-management/api-management-howto-api-inspector>.
+const REQUEST_IDS: [&str; 8] = [
+    "request-id",
+    "x-request-id",
+    "x-amzn-requestid",
+    "x-amzn-request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-goog-request-id",
+    "x-cloud-trace-context",
+];
+/// The longest such id that is believed.
+const REQUEST_ID_MAX: usize = 128;
+
 impl Answering {
+    /// What the provider calls this request, where it says so.
+    pub(crate) fn request_id(&self) -> Option<&str> {
+        let said = |name| self.head.headers.get(name)?.to_str().ok();
+        REQUEST_IDS.into_iter().filter_map(said).find(|id| !id.is_empty() && id.len() <= REQUEST_ID_MAX)
+    }
+
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&mut self, provider: &str) -> Result<Option<Bytes>, Fault> {
         self.response.chunk().await.map_err(|error| {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use farebox_bus::{Headers, Inbox, ObjectRef, topology};
+use farebox_bus::{Headers, Inbox, topology};
 use farebox_directory::Directory;
 use farebox_policy::Policies;
 use farebox_proto::{headers, subjects, v1};
@@ -87,8 +87,8 @@ async fn a_stored_body_is_read_and_handed_on_where_it_is() {
     let mut world = World::with(quick(), Directory::fixed(Policies::default())).await;
     let long = "x".repeat(world.bus.max_payload());
     let body = json!({ "model": "limited", "messages": [{ "role": "user", "content": long }] });
-    let object: ObjectRef = world.bus.put_object(topology::BODIES, body.to_string().into()).await.unwrap();
-    let object = v1::ObjectRef { bucket: object.bucket, name: object.name, size: object.size, digest: object.digest };
+    let object = world.bus.put_object(topology::BODIES, body.to_string().into()).await.unwrap();
+    let object = v1::ObjectRef::from(object);
     let stored = |object: v1::ObjectRef| {
         v1::llm_request::Body::Stored(v1::StoredBody { dialect: v1::Dialect::OpenaiChat.into(), object: Some(object) })
     };

@@ -4,7 +4,10 @@ use farebox_dialect::{Ending, Relay, StreamLimits};
 use farebox_proto::v1::llm_chunk::Piece;
 use farebox_types::{ErrorKind, Fault};
 
-use super::{Broken, Course, Opening, within};
+use super::{
+    Opening,
+    course::{Broken, Course},
+};
 use crate::{reply::Reply, upstream::Answering};
 
 pub(super) async fn relay(opening: &Opening<'_>, mut answering: Answering, reply: &mut Reply, course: &mut Course) {
@@ -44,7 +47,7 @@ async fn read(
     let mut pieces = Vec::new();
     while !relay.is_done() {
         let wait = opening.limits.wait(course.first_token.is_none());
-        let Some(bytes) = within(wait, reply, answering.next(provider)).await?? else { break };
+        let Some(bytes) = course.within(wait, reply, answering.next(provider)).await?? else { break };
         course.first_token.get_or_insert_with(|| opening.began.elapsed());
         total += bytes.len();
         if total > opening.job.options.answer_max.len() {
