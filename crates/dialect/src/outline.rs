@@ -54,6 +54,10 @@ pub struct Outline {
     pub service_tier: Option<String>,
     /// Where the value of the top-level member `farebox` stands in the body; it is an object.
     pub farebox: Option<Range<usize>>,
+    /// Where the object `metadata` stands, by which callers say what they want to find a call by.
+    pub metadata: Option<Range<usize>>,
+    /// Whom the call is made for, as the caller names them (`user`, `safety_identifier`).
+    pub user: Option<String>,
 }
 
 /// Reads the outline of a caller's body. Of duplicate members the last one counts.
@@ -81,16 +85,16 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         None => false,
     };
     let farebox = match top.take("farebox") {
-        Some(raw) if raw.get().starts_with('{') => {
-            // The raw value borrows from the body, so its offset is the distance of the two.
-            let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
-            Some(start..start + raw.get().len())
-        }
+        Some(raw) if raw.get().starts_with('{') => Some(place(raw, body)),
         Some(_) => {
             return Err(BadRequest::field("farebox", "must be an object with farebox's own options"));
         }
         None => None,
     };
+    let metadata = top.take("metadata").filter(|raw| raw.get().starts_with('{')).map(|raw| place(raw, body));
+    // Whether they are as they should be is the provider's to say.
+    let mut named = |name: &str| serde_json::from_str::<String>(top.take(name)?.get()).ok().filter(|u| !u.is_empty());
+    let user = named("user").or_else(|| named("safety_identifier"));
     let scan = content(&mut top, dialect, facts.content)?;
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
     let has_tools = tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]");
@@ -124,7 +128,15 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         unseen,
         service_tier: top.optional::<String>("service_tier", root, "a string")?,
         farebox,
+        metadata,
+        user,
     })
+}
+
+/// Where a value stands that was read from `body`: it borrows from it, so its offset is the distance of the two.
+fn place(raw: &RawValue, body: &[u8]) -> Range<usize> {
+    let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+    start..start + raw.get().len()
 }
 
 /// Looks through what a model is to read.

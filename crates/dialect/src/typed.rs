@@ -77,6 +77,8 @@ pub fn outline(model: &str, conversation: &v1::Conversation, stream: bool) -> Ou
         unseen: None,
         service_tier: None,
         farebox: None,
+        metadata: None,
+        user: None,
     }
 }
 

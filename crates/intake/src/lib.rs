@@ -28,6 +28,7 @@ mod options;
 mod queries;
 mod request;
 mod route;
+mod said;
 mod service;
 mod size;
 

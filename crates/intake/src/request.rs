@@ -4,13 +4,18 @@ use bytes::Bytes;
 use farebox_bus::{Caller, Headers};
 use farebox_dialect::{DialectName, Operation, Outline, UnknownDialect, caller_dialect, outline, typed};
 use farebox_directory::Models;
-use farebox_proto::{headers, v1};
+use farebox_proto::{
+    headers,
+    v1::{self, llm_request::Body},
+};
 use farebox_types::{ErrorKind, Fault, Money, RequestId, Timestamp};
 use prost::Message;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::options::Options;
+use crate::{
+    options::Options,
+    said::{self, Extension},
+};
 
 /// What a request asks to be served by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,25 +53,6 @@ pub(crate) struct Request {
     /// See [`Request::digest`].
     pub(crate) digest: [u8; 32],
     pub(crate) warnings: Vec<String>,
-}
-
-/// farebox's own options in a JSON body, in the member `farebox`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Extension {
-    request_id: Option<String>,
-    task_type: Option<String>,
-    agent_role: Option<String>,
-    actor: String,
-    task_id: String,
-    session_id: String,
-    end_user: String,
-    tags: Vec<String>,
-    deadline_ms: Option<u64>,
-    deadline_unix_ms: Option<i64>,
-    fallback_models: Vec<String>,
-    max_cost: Option<Money>,
-    cache: Option<serde::de::IgnoredAny>,
 }
 
 /// Whether a message is JSON: it says so, or begins like an object.
@@ -117,7 +103,7 @@ impl<'a> Payload<'a> {
         match self {
             Payload::Json { payload, .. } | Payload::Protobuf(payload) => payload.len(),
             Payload::Edge { request, .. } => match &request.body {
-                Some(v1::llm_request::Body::Raw(raw)) => raw.bytes.len(),
+                Some(Body::Raw(raw)) => raw.bytes.len(),
                 _ => 0,
             },
         }
@@ -152,10 +138,15 @@ impl Request {
         let Arrival { principal, message, now, default_deadline, assigned } = arrival;
         let given = Given { principal, now, default_deadline, assigned };
         let request = match message {
-            Payload::Json { payload, dialect } => Request::from_json(given, payload, dialect),
-            Payload::Protobuf(payload) => Request::from_protobuf(given, decode(payload)?),
+            Payload::Json { payload, dialect } => {
+                let raw =
+                    v1::RawBody { dialect: v1::Dialect::from(json_dialect(dialect)?).into(), bytes: payload.clone() };
+                let message = v1::LlmRequest { body: Some(Body::Raw(raw)), ..Default::default() };
+                Ok(Request { json: true, ..Request::of(given, message, options)? })
+            }
+            Payload::Protobuf(payload) => Request::of(given, decode(payload)?, options),
             Payload::Edge { request, stored, id_chosen } => {
-                let request = Request::from_protobuf(given, *request)?;
+                let request = Request::of(given, *request, options)?;
                 Ok(Request { stored_body: stored, id_chosen, ..request })
             }
         }?;
@@ -186,104 +177,35 @@ impl Request {
         hash.finalize().into()
     }
 
-    fn from_json(given: Given, payload: &Bytes, dialect: Option<&str>) -> Result<Request, Fault> {
-        let name = json_dialect(dialect)?;
-        let outline = outline(name, payload)?;
-        let extension: Extension = match &outline.farebox {
-            Some(range) => serde_json::from_slice(&payload[range.clone()]).map_err(|error| {
-                Fault::new(ErrorKind::BadRequest, format!("`farebox` in the body is not understood: {error}"))
-            })?,
-            None => Extension::default(),
-        };
-        let target = match (&outline.model, extension.task_type, extension.agent_role) {
-            (Some(model), _, _) => Target::Model(model.clone()),
-            (None, Some(task), _) => Target::TaskType(task),
-            (None, None, Some(role)) => Target::AgentRole(role),
-            (None, None, None) => Target::Default,
-        };
-        let deadline = match (extension.deadline_unix_ms, extension.deadline_ms) {
-            (Some(at), _) => at,
-            (None, Some(span)) => given.now.after(std::time::Duration::from_millis(span)).millis(),
-            (None, None) => 0,
-        };
-        let (id, id_chosen) = given.id(extension.request_id.unwrap_or_default())?;
+    fn of(given: Given, mut message: v1::LlmRequest, options: &Options) -> Result<Request, Fault> {
+        let (dialect, body, outline) = body(&mut message)?;
+        let said = Extension::read(&outline, &body)?;
+        let labels = said::labels(message.labels.take().unwrap_or_default(), &said, &outline, &body, options);
+        let mut warnings = Vec::new();
+        if said.asks_for_cache() || message.cache.is_some_and(|cache| cache.r#use) {
+            warnings.push("there is no response cache yet: `cache` was not used".to_owned());
+        }
+        if given.principal.entrance() == v1::Entrance::Http && !said.request_id.is_empty() {
+            warnings.push("`farebox.request_id` was not used: over HTTP, send it as Idempotency-Key".to_owned());
+        }
+        let (id, id_chosen) = given.id(first([&message.request_id, &said.request_id]))?;
+        let task = first([&message.task_type, &said.task_type]);
+        let role = first([&message.agent_role, &said.agent_role]);
         Ok(Request {
-            principal: given.principal.clone(),
             id,
             id_chosen,
-            target,
-            labels: v1::Labels {
-                actor: extension.actor,
-                task_id: extension.task_id,
-                session_id: extension.session_id,
-                end_user: extension.end_user,
-                tags: extension.tags,
-            },
-            stream: outline.stream,
-            deadline: given.deadline(deadline),
-            fallback_models: extension.fallback_models,
-            models: Models::default(),
-            max_cost: extension.max_cost,
-            json: true,
-            dialect: name.into(),
-            body: payload.clone(),
-            stored_body: None,
-            outline,
-            headers: Vec::new(),
-            query: String::new(),
-            digest: [0; 32],
-            warnings: cache_warning(extension.cache.is_some()),
-        })
-    }
-
-    fn from_protobuf(given: Given, message: v1::LlmRequest) -> Result<Request, Fault> {
-        let (dialect, body, outline) = match message.body {
-            Some(v1::llm_request::Body::Raw(raw)) => {
-                if raw.dialect() == v1::Dialect::Unspecified {
-                    let text = "`raw.dialect` is missing: say which API family the body is in";
-                    return Err(Fault::new(ErrorKind::BadRequest, text));
-                }
-                let name = DialectName::known(raw.dialect())
-                    .ok_or_else(|| Fault::new(ErrorKind::BadRequest, "`raw.dialect` is none of the contract's"))?;
-                spoken_by_callers(name)?;
-                let outline = outline(name, &raw.bytes)?;
-                (raw.dialect(), raw.bytes, outline)
-            }
-            Some(v1::llm_request::Body::Conversation(conversation)) => {
-                if conversation.messages.is_empty() {
-                    let text = "`conversation.messages` is empty: send at least one message";
-                    return Err(Fault::new(ErrorKind::BadRequest, text));
-                }
-                let outline = typed::outline(&message.model, &conversation, message.stream);
-                (v1::Dialect::Unspecified, conversation.encode_to_vec().into(), outline)
-            }
-            Some(v1::llm_request::Body::Stored(_)) => {
-                let text = "a stored body can only be named by farebox's own HTTP edge: send the body in the message";
-                return Err(Fault::new(ErrorKind::Unsupported, text));
-            }
-            None => {
-                return Err(Fault::new(ErrorKind::BadRequest, "the request has no body: set `conversation` or `raw`"));
-            }
-        };
-        let (id, id_chosen) = given.id(message.request_id)?;
-        let model = Some(message.model).filter(|model| !model.is_empty()).or_else(|| outline.model.clone());
-        let target = match (model, message.task_type, message.agent_role) {
-            (Some(model), _, _) => Target::Model(model),
-            (None, task, _) if !task.is_empty() => Target::TaskType(task),
-            (None, _, role) if !role.is_empty() => Target::AgentRole(role),
-            _ => Target::Default,
-        };
-        Ok(Request {
-            principal: given.principal.clone(),
-            id,
-            id_chosen,
-            target,
-            labels: message.labels.unwrap_or_default(),
+            target: Target::of(first([&message.model, outline.model.as_deref().unwrap_or_default()]), task, role),
+            labels,
             stream: message.stream || outline.stream,
-            deadline: given.deadline(message.deadline_unix_ms),
-            fallback_models: message.fallback_models,
+            deadline: given.deadline(message.deadline_unix_ms, said.deadline(given.now)),
+            principal: given.principal,
+            fallback_models: if message.fallback_models.is_empty() {
+                said.fallback_models
+            } else {
+                message.fallback_models
+            },
             models: Models::default(),
-            max_cost: message.max_cost.map(Money::from),
+            max_cost: message.max_cost.map(Money::from).or(said.max_cost),
             json: false,
             dialect,
             body,
@@ -292,7 +214,7 @@ impl Request {
             headers: message.headers,
             query: message.query,
             digest: [0; 32],
-            warnings: cache_warning(message.cache.is_some_and(|cache| cache.r#use)),
+            warnings,
         })
     }
 
@@ -338,6 +260,59 @@ fn sensible(outline: &Outline, options: &Options) -> Result<(), Fault> {
             options.choices_max
         )),
         _ => Ok(()),
+    }
+}
+
+/// The first that is said.
+fn first<const N: usize>(texts: [&str; N]) -> String {
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned()
+}
+
+impl Target {
+    /// `task:code` and `agent:writer` are names that every SDK can send.
+    fn of(model: String, task: String, role: String) -> Target {
+        if let Some(task) = model.strip_prefix("task:") {
+            return Target::TaskType(task.to_owned());
+        }
+        if let Some(role) = model.strip_prefix("agent:") {
+            return Target::AgentRole(role.to_owned());
+        }
+        match (model.is_empty(), task.is_empty(), role.is_empty()) {
+            (false, _, _) => Target::Model(model),
+            (_, false, _) => Target::TaskType(task),
+            (_, _, false) => Target::AgentRole(role),
+            _ => Target::Default,
+        }
+    }
+}
+
+/// What is asked, and what routing must know of it.
+fn body(message: &mut v1::LlmRequest) -> Result<(v1::Dialect, Bytes, Outline), Fault> {
+    match message.body.take() {
+        Some(Body::Raw(raw)) => {
+            if raw.dialect() == v1::Dialect::Unspecified {
+                let text = "`raw.dialect` is missing: say which API family the body is in";
+                return Err(Fault::new(ErrorKind::BadRequest, text));
+            }
+            let name = DialectName::known(raw.dialect())
+                .ok_or_else(|| Fault::new(ErrorKind::BadRequest, "`raw.dialect` is none of the contract's"))?;
+            spoken_by_callers(name)?;
+            let outline = outline(name, &raw.bytes)?;
+            Ok((raw.dialect(), raw.bytes, outline))
+        }
+        Some(Body::Conversation(conversation)) => {
+            if conversation.messages.is_empty() {
+                let text = "`conversation.messages` is empty: send at least one message";
+                return Err(Fault::new(ErrorKind::BadRequest, text));
+            }
+            let outline = typed::outline(&message.model, &conversation, message.stream);
+            Ok((v1::Dialect::Unspecified, conversation.encode_to_vec().into(), outline))
+        }
+        Some(Body::Stored(_)) => {
+            let text = "a stored body can only be named by farebox's own HTTP edge: send the body in the message";
+            Err(Fault::new(ErrorKind::Unsupported, text))
+        }
+        None => Err(Fault::new(ErrorKind::BadRequest, "the request has no body: set `conversation` or `raw`")),
     }
 }
 
@@ -394,12 +369,10 @@ impl Given {
         }
     }
 
-    fn deadline(&self, said: i64) -> Timestamp {
-        if said > 0 { Timestamp(said) } else { self.now.after(self.default_deadline) }
+    /// The sooner of the one beside the body and the one in it.
+    fn deadline(&self, beside: i64, said: Option<Timestamp>) -> Timestamp {
+        let beside = Some(Timestamp(beside)).filter(|at| at.millis() > 0);
+        let said = said.filter(|at| at.millis() > 0);
+        beside.into_iter().chain(said).min().unwrap_or_else(|| self.now.after(self.default_deadline))
     }
-}
-
-fn cache_warning(asked: bool) -> Vec<String> {
-    let warning = "there is no response cache yet: `cache` was not used".to_owned();
-    if asked { vec![warning] } else { Vec::new() }
 }

@@ -17,10 +17,11 @@ fn fault(body: &str) -> String {
 fn reads_what_routing_needs() {
     let body = " {\"model\":\"old\",\"messages\":[{\"role\":\"system\",\"content\":\"a\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"see https://x.invalid/a.png\"}]}],\
                 \"max_tokens\":500,\"max_completion_tokens\":300,\"n\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},\
-                \"tools\":[{\"function\":{}}],\"service_tier\":\"flex\",\"seed\":99999999999999999999999,\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
+                \"tools\":[{\"function\":{}}],\"service_tier\":\"flex\",\"seed\":99999999999999999999999,\"safety_identifier\":\"some\\u0062ody\",\"user\":7,\"metadata\":{\"a\":1},\"farebox\": { \"task\" : \"code\" } ,\"model\":\"m\\u006fre\"}";
     let outline = read(body);
     let span = outline.farebox.clone().unwrap();
     assert_eq!(&body[span], "{ \"task\" : \"code\" }");
+    assert_eq!(&body[outline.metadata.clone().unwrap()], "{\"a\":1}");
     let expected = Outline {
         model: Some("more".into()),
         stream: true,
@@ -42,6 +43,8 @@ fn reads_what_routing_needs() {
         unseen: None,
         service_tier: Some("flex".into()),
         farebox: outline.farebox.clone(),
+        metadata: outline.metadata.clone(),
+        user: Some("somebody".into()),
     };
     assert_eq!(outline, expected);
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 mod edge;
+mod labels;
 mod world;
 
 use world::*;

@@ -140,7 +140,9 @@ pub(crate) fn catalog() -> Catalog {
         "half": { "deployments": [{ "target": "emu/limited" }], "fallback": ["unpriced"] },
     }))
     .unwrap();
-    Catalog::new(&providers, &models, &RoutingOptions::default(), &Egress::default()).unwrap()
+    let routing: RoutingOptions =
+        serde_json::from_value(json!({ "tasks": { "quick": "limited" }, "agents": { "writer": "open" } })).unwrap();
+    Catalog::new(&providers, &models, &routing, &Egress::default()).unwrap()
 }
 
 pub(crate) fn prices() -> PriceBook {
