@@ -219,8 +219,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
             // The guard recorded its end and answered the caller.
             return None;
         }
-        // Without a guard there is nobody to cover a further attempt.
-        // Nor for whom, when the caller has gone.
+        // Without a guard there is nobody to cover a further attempt, without its caller nobody to make it for.
         let next = if work.grace || handle.is_forsaken() {
             None
         } else {
@@ -229,7 +228,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
         let Some((next, pause)) = next else {
             return Some((ended, progress, deployment));
         };
-        if !wait(pause, deadline, &handle).await {
+        if !wait(pause, deadline, &handle).await || handle.is_forsaken() {
             match handle.why() {
                 Some(Stop::Cancelled) => ended.result = Err(attempt::cancelled()),
                 Some(Stop::Leaving) => ended.result = Err(attempt::left()),

@@ -154,7 +154,7 @@ async fn a_cheap_call_whose_caller_has_gone_is_read_to_its_end_and_billed_as_the
     }
 
     // Nobody has another try made for a caller that has gone.
-    world.emulator.push("up", Script::refuse(500, "down").delay(Duration::from_millis(200)));
+    world.emulator.push("up", Script::refuse(500, "down").delay(Duration::from_secs(1)));
     let again = vec![v1::Deployment { retries: 3, ..costs("0.5").remove(0) }];
     let offered = world.emulator.ledger().entries().len();
     let _inbox = world.hand_over(again, streamed("again")).await;
