@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use farebox_directory::Directory;
-use farebox_policy::{AdminRole, Key, KeyFault, KeyHash, KeyText, Pepper};
+use farebox_policy::{AdminRole, KeyFault, KeyHash, KeyText, Pepper};
 use farebox_runtime::listener::Peer;
 use farebox_types::{Clock, ErrorKind};
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -133,7 +133,7 @@ impl Gate {
             let message = format!("the key `{}` is no admin's: make one with a role", key.id);
             return Err(Refusal::new(ErrorKind::Forbidden, message));
         };
-        if !allowed_from(key, from) {
+        if !key.comes_from(from.map(|Peer(from)| from.ip())) {
             return Err(closed(KeyFault::Address));
         }
         Ok(Admin { id: key.id.to_string(), role })
@@ -163,10 +163,6 @@ fn closed(fault: KeyFault) -> Refusal {
         _ => ErrorKind::Unauthenticated,
     };
     Refusal::new(kind, fault.to_string())
-}
-
-fn allowed_from(key: &Key, from: Option<Peer>) -> bool {
-    key.addresses.is_empty() || from.is_some_and(|Peer(from)| key.addresses.iter().any(|net| net.contains(&from.ip())))
 }
 
 fn answer(refusal: Refusal) -> Response {

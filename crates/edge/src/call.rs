@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::response::Response;
 use bytes::Bytes;
 use farebox_bus::{Delivery, Headers, Inbox, ObjectError, ObjectRef, PublishError, topology};
-use farebox_dialect::{DialectName, outline};
+use farebox_dialect::{DialectName, Outline, outline};
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Timestamp};
 use http::request::Parts;
@@ -46,23 +46,26 @@ pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, peer: Peer, head
 /// Until the first piece is there, or has been waited for, a failure has a status of its own.
 async fn answer(origin: Origin, ask: Ask, body: Bytes, traceparent: Option<&str>) -> Result<Response, Fault> {
     let mut call = Call::begin(origin.app.clone(), origin.dialect, ask, body.clone(), traceparent).await?;
-    // Looked into where what comes does not tell whether a stream was asked for.
-    let asked = || outline(origin.dialect, &body).unwrap_or_default();
-    let heard = match timeout(origin.app.options.first_piece_wait.get(), call.next()).await {
-        Ok(heard) => heard?,
+    // Looked into only where what comes does not tell whether a stream was asked for.
+    let asked = |body: &Bytes| outline(origin.dialect, body).unwrap_or_default();
+    let (heard, include_usage) = match timeout(origin.app.options.first_piece_wait.get(), call.next()).await {
+        Ok(heard) => {
+            let heard = heard?;
+            let is_replay = matches!(&heard, Heard::Final(last) if last.chunks > 0);
+            (heard, is_replay && asked(&body).include_usage)
+        }
         Err(_) => {
-            let asked = asked();
-            if asked.stream {
-                let origin = Origin { include_usage: asked.include_usage, ..origin };
-                return Ok(stream::answer(&origin, call, None));
+            let Outline { stream, include_usage, .. } = asked(&body);
+            drop(body);
+            if stream {
+                return Ok(stream::answer(&Origin { include_usage, ..origin }, call, None));
             }
-            call.next().await?
+            (call.next().await?, include_usage)
         }
     };
     match heard {
         Heard::Piece(piece) => Ok(stream::answer(&origin, call, Some(piece))),
         Heard::Final(mut last) => {
-            let include_usage = last.chunks > 0 && asked().include_usage;
             let body = call.take_body(&mut last).await;
             Ok(whole::answer(&Origin { include_usage, ..origin }, &last, body))
         }

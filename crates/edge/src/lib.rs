@@ -8,8 +8,8 @@
 //! answer that is not complete never ends like one that is. A client that goes is noticed, and its call stopped (or read to
 //! its end, where that costs little: `worker.drain_up_to`). Bodies, headers, times and connections are bounded ([`Options`]).
 //!
-//! **Does not.** It holds no provider's logic and no key of a provider, reads no body (intake does), routes nothing and decides
-//! about no budget.
+//! **Does not.** It holds no provider's logic and no key of a provider, reads no body (intake does; it looks whether a stream is
+//! asked for, only where nothing has come for `first_piece_wait`), routes nothing and decides about no budget.
 //!
 //! | module | its job |
 //! |---|---|
