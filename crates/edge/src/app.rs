@@ -9,7 +9,7 @@ use farebox_policy::Pepper;
 use farebox_proto::subjects::Tenancy;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::Clock;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::options::Options;
 
@@ -41,6 +41,8 @@ pub struct Offered {
 pub(crate) struct App {
     pub(crate) deps: Deps,
     pub(crate) options: Options,
+    /// Room for bodies of requests.
+    pub(crate) bodies: Semaphore,
     /// Given when requests under way have had their time: what is still running ends with an error.
     pub(crate) cut: Drain,
 }

@@ -6,6 +6,7 @@ use std::{
     future::ready,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::response::Response;
@@ -15,7 +16,10 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tower::ServiceExt;
 use tower_http::decompression::RequestDecompression;
 
@@ -27,6 +31,9 @@ use crate::{
 /// What is unpacked.
 const ENCODINGS: [&str; 5] = ["gzip", "deflate", "br", "zstd", "identity"];
 
+/// When to come back if there was no room.
+const COME_BACK: Duration = Duration::from_secs(1);
+
 /// Why there is no body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
@@ -34,11 +41,16 @@ pub(crate) enum Unread {
     Late(Span),
     Encoding(String),
     Broken(String),
+    NoRoom,
 }
 
 impl Unread {
     pub(crate) fn response(self, shape: Shape) -> Response {
         let (kind, status, message) = match self {
+            Unread::NoRoom => {
+                let message = "too many bodies are being read (edge.bodies_max): try again";
+                return refusal(shape, &Fault::new(ErrorKind::Unavailable, message).retry_after(COME_BACK));
+            }
             Unread::TooLarge(max) => {
                 let message = format!("the body is too large: at most {max}, unpacked (edge.body_max)");
                 (ErrorKind::TooLarge, StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -63,6 +75,27 @@ impl Unread {
         }
         response
     }
+}
+
+/// Room for bodies, in KiB.
+pub(crate) fn rooms(options: &Options) -> Semaphore {
+    Semaphore::new(kib(options.bodies_max.0) as usize)
+}
+
+fn kib(size: u64) -> u32 {
+    u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+/// Room for one body.
+pub(crate) fn room<'a>(
+    rooms: &'a Semaphore,
+    headers: &HeaderMap,
+    incoming: &Incoming,
+    options: &Options,
+) -> Result<SemaphorePermit<'a>, Unread> {
+    let known = incoming.size_hint().exact().filter(|_| !headers.contains_key(header::CONTENT_ENCODING));
+    let size = known.unwrap_or(u64::MAX).min(options.body_max.0);
+    rooms.try_acquire_many(kib(size)).map_err(|_| Unread::NoRoom)
 }
 
 /// Reads the body. Afterwards `headers` say what it is now: no encoding, no length.

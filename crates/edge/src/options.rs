@@ -28,6 +28,9 @@ pub struct Options {
     pub cors: Option<CorsOptions>,
     /// The largest body, unpacked. Those above the bus's payload limit travel through its object store.
     pub body_max: ByteSize,
+    /// The most of all bodies whose requests have not begun to be answered; a request that finds no room is answered with
+    /// 503. A body counts with its length, or with `body_max` where none is said or it is packed.
+    pub bodies_max: ByteSize,
     /// How long a body may take to arrive.
     pub body_timeout: Span,
     /// The most bytes of a request's headers, its first line included.
@@ -69,6 +72,7 @@ impl Default for Options {
             allow_plaintext: false,
             cors: None,
             body_max: ByteSize(32 * 1024 * 1024),
+            bodies_max: ByteSize(512 * 1024 * 1024),
             body_timeout: Span::from_secs(60),
             headers_max: ByteSize(64 * 1024),
             headers_timeout: Span::from_secs(75),
@@ -127,6 +131,10 @@ impl Options {
             if count == 0 {
                 faults.push((name, "0 would let nothing through: at least 1".to_owned()));
             }
+        }
+        if self.bodies_max < self.body_max {
+            let message = format!("{} has no room for a body of {} (edge.body_max)", self.bodies_max, self.body_max);
+            faults.push(("bodies_max", message));
         }
         if self.headers_max.len() < HEADERS_MIN {
             faults.push(("headers_max", format!("{} is too little: at least {}", self.headers_max, ByteSize(8192))));
@@ -227,6 +235,12 @@ mod tests {
                 "ready_timeout",
             ]
         );
+    }
+
+    #[test]
+    fn there_is_room_for_one_body() {
+        let options = Options { bodies_max: ByteSize(1), ..Options::default() };
+        assert_eq!(named(options), ["bodies_max"]);
     }
 
     #[test]

@@ -157,6 +157,11 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
         body::discard(&head.headers, incoming, &app.options).await;
         return refusal(shape, &fault);
     }
+    // Kept until the answer begins.
+    let _room = match body::room(&app.bodies, &head.headers, &incoming, &app.options) {
+        Ok(room) => room,
+        Err(unread) => return unread.response(shape),
+    };
     let body = match body::read(&mut head.headers, incoming, &app.options).await {
         Ok(body) => body,
         Err(unread) => return unread.response(shape),

@@ -39,7 +39,7 @@ use tower_http::cors::CorsLayer;
 
 use crate::{
     app::{App, Deps, Peer},
-    cors,
+    body, cors,
     error::Error,
     failure::refusal,
     options::Options,
@@ -71,7 +71,8 @@ impl Service {
         };
         let listener = Listener::bind(listen, terms).await?;
         let (cut, signal) = farebox_runtime::drain();
-        Ok(Service { listener, app: Arc::new(App { options, deps, cut: signal }), cut })
+        let bodies = body::rooms(&options);
+        Ok(Service { listener, app: Arc::new(App { options, deps, bodies, cut: signal }), cut })
     }
 
     /// Where it listens.

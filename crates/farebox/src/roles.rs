@@ -245,6 +245,7 @@ async fn serve_http(
     };
     let service = farebox_edge::Service::create(options.listen.http, options.edge.clone(), deps).await?;
     let addr = service.addr();
+    tracing::info!("the HTTP edge listens on {}://{addr}", options.edge.scheme());
     tasks.spawn(Role::Edge.name(), async move {
         service.run(drain).await;
         drop(alive);

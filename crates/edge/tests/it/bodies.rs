@@ -5,7 +5,7 @@ use farebox_edge::Options;
 use farebox_types::ByteSize;
 use serde_json::Value;
 
-use crate::world::{CHAT, World, json_of};
+use crate::world::{CHAT, World, header, json_of};
 
 const BODY: &str = r#"{"model":"fast","messages":[{"role":"user","content":"packed"}]}"#;
 const ANSWER: &str = r#"{"id":"1"}"#;
@@ -84,4 +84,24 @@ async fn bodies_that_cannot_be_read_are_refused_with_a_reason() {
         let said: Value = json_of(answer).await;
         assert!(said["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{name}: {said}");
     }
+}
+
+#[tokio::test]
+async fn all_bodies_together_have_a_bound() {
+    let options = Options { body_max: ByteSize(100_000), bodies_max: ByteSize(150_000), ..Options::default() };
+    let mut world = World::start(options).await;
+    let large = || format!(r#"{{"model":"fast","messages":[],"user":"{}"}}"#, "a".repeat(90_000));
+    let first = world.send(world.post(CHAT, large()));
+    let asked = world.asked().await;
+    let refused = world.post(CHAT, large()).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, "1"));
+    assert!(json_of(refused).await["error"]["message"].as_str().unwrap().contains("edge.bodies_max"));
+    let small = world.send(world.post(CHAT, BODY));
+    world.asked().await.whole(ANSWER).await;
+    assert_eq!(small.answer().await.status().as_u16(), 200);
+    asked.whole(ANSWER).await;
+    assert_eq!(first.answer().await.status().as_u16(), 200);
+    let third = world.send(world.post(CHAT, large()));
+    world.asked().await.whole(ANSWER).await;
+    assert_eq!(third.answer().await.status().as_u16(), 200);
 }
