@@ -8,6 +8,7 @@ mod anthropic_hosted;
 mod bedrock;
 mod bedrock_answers;
 mod calls;
+mod claude_code;
 mod cohere;
 mod decode;
 mod embeddings;

@@ -1,0 +1,88 @@
+//! What Claude Code sends, towards providers of every dialect.
+
+use bytes::Bytes;
+use farebox_dialect::{Asked, Defaults, DialectName, Exchange, Target, provider_dialect};
+use farebox_types::Fault;
+use serde_json::{Value, json};
+
+use DialectName::{BedrockConverse, Gemini, OpenAiChat, OpenAiResponses};
+
+fn turn(more: Value) -> Value {
+    let mut body = json!({
+        "model": "any", "max_tokens": 64000, "stream": true,
+        "system": [
+            {"type": "text", "text": "x-anthropic-billing-header: cc_version=1;"},
+            {"type": "text", "text": "Be an agent.", "cache_control": {"type": "ephemeral"}},
+        ],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Look."}]},
+            {"role": "system", "content": "The working directory has changed."},
+            {"role": "assistant", "content": [
+                {"type": "tool_use", "id": "a", "name": "Read", "input": {"path": "a"}},
+                {"type": "tool_use", "id": "b", "name": "Read", "input": {"path": "b"}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "b", "is_error": false, "content": "second"},
+                {"type": "tool_result", "tool_use_id": "a", "is_error": false, "cache_control": {"type": "ephemeral"},
+                 "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}]},
+            ]},
+        ],
+        "tools": [{"name": "Read", "description": "Reads.", "input_schema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object",
+            "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false,
+        }}],
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "metadata": {"user_id": "{\"device_id\":\"d\",\"session_id\":\"s\"}"},
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn sent(body: &Value, to: DialectName) -> Result<String, Fault> {
+    let asked = Asked::raw(DialectName::AnthropicMessages, Bytes::from(body.to_string()), true)?;
+    let (_, request, _) =
+        Exchange::begin(&asked, provider_dialect(to).unwrap(), Target::new("up-1"), Defaults::default())?;
+    Ok(String::from_utf8(request.into_body().to_vec()).unwrap())
+}
+
+#[test]
+fn a_turn_of_claude_code_can_be_put_to_any_provider() {
+    for to in [OpenAiChat, OpenAiResponses, Gemini, BedrockConverse] {
+        for more in [
+            json!({}),
+            json!({"thinking": {"type": "enabled", "budget_tokens": 31999}}),
+            json!({"thinking": {"type": "disabled"}}),
+            json!({"tools": [], "messages": [{"role": "user", "content": "hi"}]}),
+        ] {
+            let body = sent(&turn(more.clone()), to).unwrap_or_else(|fault| panic!("{to} {more}: {fault}"));
+            assert!(body.contains("Be an agent."), "{to}: {body}");
+            if more["tools"].is_null() {
+                for word in ["The working directory has changed.", "second", "aGk="] {
+                    assert!(body.contains(word), "{to}: {word}: {body}");
+                }
+            }
+            // Gemini's own form of a schema knows neither `$schema` nor `additionalProperties`; this member takes both.
+            assert!(to != Gemini || !body.contains("$schema") || body.contains("parametersJsonSchema"), "{body}");
+            for own in ["context_management", "clear_thinking", "device_id\\\\\""] {
+                assert!(!body.contains(own), "{to}: {own}: {body}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_that_only_anthropic_can_make_is_refused_elsewhere_by_its_name() {
+    let search = json!({
+        "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}],
+        "tool_choice": {"type": "tool", "name": "web_search"},
+        "messages": [{"role": "user", "content": "Search."}],
+    });
+    for to in [OpenAiChat, OpenAiResponses, Gemini, BedrockConverse] {
+        let fault = sent(&turn(search.clone()), to).unwrap_err();
+        assert!(fault.message.contains("web_search_20250305"), "{to}: {}", fault.message);
+        let (status, _) = farebox_dialect::caller_dialect(DialectName::AnthropicMessages).unwrap().render_error(&fault);
+        assert_eq!(status.as_u16(), 400, "{to}");
+    }
+}
