@@ -50,7 +50,8 @@ pub(crate) fn refusal(shape: Shape, fault: &Fault) -> Response {
 pub(crate) fn in_dialect(dialect: DialectName, fault: &Fault) -> Response {
     let spoken = caller_dialect(dialect).or_else(|| caller_dialect(DialectName::OpenAiChat));
     let (status, body) = spoken.expect("OpenAI's chat is spoken by callers").render_error(fault);
-    tracing::debug!(%dialect, status = status.as_u16(), kind = %fault.kind, message = %fault.message, "a request failed");
+    // Not its message: a provider's words may repeat the prompt.
+    tracing::debug!(%dialect, status = status.as_u16(), kind = %fault.kind, "a request failed");
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

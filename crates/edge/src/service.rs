@@ -23,7 +23,7 @@ use farebox_runtime::{
 };
 use farebox_types::{ErrorKind, Fault};
 use futures::FutureExt;
-use http::Request;
+use http::{HeaderValue, Request, header};
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -189,8 +189,9 @@ impl Server {
 
     async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>, busy: Busy) -> Response<Held> {
         let route = Route::of(request.uri().path(), request.headers());
+        let is_last = is_last(&request);
         let place = self.places.clone().try_acquire_owned().ok();
-        let response = if place.is_none() && !route.is_free() {
+        let mut response = if place.is_none() && !route.is_free() {
             let fault = Fault::new(ErrorKind::Unavailable, "too many requests are under way here: try again");
             refusal(route.shape, &fault.retry_after(FAREWELL))
         } else {
@@ -201,6 +202,9 @@ impl Server {
                 refusal(shape, &Fault::new(ErrorKind::Internal, "a fault of farebox itself: its log says more"))
             })
         };
+        if is_last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.map(|body| Held { body, _busy: busy, _place: place })
     }
 
@@ -216,6 +220,13 @@ impl Server {
             Err(never) => match never {},
         }
     }
+}
+
+/// Whether nothing more is taken from a request's connection. A length that stood beside `Transfer-Encoding` is not shown
+/// here, and whoever stands in front may have gone by it: what follows could be part of the body.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
+fn is_last<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Lives until no request has been under way for so long.

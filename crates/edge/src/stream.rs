@@ -138,7 +138,7 @@ impl Writer {
     /// Ends the stream with an error, in the caller's shape and without what stands at the end of a whole one.
     fn fail(&mut self, call: &Call, fault: &Fault) -> Result<(), Ended> {
         let Origin { request_id, dialect, .. } = &self.origin;
-        tracing::debug!(request = request_id, kind = %fault.kind, message = %fault.message, "a stream broke off");
+        tracing::debug!(request = request_id, kind = %fault.kind, "a stream broke off");
         let mut out = Vec::with_capacity(1024);
         http_stream::write_failure(*dialect, fault, &format!("farebox-{request_id}"), call.pieces(), &mut out);
         self.say(out.into())
