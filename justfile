@@ -35,6 +35,14 @@ budget-storm SEED="1":
     cargo build --release -p farebox -p farebox-bench
     target/release/farebox-bench budget-storm --seed {{ SEED }}
 
+# Many slow streams over HTTP at once; the last line says how large the edge grew
+edge-streams COUNT="1000":
+    EDGE_STREAMS={{ COUNT }} cargo test -p farebox --test system edge::streams -- --nocapture
+
+# Requests over HTTP that no honest client sends; the last line says seed and counts
+edge-malformed COUNT="10000" SEED="6":
+    EDGE_MALFORMED={{ COUNT }} EDGE_SEED={{ SEED }} cargo test -p farebox --test system edge::malformed -- --nocapture
+
 # Chaos for long, with a new seed
 soak SECONDS="3600":
     SOAK_SECONDS={{ SECONDS }} cargo test -p farebox --test system chaos -- --nocapture

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +21,7 @@ pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
 /// All roles, each as a process of its own.
 pub(crate) const EACH: [&str; 4] = ["accounting.1", "guard.1", "worker.1", "intake.1"];
 
-const ROLES: [&str; 4] = ["accounting", "guard", "worker", "intake"];
+const ROLES: [&str; 5] = ["accounting", "guard", "worker", "intake", "edge"];
 
 /// One cluster at a time: two of them on a small machine would only measure each other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -29,7 +30,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:NATS_PORT" }
 clickhouse: { listen: "127.0.0.1:0" }
-listen: { http: "127.0.0.1:0", grpc: "127.0.0.1:0" }
+listen: { http: "127.0.0.1:HTTP_PORT", grpc: "127.0.0.1:0" }
 logs: { log: info }
 providers:
   openai: { kind: openai-compatible, api_base: "EMULATOR/v1" }
@@ -53,6 +54,8 @@ pub(crate) struct Cluster {
     dir: TempDir,
     pub(crate) emulator: Emulator,
     pub(crate) client: Client,
+    /// Where the role `edge` listens, if it runs.
+    pub(crate) edge: SocketAddr,
     pub(crate) http: reqwest::Client,
     sets: Vec<(String, String)>,
     up: Mutex<Option<Process>>,
@@ -96,15 +99,17 @@ impl Builder {
             std::fs::copy(FAREBOX, &program)?;
         }
         let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
-        let port = free_port()?;
+        let (port, http) = (free_port()?, free_port()?);
         let config = format!("{CONFIG}{}", self.config);
-        let config = config.replace("NATS_PORT", &port.to_string()).replace("EMULATOR", &emulator.base_url());
+        let config = config.replace("NATS_PORT", &port.to_string()).replace("HTTP_PORT", &http.to_string());
+        let config = config.replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config)?;
         let up = up(dir.path(), &self.sets, 0).await?;
         let options =
             Options { url: format!("nats://127.0.0.1:{port}"), name: "agent".to_owned(), ..Options::default() };
         let cluster = Cluster {
             client: Client::connect(&options, Login::None).await?,
+            edge: SocketAddr::from(([127, 0, 0, 1], http)),
             http: reqwest::Client::new(),
             sets: self.sets,
             up: Mutex::new(Some(up)),
@@ -162,6 +167,7 @@ fn at_work(role: &str) -> &'static str {
         "guard" => "leading the ledger",
         "worker" => "taking work",
         "intake" => "taking requests",
+        "edge" => "the HTTP edge listens on",
         other => panic!("`{other}` is no role that runs by itself"),
     }
 }

@@ -14,7 +14,10 @@ use farebox_emulator::{Fault, Script};
 use farebox_testkit::eventually;
 use serde_json::{Value, json};
 
-use crate::stage::{SOON, Stage, fresh_id, play};
+use crate::{
+    edge::{http, wire},
+    stage::{SOON, Stage, fresh_id, play},
+};
 
 const KEY: &str = "sk-canary-5d1f0a9c7e3b4826";
 /// A project's own key for a provider.
@@ -133,6 +136,34 @@ async fn calls_with_a_key(stage: &Stage) -> Vec<Value> {
     answers
 }
 
+/// The same over HTTP: everything that was said to callers, and how many calls it took.
+async fn calls_over_http(stage: &Stage) -> (Vec<String>, usize) {
+    let refusal = Script::refuse(401, format!("Incorrect API key provided: {PROJECTS_KEY}. You sent: {PROMPT}"));
+    let scripts = [Script::text(ANSWER), refusal, Script::text(ANSWER).fault(Fault::CutAfter(3))];
+    let mut said = Vec::new();
+    let mut ask = async |key: (&str, &str), stream: bool| {
+        let mut body = body("gpt-4o-mini", &fresh_id("http"));
+        body["stream"] = stream.into();
+        let answer =
+            wire::ask(http(stage), &wire::post("/v1/chat/completions", &[key], body.to_string().as_bytes())).await;
+        said.push(format!("{:?} {}", answer.head, answer.text()));
+        answer.status()
+    };
+    let bearer = |key: &str| format!("Bearer {key}");
+    for script in &scripts {
+        for stream in [false, true] {
+            stage.emulator.push("gpt-4o-mini", script.clone());
+            ask(("authorization", &bearer(CALLERS_KEY)), stream).await;
+        }
+    }
+    for key in [("x-api-key", WRONG_KEY), ("authorization", &bearer(WRONG_KEY))] {
+        assert_eq!(ask(key, false).await, 401);
+    }
+    let calls = scripts.len() * 2;
+    assert!(said[0].contains(ANSWER) && said[2].contains("Incorrect API key provided: [key]"), "{said:?}");
+    (said, calls)
+}
+
 #[test]
 fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
     play(async {
@@ -162,11 +193,15 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
         for (answer, key) in answers.iter().chain(&keyed).flat_map(|answer| KEYS.map(|key| (answer, key))) {
             assert!(!answer.to_string().contains(key), "a caller was told a key: {answer}");
         }
+        let (said, over_http) = calls_over_http(&stage).await;
+        for (said, key) in said.iter().flat_map(|said| KEYS.map(|key| (said, key))) {
+            assert!(!said.contains(key), "a caller over HTTP was told a key: {said}");
+        }
         // The provider did get it.
         let ledger = stage.emulator.ledger().totals();
         assert!(ledger.answered > 0 && ledger.error > 0, "{ledger:?}");
 
-        let calls = answers.len() + 1 + keyed.len();
+        let calls = answers.len() + 1 + keyed.len() + over_http;
         let rows = "SELECT count() FROM farebox.calls";
         eventually(SOON, "every row is there", || async {
             stage.clickhouse(rows).await.trim().parse::<usize>().is_ok_and(|rows| rows >= calls)
@@ -180,7 +215,7 @@ fn keys_go_nowhere_and_prompts_only_into_the_transport_stores() {
                 assert!(!holds(&message.payload, word), "`{word}` on {}", message.subject);
             }
         }
-        let heard = calls - keyed.len();
+        let heard = answers.len() + 1;
         assert!(facts >= 2 * heard, "{facts} facts and events of {heard} calls of this project");
 
         for word in KEYS.into_iter().chain([PROMPT, ANSWER]) {

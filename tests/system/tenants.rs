@@ -3,6 +3,7 @@
 
 mod changes;
 mod cluster;
+mod http;
 mod ways;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -1,0 +1,134 @@
+//! Parts of farebox that die or stand still, as callers over HTTP see it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use farebox_emulator::Script;
+use farebox_testkit::{PATIENCE, eventually};
+use rustix::process::Signal;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Api,
+    wire::{self, Answer},
+};
+use crate::{books::ledgers_match, cluster::Cluster};
+
+/// The guard's lease of the cluster is 3 s: after that the callers of a dead worker are told.
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
+/// "At once" on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+const SHAPES: [(Api, &str); 2] = [(Api::Chat, "tokens"), (Api::Messages, "claude")];
+
+async fn ask(edge: SocketAddr, api: Api, model: &str, stream: bool, headers: &[(&str, &str)]) -> (Answer, Duration) {
+    let began = Instant::now();
+    let body = api.body(model, stream, Some(100)).to_string();
+    let asking = async {
+        let mut wire = wire::Wire::connect(edge).await;
+        wire.send(&wire::post(api.path(), headers, body.as_bytes())).await.expect("it is sent");
+        wire.answer().await.expect("an answer")
+    };
+    let answer = timeout(PATIENCE, asking).await.expect("no silence");
+    (answer, began.elapsed())
+}
+
+/// In the caller's own form, with when to come again: 503 in OpenAI's, 529 in Anthropic's.
+async fn is_told_to_come_again(edge: SocketAddr, within: Duration, why: &str) {
+    for (api, model) in SHAPES {
+        for stream in [false, true] {
+            let (answer, took) = ask(edge, api, model, stream, &[]).await;
+            let said = answer.text();
+            let status = if api == Api::Messages { 529 } else { 503 };
+            assert_eq!((answer.status(), answer.get("farebox-error")), (status, Some("unavailable")), "{why}: {said}");
+            let after: u64 =
+                answer.get("retry-after").and_then(|after| after.parse().ok()).expect("when to come again");
+            assert!((1..60).contains(&after), "{why}: {answer:?}");
+            assert!(!api.error(&answer.json()).1.is_empty(), "{why}: {said}");
+            assert!(took <= within, "{why}: told after {took:?}: {said}");
+        }
+    }
+}
+
+async fn answers_again(edge: SocketAddr, why: &str) {
+    let answered = || async {
+        let (answer, _) = ask(edge, Api::Chat, "tokens", true, &[]).await;
+        answer.status() == 200 && answer.text().ends_with("data: [DONE]\n\n")
+    };
+    eventually(PATIENCE, &format!("calls are answered after {why}"), answered).await;
+}
+
+/// Whole and streamed calls that are out when the worker dies.
+async fn dies_in_the_middle(cluster: &Cluster, edge: SocketAddr) {
+    let script = Script::default().bill_on_arrival();
+    cluster.emulator.script("m-tokens", script.clone().delay(Duration::from_secs(60)));
+    cluster.emulator.script("m-claude", script.pace(Duration::from_millis(300)).chunks(200));
+    let mut callers = JoinSet::new();
+    for number in 0..12 {
+        let stream = number % 2 == 1;
+        let (api, model) = SHAPES[usize::from(stream)];
+        callers.spawn(async move { (api, stream, ask(edge, api, model, stream, &[]).await) });
+    }
+    eventually(PATIENCE, "12 calls are out", || async { cluster.emulator.ledger().totals().open == 12 }).await;
+    // Some pieces of the streams have come.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.kill9("worker.1").await;
+    let killed = Instant::now();
+    for (api, stream, (answer, _)) in callers.join_all().await {
+        let said = answer.text();
+        if stream {
+            let events = answer.events();
+            assert_eq!(answer.status(), 200, "{said}");
+            assert!(!events.iter().any(|(name, data)| api.is_end(name, data)), "sold as a whole answer: {said}");
+            let error = api.broken_by(&events).unwrap_or_else(|| panic!("ends without an error: {said}"));
+            assert!(!api.error(&error).1.is_empty(), "{said}");
+        } else {
+            assert_eq!((answer.status(), answer.get("farebox-error")), (502, Some("lost")), "{said}");
+            assert_eq!(answer.get("farebox-request-id").is_some(), answer.whole, "{answer:?}");
+        }
+    }
+    let took = killed.elapsed();
+    assert!(took < TOLD_WITHIN, "told only {took:?} after the kill");
+    cluster.emulator.clear();
+    cluster.start_role("worker.2").await.expect("it starts");
+    cluster.ready("worker.2").await;
+    answers_again(edge, "the kill of the worker").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_dies_in_farebox_callers_over_http_are_told() {
+    let cluster =
+        Cluster::builder().with("edge.1").set("intake.guard_deadline", "3s").start().await.expect("farebox starts");
+    let edge = cluster.edge;
+    answers_again(edge, "the start").await;
+    dies_in_the_middle(&cluster, edge).await;
+
+    cluster.sigstop("guard.1");
+    is_told_to_come_again(edge, Duration::from_secs(3) + AT_ONCE, "the guard stands still").await;
+    cluster.sigcont("guard.1");
+    answers_again(edge, "the guard stood still").await;
+
+    cluster.kill9("intake.1").await;
+    is_told_to_come_again(edge, AT_ONCE, "there is no intake").await;
+    cluster.start_role("intake.2").await.expect("it starts");
+    cluster.ready("intake.2").await;
+    answers_again(edge, "the kill of intake").await;
+
+    // It stands still, and nobody can know: the caller's own time counts.
+    cluster.signal_server("nats-server", Signal::STOP);
+    let (answer, took) = ask(edge, Api::Messages, "claude", false, &[("farebox-timeout", "2")]).await;
+    assert!([529, 504].contains(&answer.status()), "{}", answer.text());
+    assert!(took < Duration::from_secs(5) + AT_ONCE, "told after {took:?}: {}", answer.text());
+    cluster.signal_server("nats-server", Signal::CONT);
+    answers_again(edge, "NATS stood still").await;
+
+    cluster.kill9_servers().await;
+    is_told_to_come_again(edge, AT_ONCE, "NATS is gone").await;
+    cluster.start_servers().await.expect("they start");
+    answers_again(edge, "NATS was gone").await;
+
+    let matched = ledgers_match(&cluster).await;
+    assert_eq!(matched.lost, 12, "{matched:?}");
+}
