@@ -1,6 +1,6 @@
 //! One call on the bus, from a request over HTTP to its answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -10,11 +10,11 @@ use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Timestamp};
 use http::request::Parts;
 use prost::Message;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::{
-    access,
-    app::{App, Peer},
+    access::Caller,
+    app::App,
     ask::{self, Ask},
     facts::Facts,
     failure::{self, Shape},
@@ -25,11 +25,9 @@ use crate::{
 const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Answers a request in a dialect that callers speak.
-pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, peer: Peer, head: Parts, body: Bytes) -> Response {
+pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, caller: Caller, head: Parts, body: Bytes) -> Response {
     let (arrived, now) = (Instant::now(), app.deps.clock.now());
-    let asked = access::principal(&app, &head.headers, peer)
-        .and_then(|caller| ask::read(&head, dialect, &caller, &app.options, now));
-    let ask = match asked {
+    let ask = match ask::read(&head, dialect, &caller, &app.options, now) {
         Ok(ask) => ask,
         Err(fault) => return failure::in_dialect(dialect, &fault),
     };
@@ -123,8 +121,8 @@ pub(crate) struct Call {
     is_kept: bool,
     /// Asked for, and not answered yet.
     is_open: bool,
-    /// When its final answer is no longer waited for.
-    until: Instant,
+    /// Ends when its final answer is no longer waited for.
+    late: Pin<Box<Sleep>>,
     /// Pieces that have come.
     pieces: u64,
     /// The request's body, where it was too large for a message.
@@ -153,7 +151,7 @@ impl Call {
             },
             is_kept: request.id_chosen,
             is_open: false,
-            until: until(&app, deadline),
+            late: Box::pin(sleep_until(until(&app, deadline))),
             pieces: 0,
             stored: None,
             app,
@@ -193,14 +191,17 @@ impl Call {
     /// What comes next. Dropped while it waits, it loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Heard, Fault> {
         loop {
-            let delivery = match timeout_at(self.until, self.inbox.next()).await {
-                Ok(Some(delivery)) => delivery,
-                Ok(None) => return Err(self.lost("pieces of the answer came faster than they could be taken")),
-                Err(_) => {
+            let heard = tokio::select! {
+                biased;
+                heard = self.inbox.next() => heard,
+                () = self.late.as_mut() => {
                     self.cancel.caller_gone = false;
                     let message = "there was no whole answer before the request's deadline (farebox-timeout)";
                     return Err(Fault::new(ErrorKind::DeadlineExceeded, message));
                 }
+            };
+            let Some(delivery) = heard else {
+                return Err(self.lost("pieces of the answer came faster than they could be taken"));
             };
             if delivery.is_no_responders() {
                 self.is_open = false;

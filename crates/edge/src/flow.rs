@@ -130,8 +130,9 @@ impl Flow {
     }
 
     /// Lives until the reader has gone.
-    pub(crate) async fn gone(&self) {
-        self.shared.gone.notified().await;
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.shared.clone();
+        async move { shared.gone.notified().await }
     }
 
     /// All was said.

@@ -153,10 +153,13 @@ async fn answered(app: Arc<App>, peer: Peer, route: Route, request: Request<Inco
 /// A call of a model. Who may not come in is refused before the body is kept in memory.
 async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, request: Request<Incoming>) -> Response {
     let (mut head, incoming) = request.into_parts();
-    if let Err(fault) = access::principal(&app, &head.headers, peer) {
-        body::discard(&head.headers, incoming, &app.options).await;
-        return refusal(shape, &fault);
-    }
+    let caller = match access::principal(&app, &head.headers, peer) {
+        Ok(caller) => caller,
+        Err(fault) => {
+            body::discard(&head.headers, incoming, &app.options).await;
+            return refusal(shape, &fault);
+        }
+    };
     // Kept until the answer begins.
     let _room = match body::room(&app.bodies, &head.headers, &incoming, &app.options) {
         Ok(room) => room,
@@ -171,7 +174,7 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
         refusal(shape, &fault.retry_after(std::time::Duration::from_secs(1)))
     };
     tokio::select! {
-        response = Box::pin(call::handle(app.clone(), dialect, peer, head, body)) => response,
+        response = Box::pin(call::handle(app.clone(), dialect, caller, head, body)) => response,
         // Answers that have begun end by themselves.
         () = app.cut.signaled() => stopping(),
     }

@@ -2,6 +2,8 @@
 //!
 //! Pieces are taken from the bus as they come, and wait in a [`Flow`] for a client that reads more slowly.
 
+use std::pin::pin;
+
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use farebox_dialect::{as_stream, http_stream};
@@ -99,17 +101,24 @@ impl Writer {
     }
 
     async fn follow(&mut self, call: &mut Call) -> Result<(), Ended> {
+        // Set up once and not for every piece: timers and signals are shared by all streams.
+        let app = self.origin.app.clone();
+        let (mut gone, mut cut) = (pin!(self.flow.gone()), pin!(app.cut.signaled()));
+        let mut alarm = pin!(sleep_until(self.due()));
         loop {
-            let ping = self.spoke + self.origin.app.options.ping_interval.get();
-            let due = self.flow.due().map_or(ping, |late| late.min(ping));
+            let due = self.due();
+            if due < alarm.deadline() {
+                alarm.as_mut().reset(due);
+            }
             tokio::select! {
-                () = self.flow.gone() => return Err(Ended::Gone),
-                () = self.origin.app.cut.signaled() => return self.fail(call, &away("this farebox is being stopped")),
-                () = sleep_until(due) => {
+                () = gone.as_mut() => return Err(Ended::Gone),
+                () = cut.as_mut() => return self.fail(call, &away("this farebox is being stopped")),
+                () = alarm.as_mut() => {
                     self.flow.look(0)?;
-                    if Instant::now() >= ping {
+                    if Instant::now() >= self.ping_due() {
                         self.ping()?;
                     }
+                    alarm.as_mut().reset(self.due());
                 }
                 heard = call.next() => match heard {
                     Ok(Heard::Piece(piece)) => self.bring(&piece)?,
@@ -118,6 +127,16 @@ impl Writer {
                 },
             }
         }
+    }
+
+    fn ping_due(&self) -> Instant {
+        self.spoke + self.origin.app.options.ping_interval.get()
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn due(&self) -> Instant {
+        let ping = self.ping_due();
+        self.flow.due().map_or(ping, |late| late.min(ping))
     }
 
     async fn finish(&mut self, call: &Call, mut last: v1::LlmResponse) -> Result<(), Ended> {
