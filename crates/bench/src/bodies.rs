@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use farebox_testkit::Dice;
 
-use crate::config::{MODEL, UPSTREAM_MODEL};
+use crate::emulator::Model;
 
 /// Different bodies; callers go round.
 const COUNT: usize = 64;
@@ -19,16 +19,16 @@ pub(crate) struct Bodies(Vec<Bytes>);
 
 impl Bodies {
     /// For the provider itself.
-    pub(crate) fn direct(seed: u64, stream: bool) -> Bodies {
+    pub(crate) fn direct(seed: u64, model: &Model, stream: bool) -> Bodies {
         // A client that asks a provider for its usage sees the events that farebox asks for.
         let tail = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
-        Bodies::new(seed, UPSTREAM_MODEL, |_| tail.to_owned())
+        Bodies::new(seed, model.name, |_| tail.to_owned())
     }
 
     /// For farebox: the same and a task, which has a budget of its own.
-    pub(crate) fn farebox(seed: u64, stream: bool) -> Bodies {
+    pub(crate) fn farebox(seed: u64, model: &Model, stream: bool) -> Bodies {
         let tail = if stream { ",\"stream\":true,\"stream_options\":{\"include_usage\":true}" } else { "" };
-        Bodies::new(seed, MODEL, |i| format!("{tail},\"farebox\":{{\"task_id\":\"bench-{}\"}}", i % TASKS))
+        Bodies::new(seed, model.alias, |i| format!("{tail},\"farebox\":{{\"task_id\":\"bench-{}\"}}", i % TASKS))
     }
 
     fn new(seed: u64, model: &str, tail: impl Fn(usize) -> String) -> Bodies {
@@ -60,23 +60,27 @@ impl Bodies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulator::{MODEL, PACED};
 
     #[test]
     fn bodies_are_json_of_the_size_that_is_claimed_and_follow_the_seed() {
-        for bodies in [Bodies::direct(7, false), Bodies::farebox(7, true)] {
+        for bodies in [Bodies::direct(7, &PACED, false), Bodies::farebox(7, &PACED, true)] {
             for i in 0..COUNT as u64 {
                 let body = bodies.get(i);
                 assert!((350..=560).contains(&body.len()), "{}", body.len());
                 serde_json::from_slice::<serde_json::Value>(&body).unwrap();
             }
         }
-        assert_eq!(Bodies::direct(7, false).get(3), Bodies::direct(7, false).get(3));
-        assert_ne!(Bodies::direct(7, false).get(3), Bodies::direct(8, false).get(3));
+        assert_eq!(Bodies::direct(7, &MODEL, false).get(3), Bodies::direct(7, &MODEL, false).get(3));
+        assert_ne!(Bodies::direct(7, &MODEL, false).get(3), Bodies::direct(8, &MODEL, false).get(3));
     }
 
     #[test]
     fn both_roads_carry_the_same_messages() {
         let messages = |body: Bytes| serde_json::from_slice::<serde_json::Value>(&body).unwrap()["messages"].clone();
-        assert_eq!(messages(Bodies::direct(7, false).get(9)), messages(Bodies::farebox(7, true).get(9)));
+        assert_eq!(
+            messages(Bodies::direct(7, &MODEL, false).get(9)),
+            messages(Bodies::farebox(7, &MODEL, true).get(9))
+        );
     }
 }

@@ -12,6 +12,15 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// Only these phases.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Phase>,
+}
+
+impl Cli {
+    pub(crate) fn phases(&self) -> Vec<Phase> {
+        Phase::ALL.into_iter().filter(|phase| self.only.is_empty() || self.only.contains(phase)).collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -19,6 +28,8 @@ pub(crate) enum Command {
     /// The provider emulator, in a process of its own.
     #[command(hide = true)]
     Emulator(EmulatorArgs),
+    /// Only the phase `http`: calls, streams and their frames at the HTTP edge.
+    Http(RunArgs),
     /// What the dialects cost by themselves: a frame of a stream, and the translation of a request.
     Dialects,
     /// Shows that hard budgets hold on every level while guards and workers are killed and stopped.
@@ -74,10 +85,7 @@ pub(crate) struct RunArgs {
     /// Calls of the long run [default: 100000, quick: 2000].
     #[arg(long, value_parser = clap::value_parser!(u64).range(5..=10_000_000))]
     pub(crate) calls: Option<u64>,
-    /// Only these phases.
-    #[arg(long, value_delimiter = ',', value_enum)]
-    pub(crate) only: Vec<Phase>,
-    /// Callers of the closed loop and the long run.
+    /// Callers of the closed loops and the long run; over HTTP each has a connection of its own.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) callers: u16,
     /// Connections of the generator, each with a thread of its own that shares the callers with the others.
@@ -121,12 +129,15 @@ pub(crate) enum Phase {
     Closed,
     /// Streams.
     Stream,
+    /// The HTTP edge: calls and streams on a schedule, a closed loop, and what a frame of a stream costs.
+    Http,
     /// Many calls: memory and books.
     Long,
 }
 
 impl Phase {
-    pub(crate) const ALL: [Phase; 5] = [Phase::Single, Phase::Open, Phase::Closed, Phase::Stream, Phase::Long];
+    pub(crate) const ALL: [Phase; 6] =
+        [Phase::Single, Phase::Open, Phase::Closed, Phase::Stream, Phase::Http, Phase::Long];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
@@ -166,9 +177,5 @@ impl RunArgs {
             leg_seconds,
             long_calls: self.calls.unwrap_or(long_calls),
         }
-    }
-
-    pub(crate) fn phases(&self) -> Vec<Phase> {
-        Phase::ALL.into_iter().filter(|phase| self.only.is_empty() || self.only.contains(phase)).collect()
     }
 }

@@ -4,12 +4,8 @@ use std::net::SocketAddr;
 
 use farebox_types::Money;
 
-use crate::cli::Durability;
+use crate::{cli::Durability, emulator::MODELS};
 
-/// What callers ask for.
-pub(crate) const MODEL: &str = "bench";
-/// What the emulator is asked for.
-pub(crate) const UPSTREAM_MODEL: &str = "bench-model";
 /// The table that the books are checked against.
 pub(crate) const CALLS_TABLE: &str = "farebox.calls";
 
@@ -40,14 +36,16 @@ pub(crate) const KEY: (&str, &str) = ("BENCH_KEY", "fb-bench-0123456789abcdef012
 /// The YAML for `farebox up`.
 pub(crate) fn yaml(emulator: SocketAddr, durability: Durability, threads: Option<u16>) -> String {
     let durability = durability.as_str();
+    let models: String = MODELS.iter().map(|model| format!("  {}: emu/{}\n", model.alias, model.name)).collect();
+    let priced = MODELS.map(|model| model.name).join(", ");
     let process = threads.map(|threads| format!("process: {{ threads: {threads} }}\n")).unwrap_or_default();
     format!(
         "nats: {{ listen: 127.0.0.1:0, durability: {durability} }}\n\
          clickhouse: {{ listen: 127.0.0.1:0 }}\n\
          listen: {{ http: 127.0.0.1:0, grpc: 127.0.0.1:0 }}\n\
          providers:\n  emu: {{ kind: openai-compatible, api_base: \"http://{emulator}/v1\" }}\n\
-         models:\n  {MODEL}: emu/{UPSTREAM_MODEL}\n\
-         prices:\n  - {{ provider: emu, models: [{UPSTREAM_MODEL}], input: \"{INPUT_PRICE}\", \
+         models:\n{models}\
+         prices:\n  - {{ provider: emu, models: [{priced}], input: \"{INPUT_PRICE}\", \
          output: \"{OUTPUT_PRICE}\", context_window: 128000, max_output: 4096, source: bench }}\n\
          {RULES}{process}"
     )

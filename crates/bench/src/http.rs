@@ -13,7 +13,7 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     client::conn::http1::{SendRequest, handshake},
-    header,
+    header::{self, HeaderValue},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -31,14 +31,16 @@ pub(crate) struct Pool(Arc<Inner>);
 
 struct Inner {
     addr: SocketAddr,
+    authorization: Option<HeaderValue>,
     idle: Mutex<Vec<Sender>>,
     /// The connections' own work; it ends with the pool.
     drivers: Mutex<JoinSet<()>>,
 }
 
 impl Pool {
-    pub(crate) fn new(addr: SocketAddr) -> Pool {
-        Pool(Arc::new(Inner { addr, idle: Mutex::default(), drivers: Mutex::default() }))
+    pub(crate) fn new(addr: SocketAddr, key: Option<&str>) -> anyhow::Result<Pool> {
+        let authorization = key.map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose()?;
+        Ok(Pool(Arc::new(Inner { addr, authorization, idle: Mutex::default(), drivers: Mutex::default() })))
     }
 
     /// Sends a request. Give the connection back with [`Pool::put`] when the body has been read to its end.
@@ -48,12 +50,13 @@ impl Pool {
         path: &str,
         body: Bytes,
     ) -> anyhow::Result<(Sender, Response<Incoming>)> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, self.0.addr.to_string())
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
+        request.headers_mut().extend(self.0.authorization.clone().map(|key| (header::AUTHORIZATION, key)));
         let mut sender = self.take().await?;
         let response = sender.send_request(request).await.context("the request broke")?;
         Ok((sender, response))
@@ -99,7 +102,7 @@ impl Pool {
 
 /// One question on a connection of its own; anything but 200 is an error.
 pub(crate) async fn ask(addr: SocketAddr, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
-    let pool = Pool::new(addr);
+    let pool = Pool::new(addr, None)?;
     let answer = tokio::time::timeout(QUESTION_TIMEOUT, pool.whole(method, path, body)).await;
     let (status, body) = answer.with_context(|| format!("{addr} does not answer"))??;
     ensure!(status == StatusCode::OK, "{addr} answered {status}: {}", String::from_utf8_lossy(&body));

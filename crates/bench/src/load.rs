@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     bodies::Bodies,
+    emulator::{MODEL, Model},
     pace::Pacer,
     stats::Latencies,
     target::{Places, Road, Target},
@@ -29,7 +30,20 @@ const WARM_UP: u64 = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Whole,
-    Stream,
+    Stream(&'static Model),
+}
+
+impl Work {
+    pub(crate) fn is_stream(self) -> bool {
+        matches!(self, Work::Stream(_))
+    }
+
+    fn model(self) -> &'static Model {
+        match self {
+            Work::Whole => &MODEL,
+            Work::Stream(model) => model,
+        }
+    }
 }
 
 /// When calls are made.
@@ -41,7 +55,7 @@ pub(crate) enum Pattern {
     Open { every: Duration, calls: u64 },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Leg {
     pub(crate) road: Road,
     pub(crate) work: Work,
@@ -152,11 +166,11 @@ struct Lane {
 
 impl Lane {
     async fn connect(leg: &Leg, index: u64, places: &Places) -> anyhow::Result<(Lane, u64)> {
-        let stream = leg.work == Work::Stream;
+        let (model, stream) = (leg.work.model(), leg.work.is_stream());
         let seed = leg.seed.wrapping_add(index);
         let bodies = match leg.road {
-            Road::Direct => Bodies::direct(seed, stream),
-            Road::Farebox => Bodies::farebox(seed, stream),
+            Road::Direct => Bodies::direct(seed, model, stream),
+            Road::Bus | Road::Http => Bodies::farebox(seed, model, stream),
         };
         let lane = Lane {
             target: Target::connect(leg.road, places).await?,
@@ -239,7 +253,7 @@ impl Lane {
         let call = async {
             match self.work {
                 Work::Whole => self.target.call(body).await.map(|()| None),
-                Work::Stream => self.target.stream(body).await.map(Some),
+                Work::Stream(_) => self.target.stream(body).await.map(Some),
             }
         };
         let ended = tokio::time::timeout(CALL_TIMEOUT, call).await;
@@ -275,25 +289,22 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        config::UPSTREAM_MODEL,
-        emulator::{ANSWER, CHUNKS},
-    };
+    use crate::emulator::ANSWER;
     use farebox_emulator::{Emulator, Options, Script, Totals};
 
     /// Runs a direct leg against an emulator, and gives what both say.
     fn direct(script: Script, work: Work, pattern: Pattern, lanes: u64) -> (anyhow::Result<Outcome>, Totals) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let emulator = runtime.block_on(Emulator::start(Options::default())).unwrap();
-        emulator.script(UPSTREAM_MODEL, script);
-        let places = Places { direct: emulator.addr(), nats: String::new() };
+        emulator.script(MODEL.name, script);
+        let places = Places { direct: emulator.addr(), nats: String::new(), edge: emulator.addr() };
         let leg = Leg { road: Road::Direct, work, pattern, lanes, seed: 3 };
         let outcome = run(&leg, &places, || Ok(())).map(|(outcome, ())| outcome);
         (outcome, emulator.ledger().totals())
     }
 
     fn answer() -> Script {
-        Script::text(ANSWER).chunks(CHUNKS)
+        Script::text(ANSWER).chunks(MODEL.chunks)
     }
 
     #[test]
@@ -328,10 +339,10 @@ mod tests {
     #[test]
     fn streams_are_read_to_their_end() {
         let pattern = Pattern::Closed { callers: 4, calls: 20, within: Duration::from_secs(60) };
-        let (outcome, totals) = direct(answer(), Work::Stream, pattern, 1);
+        let (outcome, totals) = direct(answer(), Work::Stream(&MODEL), pattern, 1);
         let outcome = outcome.unwrap();
         assert_eq!((outcome.ok, outcome.failed), (20, 0), "{:?}", outcome.first_error);
-        assert_eq!(outcome.chunks, 20 * CHUNKS as u64);
+        assert_eq!(outcome.chunks, 20 * MODEL.chunks as u64);
         assert!(outcome.first.quantiles().p50 <= outcome.latency.quantiles().p50);
         assert_eq!(totals.cut + totals.client_gone, 0);
     }

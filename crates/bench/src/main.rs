@@ -1,4 +1,5 @@
-//! The load generator: what a call through farebox costs, next to the same call without it, in the same run.
+//! The load generator: what a call through farebox costs, over NATS and over HTTP, next to the same call without it, in the
+//! same run.
 //!
 //! It starts everything itself, each in a process of its own: two provider emulators (one for the direct calls, so that
 //! the other's bill holds nothing but farebox's calls) and a `farebox up`. Direct and farebox legs alternate in short
@@ -12,9 +13,9 @@
 mod bodies;
 mod books;
 mod cli;
+mod client;
 mod config;
 mod dialects;
-mod direct;
 mod emulator;
 mod guard;
 mod http;
@@ -35,7 +36,7 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Phase};
 
 /// What may still wait on a thread when everything has been said.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
             tokio::runtime::Builder::new_current_thread().enable_all().build()
         }
         Some(Command::Guard(_)) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
-        Some(Command::BudgetStorm(_)) | None => {
+        Some(Command::BudgetStorm(_) | Command::Http(_)) | None => {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
         }
     };
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
             Some(Command::Dialects) => dialects::tables().and_then(|text| Ok(table::print(&text)?)).map(|()| true),
             Some(Command::BudgetStorm(args)) => storm::run(args).await,
             Some(Command::Guard(args)) => guard::run(args).await.map(|()| true),
-            None => run::run(&cli.run).await,
+            Some(Command::Http(args)) => run::run(args, &[Phase::Http]).await,
+            None => run::run(&cli.run, &cli.phases()).await,
         }
     });
     // A leg that was interrupted may still wait for its calls.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::{
     cli::{Phase, Size},
+    emulator::{MODEL, PACED, SHORT},
     load::{self, Leg, Pattern, Work},
     proc::{Cpu, used},
     report::{LegReport, PhaseReport, Report, Round, Setting, Snapshot, Summary, per_1000},
@@ -21,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(3);
 const RATES: [u32; 3] = [50, 200, 500];
 const STREAM_RATE: u32 = 20;
 const STREAMS_AT_ONCE: u64 = 32;
+const HTTP_RATE: u32 = 100;
+/// At their pace they are fewer frames than two cores can bring, so that a frame is its own.
+const PACED_AT_ONCE: u64 = 64;
 /// Parts of the long run; memory is looked at after each.
 const PARTS: u64 = 5;
 
@@ -46,6 +50,7 @@ impl Bench<'_> {
                 Phase::Open => self.open().await?,
                 Phase::Closed => self.closed().await?,
                 Phase::Stream => self.streams().await?,
+                Phase::Http => self.http().await?,
                 Phase::Long => self.long().await?,
             }
         }
@@ -69,27 +74,41 @@ impl Bench<'_> {
         let Size { single_calls, leg_seconds, .. } = self.setting.size;
         let within = Duration::from_secs(2 * leg_seconds);
         let pattern = Pattern::Closed { callers: 1, calls: single_calls, within };
-        self.paired("single", Work::Whole, pattern, 1).await
+        self.paired("single", self.leg(Road::Bus, Work::Whole, pattern)).await
     }
 
     async fn open(&mut self) -> anyhow::Result<()> {
         for rate in RATES {
-            self.paired(&format!("open-{rate}"), Work::Whole, self.schedule(rate), 1).await?;
+            let leg = self.leg(Road::Bus, Work::Whole, self.schedule(rate));
+            self.paired(&format!("open-{rate}"), leg).await?;
         }
         Ok(())
     }
 
     async fn closed(&mut self) -> anyhow::Result<()> {
-        let pattern = self.all_the_time(self.setting.callers);
-        self.paired("closed", Work::Whole, pattern, self.setting.connections).await
+        let Setting { callers, connections, .. } = self.setting;
+        let leg = self.leg(Road::Bus, Work::Whole, self.all_the_time(callers));
+        self.paired("closed", Leg { lanes: connections, ..leg }).await
     }
 
     async fn streams(&mut self) -> anyhow::Result<()> {
-        let name = format!("stream-{STREAM_RATE}");
-        self.paired(&name, Work::Stream, self.schedule(STREAM_RATE), 1).await?;
-        let pattern = self.all_the_time(STREAMS_AT_ONCE);
+        let leg = self.leg(Road::Bus, Work::Stream(&MODEL), self.schedule(STREAM_RATE));
+        self.paired(&format!("stream-{STREAM_RATE}"), leg).await?;
         let lanes = self.setting.connections.min(STREAMS_AT_ONCE);
-        self.paired(&format!("stream-{STREAMS_AT_ONCE}-at-once"), Work::Stream, pattern, lanes).await
+        let leg = self.leg(Road::Bus, Work::Stream(&MODEL), self.all_the_time(STREAMS_AT_ONCE));
+        self.paired(&format!("stream-{STREAMS_AT_ONCE}-at-once"), Leg { lanes, ..leg }).await
+    }
+
+    async fn http(&mut self) -> anyhow::Result<()> {
+        let Setting { callers, connections, .. } = self.setting;
+        let leg = self.leg(Road::Http, Work::Whole, self.schedule(HTTP_RATE));
+        self.paired(&format!("http-{HTTP_RATE}"), leg).await?;
+        let leg = self.leg(Road::Http, Work::Stream(&SHORT), self.schedule(HTTP_RATE));
+        self.paired(&format!("http-stream-{HTTP_RATE}"), leg).await?;
+        let leg = self.leg(Road::Http, Work::Whole, self.all_the_time(callers));
+        self.alone("http-closed", Leg { lanes: connections, ..leg }).await?;
+        let leg = self.leg(Road::Http, Work::Stream(&PACED), self.all_the_time(PACED_AT_ONCE));
+        self.alone("http-frames", leg).await
     }
 
     async fn long(&mut self) -> anyhow::Result<()> {
@@ -102,7 +121,8 @@ impl Bench<'_> {
             table::note(&format!("long: part {} of {PARTS}, {calls} calls", part + 1));
             // Only the limit on the whole run bounds it: every one of these calls is made.
             let pattern = Pattern::Closed { callers: self.setting.callers, calls, within: Duration::from_secs(36_000) };
-            let farebox = self.leg(Road::Farebox, Work::Whole, pattern, self.setting.connections, None).await?;
+            let leg = self.leg(Road::Bus, Work::Whole, pattern);
+            let farebox = self.run_leg(Leg { lanes: self.setting.connections, ..leg }, None).await?;
             rounds.push(Round { direct: None, farebox });
             self.snapshot(&format!("long: part {}", part + 1))?;
         }
@@ -120,40 +140,49 @@ impl Bench<'_> {
         Pattern::Closed { callers, calls: u64::MAX, within }
     }
 
-    /// Rounds of a direct leg and one through farebox; who goes first changes, so that a drift favours neither.
-    async fn paired(&mut self, name: &str, work: Work, pattern: Pattern, lanes: u64) -> anyhow::Result<()> {
+    /// A leg on one connection.
+    fn leg(&self, road: Road, work: Work, pattern: Pattern) -> Leg {
+        Leg { road, work, pattern, lanes: 1, seed: self.setting.seed }
+    }
+
+    /// Rounds of a direct leg and the same through farebox; who goes first changes, so that a drift favours neither.
+    async fn paired(&mut self, name: &str, leg: Leg) -> anyhow::Result<()> {
+        self.rounds(name, leg, Some(Leg { road: Road::Direct, ..leg })).await
+    }
+
+    /// Rounds through farebox only, whose figures stand for themselves.
+    async fn alone(&mut self, name: &str, leg: Leg) -> anyhow::Result<()> {
+        self.rounds(name, leg, None).await
+    }
+
+    async fn rounds(&mut self, name: &str, farebox: Leg, direct: Option<Leg>) -> anyhow::Result<()> {
         let count = self.setting.size.rounds;
         let mut rounds = Vec::new();
         for round in 0..count {
             table::note(&format!("{name}: round {} of {count}", round + 1));
-            let settle = Some(SETTLE_LEG);
-            let (direct, farebox) = if round % 2 == 0 {
-                let direct = self.leg(Road::Direct, work, pattern, lanes, None).await?;
-                (direct, self.leg(Road::Farebox, work, pattern, lanes, settle).await?)
-            } else {
-                let farebox = self.leg(Road::Farebox, work, pattern, lanes, settle).await?;
-                (self.leg(Road::Direct, work, pattern, lanes, None).await?, farebox)
-            };
-            rounds.push(Round { direct: Some(direct), farebox });
+            let (before, after) = if round % 2 == 0 { (direct, None) } else { (None, direct) };
+            let before = self.run_direct(before).await?;
+            let farebox = self.run_leg(farebox, Some(SETTLE_LEG)).await?;
+            let after = self.run_direct(after).await?;
+            rounds.push(Round { direct: before.or(after), farebox });
         }
         self.keep(name, rounds);
         self.snapshot(name)
     }
 
-    async fn leg(
-        &mut self,
-        road: Road,
-        work: Work,
-        pattern: Pattern,
-        lanes: u64,
-        settle: Option<Duration>,
-    ) -> anyhow::Result<LegReport> {
-        let leg = Leg { road, work, pattern, lanes, seed: self.setting.seed };
+    async fn run_direct(&mut self, leg: Option<Leg>) -> anyhow::Result<Option<LegReport>> {
+        match leg {
+            Some(leg) => self.run_leg(leg, None).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn run_leg(&mut self, leg: Leg, settle: Option<Duration>) -> anyhow::Result<LegReport> {
         let (places, processes) = (self.scene.places.clone(), self.scene.processes.clone());
         let run = tokio::task::spawn_blocking(move || load::run(&leg, &places, || processes.cpu()));
         let (outcome, before) = run.await.context("a leg panicked")??;
         let mut settled = None;
-        if road == Road::Farebox {
+        if leg.road != Road::Direct {
             self.calls += outcome.ok + outcome.warm_up;
             self.failed += outcome.failed;
             if let Some(within) = settle {
@@ -161,7 +190,7 @@ impl Bench<'_> {
             }
         }
         let cpu = used(&before, &self.scene.processes.cpu()?);
-        Ok(LegReport::new(road, work, outcome, settled, cpu))
+        Ok(LegReport::new(leg.road, leg.work, outcome, settled, cpu))
     }
 
     fn keep(&mut self, name: &str, rounds: Vec<Round>) {

@@ -59,7 +59,7 @@ pub(crate) struct PhaseReport {
 /// Both roads, one after the other.
 #[derive(Debug, serde::Serialize)]
 pub(crate) struct Round {
-    /// Absent in the long run.
+    /// Absent where farebox's own figures are asked for.
     pub(crate) direct: Option<LegReport>,
     pub(crate) farebox: LegReport,
 }
@@ -75,6 +75,7 @@ pub(crate) struct LegReport {
     pub(crate) ms: Quantiles,
     /// Only of streams: until the first text.
     pub(crate) first_ms: Option<Quantiles>,
+    pub(crate) chunks: Option<u64>,
     pub(crate) chunks_per_s: Option<f64>,
     /// Until accounting had caught up, where it was waited for.
     pub(crate) settle_s: Option<f64>,
@@ -85,7 +86,7 @@ pub(crate) struct LegReport {
 impl LegReport {
     pub(crate) fn new(road: Road, work: Work, outcome: Outcome, settle: Option<Duration>, cpu_s: Cpu) -> LegReport {
         let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
-        let stream = work == Work::Stream;
+        let stream = work.is_stream();
         LegReport {
             road,
             ok: outcome.ok,
@@ -95,6 +96,7 @@ impl LegReport {
             calls_per_s: outcome.ok as f64 / seconds,
             ms: outcome.latency.quantiles(),
             first_ms: stream.then(|| outcome.first.quantiles()),
+            chunks: stream.then_some(outcome.chunks),
             chunks_per_s: stream.then(|| outcome.chunks as f64 / seconds),
             settle_s: settle.map(|settle| settle.as_secs_f64()),
             cpu_s,
@@ -103,6 +105,13 @@ impl LegReport {
 
     fn cpu_per_1000(&self) -> Cpu {
         per_1000(&self.cpu_s, self.ok)
+    }
+
+    /// CPU time for a piece of a stream, its share of the call included: of one process, or of all.
+    fn us_per_chunk(&self, process: Option<&str>) -> Option<f64> {
+        let chunks = self.chunks.filter(|chunks| *chunks > 0)?;
+        let of = self.cpu_s.iter().filter(|(name, _)| process.is_none_or(|process| process == name.as_str()));
+        Some(of.map(|(_, seconds)| seconds * 1e6).sum::<f64>() / chunks as f64)
     }
 }
 
@@ -146,6 +155,8 @@ impl Summary {
         put("added_first_p99_ms", added(&|leg| leg.first_ms.map(|q| q.p99)));
         put("direct_chunks_per_s", direct(&|leg| leg.chunks_per_s));
         put("chunks_per_s", farebox(&|leg| leg.chunks_per_s));
+        put("farebox_us_per_chunk", farebox(&|leg| leg.us_per_chunk(Some("farebox"))));
+        put("all_us_per_chunk", farebox(&|leg| leg.us_per_chunk(None)));
         put("settle_s", farebox(&|leg| leg.settle_s));
         Summary { figures, cpu_per_1000: cpu_spreads(rounds) }
     }
@@ -217,6 +228,13 @@ impl Report {
         let goals = [
             of("closed", "calls_per_s").map(|rate| Goal::at_least("calls/s, closed loop", 2_000.0, rate)),
             of("open-200", "added_p50_ms").map(|ms| Goal::at_most("added p50 at 200/s, ms", 1.0, ms)),
+            of("http-100", "added_p50_ms").map(|ms| Goal::at_most("added p50 over HTTP at 100/s, ms", 1.2, ms)),
+            of("http-stream-100", "added_first_p50_ms")
+                .map(|ms| Goal::at_most("added p50 to the first piece over HTTP at 100/s, ms", 1.2, ms)),
+            of("http-closed", "calls_per_s")
+                .map(|rate| Goal::at_least("calls/s over HTTP, closed loop", 1_500.0, rate)),
+            of("http-frames", "farebox_us_per_chunk")
+                .map(|us| Goal::at_most("CPU of farebox for a frame over HTTP, µs", 20.0, us)),
             rss().next_back().map(|mib| Goal::at_most("RSS of farebox after the long run, MiB", 80.0, mib)),
             // The first fifth fills what is bounded; after it nothing should grow.
             rss()
@@ -255,6 +273,7 @@ mod tests {
             calls_per_s: 500.0,
             ms: Quantiles { p50, p99: 2.0 * p50, ..Quantiles::default() },
             first_ms: None,
+            chunks: None,
             chunks_per_s: None,
             settle_s: None,
             cpu_s: Cpu::from([("farebox".to_owned(), farebox_cpu)]),
@@ -265,7 +284,7 @@ mod tests {
     fn what_is_added_is_taken_within_each_round() {
         let round = |direct, farebox| Round {
             direct: Some(leg(Road::Direct, direct, 0.0)),
-            farebox: leg(Road::Farebox, farebox, 0.25),
+            farebox: leg(Road::Bus, farebox, 0.25),
         };
         let summary = Summary::of(&[round(1.0, 2.0), round(5.0, 5.5), round(1.0, 1.75)]);
         assert_eq!(summary.figures["added_p50_ms"], Spread { min: 0.5, median: 0.75, max: 1.0 });
@@ -276,8 +295,17 @@ mod tests {
 
     #[test]
     fn a_round_without_a_direct_leg_adds_nothing() {
-        let summary = Summary::of(&[Round { direct: None, farebox: leg(Road::Farebox, 1.0, 0.0) }]);
+        let summary = Summary::of(&[Round { direct: None, farebox: leg(Road::Bus, 1.0, 0.0) }]);
         assert_eq!((summary.median("p50_ms"), summary.median("added_p50_ms")), (Some(1.0), None));
+    }
+
+    #[test]
+    fn a_frame_costs_its_share_of_the_leg() {
+        let mut farebox = LegReport { chunks: Some(20_000), ..leg(Road::Http, 1.0, 0.25) };
+        farebox.cpu_s.insert("generator".to_owned(), 0.75);
+        let summary = Summary::of(&[Round { direct: None, farebox }]);
+        let costs = ["farebox_us_per_chunk", "all_us_per_chunk"].map(|name| summary.median(name));
+        assert_eq!(costs, [Some(12.5), Some(50.0)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::RunArgs,
+    cli::{Phase, RunArgs},
     phases::Bench,
     proc::{Machine, load},
     report::{Report, Setting},
@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// Measures, prints, saves; `false` when the books disagree or the run did not come to its end.
-pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<bool> {
+pub(crate) async fn run(args: &RunArgs, phases: &[Phase]) -> anyhow::Result<bool> {
     let mut report = empty(args);
     let mut stack = Stack::new(args.work_dir.as_deref())?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let ended = tokio::select! {
-        ended = measure(args, &mut stack, &mut report) => ended,
+        ended = measure(args, phases, &mut stack, &mut report) => ended,
         _ = tokio::time::sleep(Duration::from_secs(60 * args.minutes)) => {
             Err(anyhow!("not done after {} minutes: raise --minutes, or measure less", args.minutes))
         }
@@ -46,12 +46,12 @@ pub(crate) async fn run(args: &RunArgs) -> anyhow::Result<bool> {
     Ok(report.is_good())
 }
 
-async fn measure(args: &RunArgs, stack: &mut Stack, report: &mut Report) -> anyhow::Result<()> {
+async fn measure(args: &RunArgs, phases: &[Phase], stack: &mut Stack, report: &mut Report) -> anyhow::Result<()> {
     table::note("starting the emulators and farebox");
     let scene = stack.start(args).await?;
     let setting = report.setting.clone();
     let mut bench = Bench { scene, setting, report, calls: 0, failed: 0, long_began: None };
-    bench.run(&args.phases(), Duration::from_secs(60 * args.settle_minutes)).await
+    bench.run(phases, Duration::from_secs(60 * args.settle_minutes)).await
 }
 
 fn empty(args: &RunArgs) -> Report {

@@ -33,6 +33,7 @@ const LOG_SHOWN: u64 = 4_000;
 struct Ready {
     nats: String,
     clickhouse: String,
+    http: String,
     #[serde(default)]
     pids: BTreeMap<String, u32>,
 }
@@ -78,7 +79,7 @@ impl Stack {
             processes.add(name, *pid);
         }
         Ok(Scene {
-            places: Places { direct, nats: ready.nats },
+            places: Places { direct, nats: ready.nats, edge: address(&ready.http)? },
             books: Books { clickhouse: address(&ready.clickhouse)?, emulator },
             processes,
         })
@@ -178,8 +179,10 @@ mod tests {
 
     #[test]
     fn the_ready_line_is_understood() {
-        let line = r#"{"nats":"nats://127.0.0.1:1","clickhouse":"http://127.0.0.1:2","pids":{"nats":3},"more":1}"#;
+        let line = r#"{"nats":"nats://127.0.0.1:1","clickhouse":"http://127.0.0.1:2","http":"http://127.0.0.1:4",
+            "pids":{"nats":3},"more":1}"#;
         let ready: Ready = serde_json::from_str(line).unwrap();
-        assert_eq!((ready.nats.as_str(), ready.pids["nats"]), ("nats://127.0.0.1:1", 3));
+        assert_eq!((ready.nats.as_str(), address(&ready.http).unwrap().port()), ("nats://127.0.0.1:1", 4));
+        assert_eq!(ready.pids["nats"], 3);
     }
 }

@@ -31,12 +31,14 @@ const LATENCY: [(&str, &str); 7] = [
     ("direct calls/s", "direct_calls_per_s"),
     ("rows after, s", "settle_s"),
 ];
-const STREAMS: [(&str, &str); 5] = [
+const STREAMS: [(&str, &str); 7] = [
     ("direct first", "direct_first_p50_ms"),
     ("added first p50", "added_first_p50_ms"),
     ("added first p99", "added_first_p99_ms"),
     ("chunks/s", "chunks_per_s"),
     ("direct chunks/s", "direct_chunks_per_s"),
+    ("farebox µs/chunk", "farebox_us_per_chunk"),
+    ("all µs/chunk", "all_us_per_chunk"),
 ];
 
 pub(crate) fn render(report: &Report) -> String {
@@ -62,7 +64,7 @@ pub(crate) fn render(report: &Report) -> String {
         text.push_str("BUILT WITHOUT OPTIMISATION: these figures mean nothing.\n");
     }
     figures(&mut text, &report.phases, &LATENCY);
-    let streams: Vec<&PhaseReport> = report.phases.iter().filter(|p| p.name.starts_with("stream")).collect();
+    let streams = report.phases.iter().filter(|phase| phase.summary.median("chunks_per_s").is_some());
     figures(&mut text, streams, &STREAMS);
     cpu(&mut text, report);
     memory(&mut text, report);

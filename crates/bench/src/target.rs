@@ -4,30 +4,36 @@ use std::{borrow::Cow, net::SocketAddr, time::Instant};
 
 use bytes::Bytes;
 
-use crate::{direct::Direct, emulator::ANSWER, through::Through};
+use crate::{client::Client, config::KEY, emulator::ANSWER, through::Through};
 
 /// Which road the calls of a leg take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Road {
+    /// To the provider.
     Direct,
-    Farebox,
+    /// Through farebox, over NATS.
+    Bus,
+    /// Through farebox, over HTTP.
+    Http,
 }
 
-/// Both ends.
+/// The ends of the roads.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// The emulator that only direct calls reach.
     pub(crate) direct: SocketAddr,
     /// The server behind which farebox listens.
     pub(crate) nats: String,
+    /// farebox's HTTP edge.
+    pub(crate) edge: SocketAddr,
 }
 
 /// A way to make calls. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Target {
-    Direct(Direct),
-    Farebox(Through),
+    Http(Client),
+    Bus(Through),
 }
 
 /// What one streamed call tells.
@@ -42,22 +48,23 @@ pub(crate) struct Streamed {
 impl Target {
     pub(crate) async fn connect(road: Road, places: &Places) -> anyhow::Result<Target> {
         Ok(match road {
-            Road::Direct => Target::Direct(Direct::new(places.direct)),
-            Road::Farebox => Target::Farebox(Through::connect(&places.nats).await?),
+            Road::Direct => Target::Http(Client::new(places.direct, None)?),
+            Road::Bus => Target::Bus(Through::connect(&places.nats).await?),
+            Road::Http => Target::Http(Client::new(places.edge, Some(KEY.1))?),
         })
     }
 
     pub(crate) async fn call(&self, body: Bytes) -> anyhow::Result<()> {
         match self {
-            Target::Direct(direct) => direct.call(body).await,
-            Target::Farebox(through) => through.call(body).await,
+            Target::Http(client) => client.call(body).await,
+            Target::Bus(through) => through.call(body).await,
         }
     }
 
     pub(crate) async fn stream(&self, body: Bytes) -> anyhow::Result<Streamed> {
         match self {
-            Target::Direct(direct) => direct.stream(body).await,
-            Target::Farebox(through) => through.stream(body).await,
+            Target::Http(client) => client.stream(body).await,
+            Target::Bus(through) => through.stream(body).await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The call without farebox: HTTP straight to the provider.
+//! The call over HTTP, in OpenAI's dialect: to the provider itself, or to farebox.
 
 use std::net::SocketAddr;
 
@@ -17,11 +17,11 @@ const PATH: &str = "/v1/chat/completions";
 const EVENT_MAX: usize = 1 << 20;
 
 #[derive(Clone)]
-pub(crate) struct Direct(Pool);
+pub(crate) struct Client(Pool);
 
-impl Direct {
-    pub(crate) fn new(addr: SocketAddr) -> Direct {
-        Direct(Pool::new(addr))
+impl Client {
+    pub(crate) fn new(addr: SocketAddr, key: Option<&str>) -> anyhow::Result<Client> {
+        Ok(Client(Pool::new(addr, key)?))
     }
 
     pub(crate) async fn call(&self, body: Bytes) -> anyhow::Result<()> {
