@@ -155,8 +155,8 @@ impl Default for Process {
 }
 
 /// Variables with farebox's prefix that are flags, not config.
-const RESERVED: [&str; 10] =
-    ["CONFIG", "DATA", "NATS", "CREDS", "KEY", "READY_FILE", "LOG", "GRPC", "ADMIN_KEY", "MASTER_KEY"];
+const RESERVED: [&str; 11] =
+    ["CONFIG", "DATA", "NATS", "CREDS", "KEY", "READY_FILE", "LOG", "GRPC", "ADMIN_KEY", "MASTER_KEY", "URL"];
 
 /// The environment of this process, as far as it is text.
 pub(crate) fn environment() -> Env {

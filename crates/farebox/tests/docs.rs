@@ -5,7 +5,7 @@
 use std::{fs, path::Path, process::Command};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-const PAGES: [&str; 4] = ["README.md", "docs/config.md", "docs/budgets.md", "docs/providers.md"];
+const PAGES: [&str; 5] = ["README.md", "docs/config.md", "docs/budgets.md", "docs/http.md", "docs/providers.md"];
 const TABLE: &str = "crates/providers/data/providers.toml";
 
 fn read(path: &str) -> String {
