@@ -3,6 +3,7 @@
 mod agent;
 mod config;
 mod config_cmd;
+mod doctor;
 mod explain;
 mod live;
 mod manage;
@@ -40,6 +41,8 @@ enum Command {
     Usage(agent::UsageArgs),
     /// Shows the newest calls
     Recent(agent::RecentArgs),
+    /// Checks a farebox over HTTP: connection, key, and each model with a tiny real call
+    Doctor(doctor::DoctorArgs),
     /// Makes, changes and revokes keys
     Key(Box<manage::KeyArgs>),
     /// Makes and changes projects, the tenants of farebox
@@ -127,6 +130,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Watch(args) => process::block_on(1, args.run()),
         Command::Usage(args) => process::block_on(1, args.run()),
         Command::Recent(args) => process::block_on(1, args.run()),
+        Command::Doctor(args) => process::block_on(1, args.run()),
         Command::Key(args) => process::block_on(1, args.run()),
         Command::Project(args) => process::block_on(1, args.run()),
         Command::Organisation(args) => process::block_on(1, args.run()),

@@ -47,7 +47,7 @@ pub(crate) struct ConnectArgs {
 
 /// What was given as a key. Even where it is none, it is not shown.
 #[derive(Clone)]
-struct GivenKey(String);
+pub(crate) struct GivenKey(pub(crate) String);
 
 impl From<String> for GivenKey {
     fn from(given: String) -> GivenKey {

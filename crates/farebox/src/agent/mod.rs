@@ -18,6 +18,7 @@ mod usage;
 mod watch;
 
 pub(crate) use call::CallArgs;
+pub(crate) use connect::GivenKey;
 pub(crate) use fact::line as call_line;
 pub(crate) use failure::Failure;
 #[cfg(test)]
