@@ -9,6 +9,7 @@ mod cancels;
 mod chaos;
 mod cluster;
 mod dialects;
+mod doctor;
 mod edge;
 mod fault_budget;
 mod fault_guard;

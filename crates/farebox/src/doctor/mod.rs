@@ -60,7 +60,7 @@ impl DoctorArgs {
         let key = self.key.as_ref().map(|GivenKey(key)| key.trim());
         let edge = Edge::new(&url, key, self.timeout.get()).map_err(Failure::Usage)?;
         let mut report = Report::new(edge.url());
-        let mut say = |finding: Finding, report: &mut Report, output: &mut Output| {
+        let say = |finding: Finding, report: &mut Report, output: &mut Output| {
             if !self.json {
                 output.line(&finding.line())?;
             }
@@ -94,7 +94,9 @@ impl DoctorArgs {
         let data = data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))?;
         let here = Addresses::read(&data).map_err(|error| Failure::Connect(format!("{error:#}, or name its URL")))?;
         here.http.ok_or_else(|| {
-            Failure::Connect("the farebox that runs here serves no HTTP: start `farebox edge`, or name a URL".to_owned())
+            Failure::Connect(
+                "the farebox that runs here serves no HTTP: start `farebox edge`, or name a URL".to_owned(),
+            )
         })
     }
 }

@@ -168,7 +168,8 @@ impl Edge {
         let began = Instant::now();
         let mut body = Way::Chat.body(model);
         body["stream"] = true.into();
-        let sent = self.request(Method::POST, Way::Chat.path()).header("farebox-facts", "body").json(&body).send().await;
+        let sent =
+            self.request(Method::POST, Way::Chat.path()).header("farebox-facts", "body").json(&body).send().await;
         let (cost, verdict) = match sent {
             Ok(response) if response.status().is_success() => read_stream(response).await,
             Ok(response) => (None, Verdict::Ill { what: answer(response).await.message(), remedy: String::new() }),
@@ -230,7 +231,8 @@ fn judge(text: &str) -> (Option<Money>, Verdict) {
     let facts: Value = facts.and_then(|facts| serde_json::from_str(facts).ok()).unwrap_or_default();
     let cost = facts["cost_usd"].as_str().and_then(|cost| cost.parse().ok());
     let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    let error = data.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok()).find(|v| v["error"].is_object());
+    let error =
+        data.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok()).find(|v| v["error"].is_object());
     let verdict = match (error, data.split_last()) {
         (Some(error), _) => ill(shown(error["error"]["message"].as_str().unwrap_or("an error without a message"))),
         (None, Some((&"[DONE]", pieces))) if !pieces.is_empty() => Verdict::Well(format!("{} pieces", pieces.len())),
