@@ -13,9 +13,19 @@ check:
 test *ARGS:
     cargo test --workspace {{ ARGS }}
 
-# Only the clients that know nothing of farebox
-clients:
-    cargo test -p farebox --test system foreign -- --nocapture
+# Claude Code, SDKs, frameworks and command lines against `farebox up`: all of them, or those named (CLIENTS in
+# tests/system/clients/mod.rs). The last line says how many checks passed
+clients *NAMES:
+    #!/usr/bin/env bash
+    set -uo pipefail
+    names="{{ NAMES }}"
+    names="${names// /,}"
+    counted="${CARGO_TARGET_DIR:-target}/tmp/clients.txt"
+    rm -f "$counted"
+    CLIENTS="${names:-all}" cargo test -p farebox --test system clients -- --nocapture
+    status=$?
+    cat "$counted" && echo
+    exit $status
 
 # Recorded exchanges of providers in DIR: are they decoded as their raw bytes say? The last line counts them
 recordings DIR *ARGS:

@@ -7,6 +7,7 @@ mod bus;
 mod bytes;
 mod cancels;
 mod chaos;
+mod clients;
 mod cluster;
 mod dialects;
 mod doctor;

@@ -105,7 +105,9 @@ impl Asked {
             Dialect::OpenAiResponses => (&body["text"]["format"]["schema"], body["reasoning"]["summary"].is_string()),
             Dialect::Anthropic => {
                 let thinking = body["thinking"]["type"].as_str();
-                (&body["output_config"]["format"]["schema"], matches!(thinking, Some("enabled" | "adaptive")))
+                let format = [&body["output_config"]["format"], &body["output_format"]];
+                let schema = format.into_iter().find(|format| format.is_object()).map_or(&Value::Null, |f| &f["schema"]);
+                (schema, matches!(thinking, Some("enabled" | "adaptive")))
             }
             Dialect::Gemini => {
                 let own = &generation["responseSchema"];
@@ -278,7 +280,7 @@ fn content_parts(model: &str, content: &Value, said: &mut Vec<Said>) -> Result<(
             is_first = false;
             said.push(Said::Call(name(call)));
         } else if result.is_object() {
-            said.push(Said::Result(name(result), result["response"].to_string()));
+            said.push(Said::Result(name(result), response_text(&result["response"])));
         } else if part["inlineData"].is_object() {
             let data = &part["inlineData"];
             said.push(Said::Image(described(&id(&data["mimeType"]), &id(&data["data"]))));
@@ -287,6 +289,15 @@ fn content_parts(model: &str, content: &Value, said: &mut Vec<Said>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Gemini's tools answer with an object; a text is its only member.
+fn response_text(response: &Value) -> String {
+    let mut members = response.as_object().into_iter().flat_map(|object| object.values());
+    match (members.next(), members.next()) {
+        (Some(Value::String(text)), None) => text.clone(),
+        _ => response.to_string(),
+    }
 }
 
 fn anthropic_image(block: &Value) -> String {

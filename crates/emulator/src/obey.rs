@@ -1,13 +1,13 @@
 //! A model that does what it is told, so that a client of any kind can be led through what it can do by its prompt alone.
 //!
-//! In the last turn of the user, in double square brackets:
+//! In the last turn of the user or in a tool's result, in double square brackets:
 //!
 //! | order | what the model does |
 //! |---|---|
 //! | `[[call NAME JSON]]` | calls this tool, if it was offered; several orders: several calls. Without JSON: with what its schema asks for |
 //! | `[[say TEXT]]` | answers exactly this |
 //! | `[[slow MS PIECES]]` | takes so long between so many pieces |
-//! | `[[cut PIECES]]` | breaks a stream off after so many |
+//! | `[[cut PIECES ID]]` | breaks a stream off after so many; with an id only the first that has it |
 //! | `[[refuse STATUS TEXT]]` | the provider refuses |
 //! | `[[once STATUS SECONDS ID]]` | it refuses the first request with this id, to be repeated after so long |
 //!
@@ -42,7 +42,9 @@ pub(crate) fn obey(asked: &Asked, seq: u64, spent: &mut HashSet<String>) -> Scri
                 let (pace, pieces) = numbers(rest);
                 script = script.pace(Duration::from_millis(pace)).chunks(usize::try_from(pieces).unwrap_or(1));
             }
-            "cut" if asked.streams => script.fault = Fault::CutAfter(usize::try_from(numbers(rest).0).unwrap_or(1)),
+            "cut" if asked.streams && (!rest.contains(' ') || spent.insert(rest.to_owned())) => {
+                script.fault = Fault::CutAfter(usize::try_from(numbers(rest).0).unwrap_or(1));
+            }
             "refuse" => return refuse(rest, None),
             "once" if spent.insert(rest.to_owned()) => {
                 return refuse(rest, Some(Duration::from_secs(numbers(rest).1)));
@@ -68,7 +70,7 @@ pub(crate) fn obey(asked: &Asked, seq: u64, spent: &mut HashSet<String>) -> Scri
 
 fn orders(asked: &Asked) -> impl Iterator<Item = &str> {
     let texts = asked.turn.iter().filter_map(|said| match said {
-        Said::Text(text) => Some(text.as_str()),
+        Said::Text(text) | Said::Result(_, text) => Some(text.as_str()),
         _ => None,
     });
     texts.flat_map(|text| text.split("[[").skip(1).filter_map(|rest| Some(rest.split_once("]]")?.0)))

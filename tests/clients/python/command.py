@@ -1,0 +1,29 @@
+"""A command line under test, in a directory of its own."""
+
+import os
+import subprocess
+import tempfile
+
+
+def directory():
+    return tempfile.mkdtemp(dir=os.environ["HOME"])
+
+
+def command(*args, cwd, within_s=90, **env):
+    """What it prints; its home is where it runs. A variable that is None is not there."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LANG") if name in os.environ}
+    env = {name: value for name, value in (inherited | {"HOME": cwd} | env).items() if value is not None}
+    done = subprocess.run(
+        args, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s
+    )
+    return done
+
+
+def printed(done):
+    assert done.returncode == 0, f"exit code {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def package(path):
+    """A program of an installed package of Node."""
+    return os.path.join(os.environ["NODE_MODULES"], path)
