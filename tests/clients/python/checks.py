@@ -80,6 +80,8 @@ def run():
             except Exception as error:
                 failed += 1
                 print(f"FAILED {name} {model}: {type(error).__name__}: {error}", flush=True)
-                for frame in traceback.extract_tb(error.__traceback__)[1:]:
+                here = os.path.dirname(__file__)
+                frames = traceback.extract_tb(error.__traceback__)[1:]
+                for frame in (frame for frame in frames if frame.filename.startswith(here)):
                     print(f"    {frame.filename}:{frame.lineno}: {frame.line}", flush=True)
     sys.exit(1 if failed else 0)
