@@ -176,6 +176,9 @@ fn id(value: &Value) -> String {
 
 fn said(dialect: Dialect, model: &str, body: &Value) -> Result<Vec<Said>, String> {
     let mut said = Vec::new();
+    if body["messages"].is_string() || body["contents"].is_string() {
+        return Err("messages: Input should be a valid list".to_owned());
+    }
     match dialect {
         Dialect::OpenAi => list(&body["messages"]).for_each(|m| chat_message(m, &mut said)),
         Dialect::OpenAiResponses => match &body["input"] {

@@ -18,7 +18,7 @@ pub(crate) struct Request<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow, default, alias = "instructions", alias = "systemInstruction")]
     system: Option<&'a RawValue>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, alias = "generateContentRequest")]
     tools: Option<&'a RawValue>,
     #[serde(default)]
     pub(crate) max_tokens: Option<u64>,

@@ -382,9 +382,9 @@ fn piece_of<'a>(delta: &'a Delta, place: &mut Place) -> Option<(Piece<'a>, Optio
             piece.tool_calls = Some([arguments_piece(*index, text)]);
         }
         (Delta::Signature(signature), Place::Tool { index, .. }) => {
+            // OpenAI's own package reads `function` of every piece of a call.
             let extra_content = Some(ExtraContent::of(signature));
-            let call = ToolCall { index: Some(*index), id: None, kind: None, function: None, extra_content };
-            piece.tool_calls = Some([call]);
+            piece.tool_calls = Some([ToolCall { extra_content, ..arguments_piece(*index, "") }]);
         }
         (Delta::Signature(signature), Place::Content) => piece.extra_content = Some(ExtraContent::of(signature)),
         (Delta::Origin { dialect, id }, Place::Reasoning { origin, .. }) => {
