@@ -106,7 +106,8 @@ impl Asked {
             Dialect::Anthropic => {
                 let thinking = body["thinking"]["type"].as_str();
                 let format = [&body["output_config"]["format"], &body["output_format"]];
-                let schema = format.into_iter().find(|format| format.is_object()).map_or(&Value::Null, |f| &f["schema"]);
+                let schema =
+                    format.into_iter().find(|format| format.is_object()).map_or(&Value::Null, |f| &f["schema"]);
                 (schema, matches!(thinking, Some("enabled" | "adaptive")))
             }
             Dialect::Gemini => {
