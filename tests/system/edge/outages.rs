@@ -125,8 +125,12 @@ async fn whatever_dies_in_farebox_callers_over_http_are_told() {
     answers_again(edge, "NATS stood still").await;
 
     cluster.kill9_servers().await;
+    let noticed = || async { wire::ask(edge, &wire::get("/ready", &[])).await.status() == 503 };
+    eventually(AT_ONCE, "the edge knows that NATS is gone", noticed).await;
     is_told_to_come_again(edge, AT_ONCE, "NATS is gone").await;
     cluster.start_servers().await.expect("they start");
+    // ClickHouse went along, and listens elsewhere now.
+    cluster.restart("accounting.1").await.expect("it starts");
     answers_again(edge, "NATS was gone").await;
 
     let matched = ledgers_match(&cluster).await;
