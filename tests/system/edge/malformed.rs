@@ -454,7 +454,6 @@ async fn fire(edge: SocketAddr, mut dice: Dice, requests: usize) -> BTreeMap<Str
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the seed and the counts are what a run of one's own is for")]
 fn malformed_requests_are_refused_and_leave_nothing_behind() {
     let requests = number("EDGE_MALFORMED").map_or(REQUESTS, |count| usize::try_from(count).unwrap_or(REQUESTS));
     let seed = number("EDGE_SEED").unwrap_or(SEED);

@@ -89,7 +89,6 @@ async fn wave(apart: &Apart, text: &str, streams: usize) -> (Vec<String>, Durati
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the figures are what a run of one's own is for")]
 fn slow_streams_all_complete_and_leave_nothing_behind() {
     let streams = streams();
     play_within(Duration::from_secs(90 + streams as u64 / 5), async move {
