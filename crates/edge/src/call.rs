@@ -23,6 +23,8 @@ use crate::{
 
 /// When to come back to who found a part of farebox away.
 const COME_BACK: Duration = Duration::from_secs(1);
+/// How often a cancel is said again: intake, which may still be waiting for the guard, hands each on for as long.
+const CANCEL_AGAIN: Duration = Duration::from_secs(3);
 
 /// Answers a request in a dialect that callers speak.
 pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, caller: Caller, head: Parts, body: Bytes) -> Response {
@@ -177,7 +179,7 @@ impl Call {
         let bus = &self.app.deps.bus;
         if message.encoded_len() > bus.max_payload() {
             let object = bus.put_object(topology::BODIES, body).await.map_err(unstored)?;
-            let stored = v1::StoredBody { dialect, object: Some(reference(&object)) };
+            let stored = v1::StoredBody { dialect, object: Some(object.clone().into()) };
             self.stored = Some(object);
             message.request.get_or_insert_default().body = Some(v1::llm_request::Body::Stored(stored));
         }
@@ -235,21 +237,37 @@ impl Call {
         Fault::new(ErrorKind::Truncated, format!("{what}: ask again"))
     }
 
-    /// The answer's bytes, or why there are none. Where they were stored, they are not any more.
+    /// The answer's bytes, or why there are none. Where they were stored, they are not any more, unless the caller may come
+    /// again for them.
     pub(crate) async fn take_body(&self, last: &mut v1::LlmResponse) -> Result<Bytes, Fault> {
         use v1::llm_response::Result::{Completion, Error, Raw, Stored};
         match last.result.take() {
             Some(Raw(raw)) => Ok(raw.bytes),
             Some(Error(error)) => Err(error.into()),
             Some(Stored(stored)) => {
-                let object = object(stored.object.unwrap_or_default());
+                let object = ObjectRef::from(stored.object.unwrap_or_default());
                 let fetched = self.app.deps.bus.get_object(&object).await;
-                self.app.discard(object);
-                fetched.map_err(|error| {
-                    Fault::new(ErrorKind::Internal, format!("the answer was stored and cannot be fetched: {error}"))
-                })
+                if !self.is_kept {
+                    self.app.discard(object);
+                }
+                fetched.map_err(|error| self.unfetched(error))
             }
             Some(Completion(_)) | None => Err(garbled("the answer is of another form than the request")),
+        }
+    }
+
+    fn unfetched(&self, error: ObjectError) -> Fault {
+        match error {
+            ObjectError::Gone { .. } if self.is_kept => {
+                let message = format!(
+                    "the request `{}` was answered before, with more than fits into a message, and the answer is no \
+                     longer kept: use a new Idempotency-Key to ask again",
+                    self.cancel.request_id
+                );
+                Fault::new(ErrorKind::NotFound, message)
+            }
+            error if self.is_kept => away(&format!("the answer was stored and cannot be fetched now: {error}")),
+            error => Fault::new(ErrorKind::Internal, format!("the answer was stored and cannot be fetched: {error}")),
         }
     }
 }
@@ -265,16 +283,34 @@ impl Drop for Call {
         if self.is_kept {
             return;
         }
-        let (bus, cancel) = (self.app.deps.bus.clone(), std::mem::take(&mut self.cancel));
-        self.app.deps.tasks.spawn("cancel", async move {
-            if let Err(error) = bus.publish_message(subjects::EDGE_CANCEL, Headers::new(), &cancel).await {
-                tracing::debug!(request = cancel.request_id, %error, "a call was not cancelled");
-            }
-        });
+        let inbox = std::mem::replace(&mut self.inbox, self.app.deps.bus.inbox());
+        let cancel = std::mem::take(&mut self.cancel);
+        self.app.deps.tasks.spawn("cancel", self.app.clone().stop(cancel, inbox, self.late.deadline()));
     }
 }
 
 impl App {
+    /// Says a cancel until a worker has confirmed it, or the call has ended; at the end of this process once.
+    async fn stop(self: Arc<App>, cancel: v1::EdgeCancel, mut inbox: Inbox, until: Instant) {
+        let (bus, drain) = (&self.deps.bus, self.deps.tasks.drain());
+        let (message, reply) = (Bytes::from(cancel.encode_to_vec()), inbox.subject());
+        loop {
+            if let Err(error) =
+                bus.publish_with_reply(subjects::EDGE_CANCEL, &reply, Headers::new(), message.clone()).await
+            {
+                tracing::debug!(request = cancel.request_id, %error, "a call was not cancelled");
+            }
+            tokio::select! {
+                () = stopped(&mut inbox) => return,
+                () = drain.signaled() => return,
+                () = sleep_until(until.min(Instant::now() + CANCEL_AGAIN)) => {}
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
+    }
+
     /// Deletes a stored body. One that stays goes by its age.
     fn discard(&self, object: ObjectRef) {
         let bus = self.deps.bus.clone();
@@ -286,21 +322,35 @@ impl App {
     }
 }
 
+/// Waits for the end of a call that was cancelled, or for the word that it comes.
+async fn stopped(inbox: &mut Inbox) {
+    while let Some(heard) = inbox.next().await {
+        let is_confirmed = || heard.decode::<v1::CancelReceipt>().is_ok_and(|receipt| receipt.cancelled);
+        match heard.headers.get(headers::TYPE) {
+            Some("final") => return,
+            None if is_confirmed() => return,
+            _ => {}
+        }
+    }
+}
+
 fn until(app: &App, deadline: Timestamp) -> Instant {
     Instant::now() + deadline.remaining(app.deps.clock.now()) + app.options.answer_grace.get()
 }
 
-/// A final answer. One of a request that came over the bus first may be JSON.
+/// A final answer. One of a request that came over the bus first may be JSON, which says the number of its pieces within.
 fn read_final(delivery: &Delivery) -> Result<v1::LlmResponse, Fault> {
     if delivery.headers.get(headers::CONTENT_TYPE) != Some(headers::JSON) {
         return delivery.decode().map_err(garbled);
     }
     let bytes = delivery.payload.clone();
+    let said: serde_json::Value = serde_json::from_slice(&bytes).map_err(garbled)?;
+    let chunks = said["farebox"]["chunks"].as_u64().unwrap_or_default();
     let result = match json::error_of(&bytes) {
         Some(error) => v1::llm_response::Result::Error(error),
         None => v1::llm_response::Result::Raw(v1::RawBody { bytes, ..Default::default() }),
     };
-    Ok(v1::LlmResponse { result: Some(result), ..Default::default() })
+    Ok(v1::LlmResponse { chunks, result: Some(result), ..Default::default() })
 }
 
 pub(crate) fn away(what: &str) -> Fault {
@@ -323,14 +373,4 @@ fn unstored(error: ObjectError) -> Fault {
 
 fn garbled(error: impl ToString) -> Fault {
     Fault::new(ErrorKind::Internal, error.to_string())
-}
-
-fn reference(object: &ObjectRef) -> v1::ObjectRef {
-    let ObjectRef { bucket, name, size, digest } = object.clone();
-    v1::ObjectRef { bucket, name, size, digest }
-}
-
-fn object(reference: v1::ObjectRef) -> ObjectRef {
-    let v1::ObjectRef { bucket, name, size, digest } = reference;
-    ObjectRef { bucket, name, size, digest }
 }

@@ -13,9 +13,9 @@ use crate::world::{CHAT, MESSAGES, World, header, json_of, limited};
 
 const BODY: &str = r#"{ "model":"fast",  "messages":[{"role":"user","content":"hi"}] }"#;
 
-fn reference(object: &v1::ObjectRef) -> ObjectRef {
-    let v1::ObjectRef { bucket, name, size, digest } = object.clone();
-    ObjectRef { bucket, name, size, digest }
+/// An answer that stands in the object store.
+fn stored(object: &ObjectRef) -> v1::llm_response::Result {
+    v1::llm_response::Result::Stored(v1::StoredBody { dialect: 0, object: Some(object.clone().into()) })
 }
 
 #[tokio::test]
@@ -141,14 +141,12 @@ async fn large_bodies_travel_through_the_object_store_both_ways() {
     let long = format!(r#"{{"model":"fast","x":"{}"}}"#, "x".repeat(world.bus.max_payload()));
     let sent = world.send(world.post(CHAT, long.clone()));
     let asked = world.asked().await;
-    let Some(v1::llm_request::Body::Stored(stored)) = asked.llm().body.clone() else { panic!("{:?}", asked.llm()) };
-    assert_eq!(stored.dialect(), v1::Dialect::OpenaiChat);
-    let request = reference(&stored.object.unwrap());
+    let Some(v1::llm_request::Body::Stored(body)) = asked.llm().body.clone() else { panic!("{:?}", asked.llm()) };
+    assert_eq!(body.dialect(), v1::Dialect::OpenaiChat);
+    let request = ObjectRef::from(body.object.unwrap());
     assert_eq!(world.bus.get_object(&request).await.unwrap(), long);
     let answer = world.put(&long).await;
-    let ObjectRef { bucket, name, size, digest } = answer.clone();
-    let object = Some(v1::ObjectRef { bucket, name, size, digest });
-    asked.ends(v1::llm_response::Result::Stored(v1::StoredBody { dialect: 0, object })).await;
+    asked.ends(stored(&answer)).await;
     let response = sent.answer().await;
     assert_eq!(response.text().await.unwrap(), long);
     for object in [request, answer] {
@@ -172,4 +170,55 @@ async fn a_client_that_goes_has_its_call_stopped_unless_it_may_come_again() {
     let cancel = world.cancelled().await;
     assert_eq!((cancel.request_id.as_str(), cancel.caller_gone), (asked.id(), true));
     assert_eq!(cancel.principal.unwrap().project, "default");
+}
+
+#[tokio::test]
+async fn a_large_answer_is_there_for_a_repeat_as_long_as_it_is_kept() {
+    let mut world = World::start(Options::default()).await;
+    let answer = world.put(r#"{"id":"c-1"}"#).await;
+    for _ in 0..2 {
+        let sent = world.send(world.post(CHAT, BODY).header("idempotency-key", "order-1"));
+        world.asked().await.ends(stored(&answer)).await;
+        assert_eq!(sent.answer().await.text().await.unwrap(), r#"{"id":"c-1"}"#);
+    }
+    world.bus.delete_object(&answer).await.unwrap();
+    let sent = world.send(world.post(CHAT, BODY).header("idempotency-key", "order-1"));
+    world.asked().await.ends(stored(&answer)).await;
+    let response = sent.answer().await;
+    assert_eq!(response.status().as_u16(), 404);
+    let body: Value = json_of(response).await;
+    assert!(body["error"]["message"].as_str().unwrap().contains("no longer kept"), "{body}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_in_json_before_is_one_in_the_callers_form() {
+    let mut world = World::start(Options::default()).await;
+    let whole = r#"{"id":"c-1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]"#;
+    let refused = r#"{"error":{"message":"a tool is missing","type":"bad_request"},"farebox":{"chunks":0}}"#;
+    for (answer, status, kind, holds) in [
+        (format!(r#"{whole},"farebox":{{"chunks":0}}}}"#), 200, "application/json", r#""content":"hello""#),
+        (format!(r#"{whole},"farebox":{{"chunks":3}}}}"#), 200, "text/event-stream; charset=utf-8", "data: [DONE]"),
+        (refused.to_owned(), 400, "application/json", "a tool is missing"),
+    ] {
+        let sent = world.send(world.post(CHAT, BODY).header("idempotency-key", "order-1"));
+        world.asked().await.ends_in_json(&answer).await;
+        let response = sent.answer().await;
+        assert_eq!((response.status().as_u16(), header(&response, "content-type")), (status, kind));
+        let text = response.text().await.unwrap();
+        assert!(text.contains(holds), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_is_said_until_a_worker_has_heard_it() {
+    let mut world = World::start(Options::default()).await;
+    let sent = world.send(world.post(CHAT, BODY));
+    let asked = world.asked().await;
+    drop(sent);
+    // Who is about to get the call does not have it yet.
+    for cancelled in [false, true] {
+        assert_eq!(world.cancelled().await.request_id, asked.id());
+        asked.confirms(cancelled).await;
+    }
+    eventually(PATIENCE, "it is not said any more", || async { !world.tasks.names().contains_key("cancel") }).await;
 }

@@ -195,6 +195,18 @@ impl Asked {
         self.ends_after(self.sent, result).await;
     }
 
+    /// An answer that was first given to a JSON caller on the bus.
+    pub(crate) async fn ends_in_json(&self, answer: &str) {
+        let head = Headers::new().with(headers::CONTENT_TYPE, headers::JSON).with(headers::TYPE, "final");
+        self.bus.publish(&self.to, head, answer.to_owned().into()).await.unwrap();
+    }
+
+    /// What intake says to a cancel of it.
+    pub(crate) async fn confirms(&self, cancelled: bool) {
+        let receipt = v1::CancelReceipt { request_id: self.id().to_owned(), cancelled };
+        self.bus.publish_message(&self.to, Headers::new(), &receipt).await.unwrap();
+    }
+
     pub(crate) async fn ends_after(&self, chunks: u64, result: v1::llm_response::Result) {
         let report = v1::CallReport {
             call_id: "call-1".into(),
