@@ -212,6 +212,14 @@ fn about_the_request(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::BadRequest | ErrorKind::NotFound | ErrorKind::TooLarge | ErrorKind::RateLimited)
 }
 
+/// What a provider refused with 422 stays one: SDKs have a class of their own for it.
+fn status_of(fault: &Fault) -> u16 {
+    match (fault.kind, fault.provider_status) {
+        (ErrorKind::BadRequest, Some(422)) => 422,
+        (kind, _) => kind.http_status(),
+    }
+}
+
 /// `code` and `param` are the provider's, where its body was of this dialect and about the request.
 pub(crate) fn render(fault: &Fault) -> (StatusCode, Bytes) {
     let said = fault.provider_body.as_deref().filter(|_| about_the_request(fault.kind)).map(inside).unwrap_or_default();
@@ -224,6 +232,6 @@ pub(crate) fn render(fault: &Fault) -> (StatusCode, Bytes) {
             code: code.as_deref().unwrap_or_else(|| code_of(fault.kind)),
         },
     };
-    let status = StatusCode::from_u16(fault.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(status_of(fault)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Bytes::from(serde_json::to_vec(&body).unwrap_or_default()))
 }

@@ -1,8 +1,10 @@
 //! `generationConfig`: how the answer is made, and how long the model thinks.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
-use super::{model::Generation, types::NAME};
+use super::{model::Generation, tools, types::NAME};
 use crate::{
     canonical::{Call, Effort, ReasoningRequest, ResponseFormat},
     dialect::Target,
@@ -39,7 +41,7 @@ pub(super) struct Config<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     response_mime_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_json_schema: Option<&'a RawJson>,
+    response_json_schema: Option<Cow<'a, RawJson>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking_config: Option<Thinking>,
 }
@@ -53,7 +55,9 @@ impl Config<'_> {
 
 pub(super) fn encode<'a>(call: &'a Call, target: &Target, notes: &mut Notes) -> Result<Config<'a>, EncodeError> {
     let (response_mime_type, response_json_schema) = match &call.response_format {
-        Some(ResponseFormat::JsonSchema { schema, .. }) => (Some("application/json"), schema.as_ref()),
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            (Some("application/json"), schema.as_ref().map(tools::schema))
+        }
         Some(ResponseFormat::JsonObject) => (Some("application/json"), None),
         Some(ResponseFormat::Text) | None => (None, None),
     };

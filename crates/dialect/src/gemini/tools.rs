@@ -1,5 +1,7 @@
 //! Functions, tools of Google's own, and which of them may be called.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::types::NAME;
@@ -8,6 +10,7 @@ use crate::{
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
+    rewrite::{Edit, rewrite},
 };
 
 #[derive(Serialize)]
@@ -28,7 +31,7 @@ pub(super) struct Declaration<'a> {
     description: Option<&'a str>,
     /// JSON Schema as it is. (`parameters` would take a subset of OpenAPI's.)
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters_json_schema: Option<&'a RawJson>,
+    parameters_json_schema: Option<Cow<'a, RawJson>>,
 }
 
 #[derive(Serialize)]
@@ -69,8 +72,20 @@ fn declaration(tool: &Tool) -> Declaration<'_> {
     Declaration {
         name: &tool.name,
         description: tool.description.as_deref(),
-        parameters_json_schema: tool.parameters.as_ref(),
+        parameters_json_schema: tool.parameters.as_ref().map(schema),
     }
+}
+
+/// A schema without the word that names its own edition: Google's list of what it reads does not have it.
+pub(super) fn schema(given: &RawJson) -> Cow<'_, RawJson> {
+    let rewritten = || {
+        let bytes = rewrite(given.as_str().as_bytes(), &[Edit::remove("$schema")]).ok()?;
+        RawJson::new(String::from_utf8(bytes.into()).ok()?)
+    };
+    if !given.as_str().contains("$schema") {
+        return Cow::Borrowed(given);
+    }
+    rewritten().map_or(Cow::Borrowed(given), Cow::Owned)
 }
 
 fn calling(call: &Call) -> Option<Calling<'_>> {

@@ -1,11 +1,11 @@
 //! What Claude Code sends, towards providers of every dialect.
 
 use bytes::Bytes;
-use farebox_dialect::{Asked, Defaults, DialectName, Exchange, Target, provider_dialect};
+use farebox_dialect::{Asked, Defaults, DialectName, Exchange, Target, outline, provider_dialect};
 use farebox_types::Fault;
 use serde_json::{Value, json};
 
-use DialectName::{BedrockConverse, Gemini, OpenAiChat, OpenAiResponses};
+use DialectName::{AnthropicCountTokens, AnthropicMessages, BedrockConverse, Gemini, OpenAiChat, OpenAiResponses};
 
 fn turn(more: Value) -> Value {
     let mut body = json!({
@@ -41,7 +41,12 @@ fn turn(more: Value) -> Value {
 }
 
 fn sent(body: &Value, to: DialectName) -> Result<String, Fault> {
-    let asked = Asked::raw(DialectName::AnthropicMessages, Bytes::from(body.to_string()), true)?;
+    put(DialectName::AnthropicMessages, body, to)
+}
+
+fn put(caller: DialectName, body: &Value, to: DialectName) -> Result<String, Fault> {
+    let stream = caller == DialectName::AnthropicMessages;
+    let asked = Asked::raw(caller, Bytes::from(body.to_string()), stream)?;
     let (_, request, _) =
         Exchange::begin(&asked, provider_dialect(to).unwrap(), Target::new("up-1"), Defaults::default())?;
     Ok(String::from_utf8(request.into_body().to_vec()).unwrap())
@@ -63,8 +68,8 @@ fn a_turn_of_claude_code_can_be_put_to_any_provider() {
                     assert!(body.contains(word), "{to}: {word}: {body}");
                 }
             }
-            // Gemini's own form of a schema knows neither `$schema` nor `additionalProperties`; this member takes both.
-            assert!(to != Gemini || !body.contains("$schema") || body.contains("parametersJsonSchema"), "{body}");
+            // Gemini's own form of a schema knows no `additionalProperties`; this member does.
+            assert!(to != Gemini || !body.contains("additionalProperties") || body.contains("parametersJsonSchema"));
             for own in ["context_management", "clear_thinking", "device_id\\\\\""] {
                 assert!(!body.contains(own), "{to}: {own}: {body}");
             }
@@ -84,5 +89,25 @@ fn a_search_that_only_anthropic_can_make_is_refused_elsewhere_by_its_name() {
         assert!(fault.message.contains("web_search_20250305"), "{to}: {}", fault.message);
         let (status, _) = farebox_dialect::caller_dialect(DialectName::AnthropicMessages).unwrap().render_error(&fault);
         assert_eq!(status.as_u16(), 400, "{to}");
+    }
+}
+
+#[test]
+fn a_word_and_tools_can_be_counted_and_nothing_cannot() {
+    let tools = json!([{"name": "Read", "input_schema": {"type": "object"}}]);
+    for tools in [json!([]), tools] {
+        let body = json!({"model": "any", "messages": [{"role": "user", "content": "foo"}], "tools": tools});
+        let told = outline(AnthropicCountTokens, body.to_string().as_bytes()).unwrap();
+        assert_eq!((told.messages, told.has_tools), (1, tools != json!([])));
+        for to in [AnthropicMessages, Gemini, BedrockConverse] {
+            let sent = put(AnthropicCountTokens, &body, to).unwrap_or_else(|fault| panic!("{to}: {fault}"));
+            assert!(sent.contains("foo"), "{to}: {sent}");
+            assert_eq!(sent.contains("Read"), told.has_tools, "{to}: {sent}");
+        }
+        for (messages, said) in [(json!([]), "is empty"), (Value::Null, "is missing")] {
+            let body = json!({"model": "any", "messages": messages, "tools": tools});
+            let fault = outline(AnthropicCountTokens, body.to_string().as_bytes()).unwrap_err();
+            assert!(fault.message.contains("messages") && fault.message.contains(said), "{}", fault.message);
+        }
     }
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use farebox_dialect::{DialectName, Head, Refusal};
-use farebox_types::ErrorKind;
+use farebox_types::{ErrorKind, Fault};
 use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Value, json};
 
 use DialectName::*;
 use ErrorKind::{BadRequest, NotFound, RateLimited, TooLarge, Upstream};
@@ -258,4 +259,41 @@ fn when_to_try_again() {
     let google = r#"{"error":{"code":429,"message":"Quota.","status":"RESOURCE_EXHAUSTED","details":
         [{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}"#;
     assert_eq!(refusal(Gemini, 429, &[], google).retry_after, Some(Duration::from_millis(34_500)));
+}
+
+/// SDKs make an exception's class of the status, and programs look at the words.
+#[test]
+fn what_a_provider_answers_with_is_what_its_caller_is_answered_with() {
+    let said = json!({"error": {"message": "so it is", "type": "invalid_request_error"}}).to_string();
+    let anthropics = |kind: &str| json!({"type": "error", "error": {"type": kind, "message": "so it is"}}).to_string();
+    let invalid = "invalid_request_error";
+    for (status, openai, (kind, anthropic)) in [
+        (400, (400, invalid), (invalid, (400, invalid))),
+        // farebox's own credentials and bills: no fault of the caller.
+        (401, (502, "server_error"), ("authentication_error", (502, "api_error"))),
+        (402, (502, "server_error"), ("billing_error", (502, "api_error"))),
+        (403, (502, "server_error"), ("permission_error", (502, "api_error"))),
+        (404, (404, invalid), ("not_found_error", (404, "not_found_error"))),
+        (408, (502, "server_error"), ("timeout_error", (502, "api_error"))),
+        (409, (502, "server_error"), ("api_error", (502, "api_error"))),
+        (413, (413, invalid), ("request_too_large", (413, "request_too_large"))),
+        (422, (422, invalid), (invalid, (400, invalid))),
+        (429, (429, "rate_limit_error"), ("rate_limit_error", (429, "rate_limit_error"))),
+        (499, (502, "server_error"), ("api_error", (502, "api_error"))),
+        (500, (502, "server_error"), ("api_error", (502, "api_error"))),
+        (503, (502, "server_error"), ("overloaded_error", (529, "overloaded_error"))),
+        (504, (502, "server_error"), ("timeout_error", (502, "api_error"))),
+        (529, (502, "server_error"), ("overloaded_error", (529, "overloaded_error"))),
+    ] {
+        for (from, body) in [(OpenAiChat, &said), (AnthropicMessages, &anthropics(kind))] {
+            let fault = Fault::from(refusal(from, status, &[], body));
+            for (to, expected) in [(OpenAiChat, openai), (OpenAiResponses, openai), (AnthropicMessages, anthropic)] {
+                let (status_of, body) = crate::caller(to).render_error(&fault);
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let told = (status_of.as_u16(), body["error"]["type"].as_str().unwrap());
+                assert_eq!(told, expected, "{status} of {from} for {to}");
+                assert!(body["error"]["message"].as_str().unwrap().ends_with("so it is"), "{body}");
+            }
+        }
+    }
 }

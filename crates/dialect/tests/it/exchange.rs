@@ -216,6 +216,42 @@ fn a_stream_is_asked_for_in_the_dialects_own_words() {
     assert_eq!(through(D::OpenAiResponses, responses, true), responses.replace("\"a\"", "\"up-1\""));
 }
 
+/// The provider reads the answer again that it keeps; what that costs is the guard's to decide.
+#[test]
+fn an_answer_that_a_provider_keeps_can_be_followed_there() {
+    let responses = r#"{"model":"a","input":"and now?","previous_response_id":"resp_1","store":true}"#;
+    let sent = through(DialectName::OpenAiResponses, responses, false);
+    assert_eq!(sent, responses.replace("\"a\"", "\"up-1\""));
+}
+
+#[test]
+fn usage_is_asked_for_upstream_and_shown_to_who_asked_for_it() {
+    let tape = tape("openai-chat/text-s");
+    let text = String::from_utf8(tape.body.clone()).unwrap();
+    let is_usage = |data: &str| data.contains("\"choices\":[]");
+    let all: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|d| *d != "[DONE]").collect();
+    assert_eq!(all.iter().filter(|data| is_usage(data)).count(), 1);
+    for (options, is_shown) in [
+        ("", false),
+        (r#","stream_options":{}"#, false),
+        (r#","stream_options":{"include_usage":false}"#, false),
+        (r#","stream_options":{"include_usage":true}"#, true),
+    ] {
+        let body = format!(r#"{{"model":"a","messages":[{{"role":"user","content":"hi"}}],"stream":true{options}}}"#);
+        let asked = ask(tape.dialect, &body, true);
+        let (exchange, request, _) = begin(&asked, tape.dialect, &Target::new("up-1"));
+        let sent: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(sent["stream_options"], json!({"include_usage": true}), "{options}");
+        let (pieces, _) = relayed(&exchange, &tape.body, tape.body.len());
+        let shown: Vec<&str> = all.iter().copied().filter(|data| is_shown || !is_usage(data)).collect();
+        assert_eq!(pieces, shown, "{options}");
+        let mut relay = exchange.stream(&StreamLimits::default(), &stamp()).unwrap();
+        relay.feed(&tape.body, &mut Vec::new()).unwrap();
+        assert!(relay.facts().usage.is_reported(), "{options}");
+    }
+}
+
 fn small(dialect: DialectName) -> &'static str {
     match dialect {
         DialectName::OpenAiResponses => r#"{"model":"alias","input":"hi"}"#,

@@ -5,6 +5,7 @@ use farebox_dialect::{
     Part, RawJson, Reasoning, ReasoningRequest, Role, Source, Target, ToolCall, ToolResult,
 };
 use farebox_types::ErrorKind;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::encode::{parse, tool_conversation};
@@ -218,7 +219,7 @@ fn tools_and_which_may_be_called() {
         let raw = RawJson::new("{\"googleSearch\": {}}").unwrap();
         call.native_tools = vec![NativeTool { dialect: DialectName::Gemini, kind: "googleSearch".into(), raw }];
         let (body, _) = encode(&call, "gemini-3-flash");
-        let declared = json!({"name": "f", "parametersJsonSchema": {"type": "object", "$schema": "s"}});
+        let declared = json!({"name": "f", "parametersJsonSchema": {"type": "object"}});
         assert_eq!(body["tools"], json!([{"functionDeclarations": [declared]}, {"googleSearch": {}}]));
         body["toolConfig"]["functionCallingConfig"].clone()
     };
@@ -235,6 +236,22 @@ fn tools_and_which_may_be_called() {
         (json!({"tools": strict}), json!({"mode": "VALIDATED"})),
     ] {
         assert_eq!(config(more.clone()), expected, "{more}");
+    }
+}
+
+#[test]
+fn a_schema_stays_as_it_is_but_for_the_name_of_its_edition() {
+    let schema = r#"{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false, "properties": {"$schema": {"type": ["string", "null"]}, "n": {"const": 1.0}}}"#;
+    let kept = r#"{ "type": "object", "additionalProperties": false, "properties": {"$schema": {"type": ["string", "null"]}, "n": {"const": 1.0}}}"#;
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"x"}}],"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}],
+            "response_format":{{"type":"json_schema","json_schema":{{"name":"s","schema":{schema}}}}}}}"#
+    );
+    let call = crate::caller(DialectName::OpenAiChat).parse(&HeaderMap::new(), body.as_bytes()).unwrap();
+    let encoded = crate::provider(DialectName::Gemini).encode(&call, &Target::new("gemini-3-flash")).unwrap();
+    let sent = String::from_utf8(encoded.request.into_body().to_vec()).unwrap();
+    for member in ["parametersJsonSchema", "responseJsonSchema"] {
+        assert!(sent.contains(&format!("\"{member}\":{kept}")), "{member}: {sent}");
     }
 }
 
