@@ -49,6 +49,23 @@ impl Outgoing {
         outgoing
     }
 
+    /// An answer as a caller on the bus can have it. One that only HTTP could carry is out of its reach.
+    pub(crate) fn on_the_bus(self, json: bool, id: &RequestId) -> Outgoing {
+        use v1::llm_response::Result::Stored;
+        if self.headers.get(headers::CONTENT_TYPE) == Some(headers::JSON) {
+            return self;
+        }
+        let Ok(v1::LlmResponse { result: Some(Stored(body)), .. }) = v1::LlmResponse::decode(self.bytes.clone()) else {
+            return self;
+        };
+        let message = format!(
+            "the answer to `{id}` has {} bytes, more than one message of this NATS server may have: it was given over \
+             HTTP, where a repeat with this Idempotency-Key gets it again",
+            body.object.unwrap_or_default().size
+        );
+        Outgoing::refusal(json, id.as_str(), Fault::new(ErrorKind::TooLarge, message))
+    }
+
     pub(crate) fn delivered(delivery: &Delivery) -> Outgoing {
         Outgoing { headers: delivery.headers.clone(), bytes: delivery.payload.clone() }
     }

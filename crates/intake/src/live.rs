@@ -98,12 +98,16 @@ pub(crate) async fn serve(shared: &Shared, way: &Way<'_>, arrival: Result<(v1::P
 /// What is to be said here; nothing where the answer comes from elsewhere.
 async fn admit(shared: &Shared, way: &Way<'_>, request: &Request) -> Option<Outgoing> {
     let said = |fault| Some(Outgoing::refusal(way.json, request.id.as_str(), fault));
+    let given = |answer: Outgoing| match request.principal.entrance() {
+        v1::Entrance::Http => answer,
+        _ => answer.on_the_bus(way.json, &request.id),
+    };
     let project = match request.principal.project() {
         Ok(project) => project,
         Err(error) => return said(Fault::new(ErrorKind::Internal, error.to_string())),
     };
     match answered(shared, &project, request).await {
-        Ok(Some(outgoing)) => return Some(outgoing),
+        Ok(Some(outgoing)) => return Some(given(outgoing)),
         Ok(None) => {}
         Err(fault) => return said(fault),
     }
@@ -119,7 +123,7 @@ async fn admit(shared: &Shared, way: &Way<'_>, request: &Request) -> Option<Outg
         Admission::Refused(fault) => said(fault),
         Admission::Existing(existing) => {
             match attach(shared, &project, &request.id, &existing, request.deadline).await {
-                Ok(outgoing) => Some(outgoing),
+                Ok(outgoing) => Some(given(outgoing)),
                 Err(fault) => said(fault),
             }
         }

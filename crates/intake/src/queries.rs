@@ -34,7 +34,7 @@ pub(crate) async fn result(shared: &Shared, delivery: Delivery) {
         Err(fault) => return shared.say(&to, Outgoing::refusal(json, "", fault)).await,
     };
     let outgoing = match find(shared, &project, &id).await {
-        Ok(found) => Outgoing::stored(found),
+        Ok(found) => Outgoing::stored(found).on_the_bus(json, &id),
         Err(fault) => Outgoing::refusal(json, id.as_str(), fault),
     };
     shared.say(&to, outgoing).await;

@@ -105,6 +105,37 @@ async fn a_stored_body_is_read_and_handed_on_where_it_is() {
 }
 
 #[tokio::test]
+async fn a_large_answer_that_went_over_http_is_too_large_for_the_bus() {
+    let world = World::start(quick()).await;
+    let object =
+        v1::ObjectRef { bucket: topology::BODIES.into(), name: "N".into(), size: 5_000_000, ..Default::default() };
+    let body = v1::StoredBody { dialect: v1::Dialect::OpenaiChat.into(), object: Some(object) };
+    let result = Some(v1::llm_response::Result::Stored(body.clone()));
+    let kept = v1::LlmResponse { request_id: "r-1".into(), result, ..Default::default() };
+    world.keep_as("r-1", headers::PROTOBUF, "", kept.encode_to_vec()).await;
+
+    let head = || Headers::new().with(headers::CONTENT_TYPE, headers::PROTOBUF);
+    let asked = json!({ "model": "limited", "messages": [{ "role": "user", "content": "hi" }] });
+    let again = v1::LlmRequest { request_id: "r-1".into(), body: Some(raw(&asked)), ..Default::default() };
+    for (subject, payload) in [("llm.result.r-1", Vec::new()), ("llm.request", again.encode_to_vec())] {
+        let answer = world.bus.request(subject, head(), payload.into(), PATIENCE).await.unwrap();
+        let error = error_of(&answer.decode().unwrap());
+        assert_eq!(error.kind(), v1::ErrorKind::TooLarge, "{subject}");
+        assert!(error.message.contains("5000000") && error.message.contains("Idempotency-Key"), "{}", error.message);
+    }
+    // In JSON for who asks in JSON.
+    let answer = world.bus.request("llm.result.r-1", Headers::new(), Vec::new().into(), PATIENCE).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["error"]["type"], "too_large", "{answer}");
+
+    // The edge can fetch it.
+    let mut repeat = v1::EdgeRequest { id_chosen: true, ..request("r-1", raw(&asked)) };
+    repeat.principal = Some(v1::Principal { project: "default".into(), ..Default::default() });
+    let answer = said(&mut ask(&world, &repeat).await).await;
+    assert_eq!(answer.result, Some(v1::llm_response::Result::Stored(body)));
+}
+
+#[tokio::test]
 async fn a_cancel_of_the_edge_reaches_the_workers_at_once_and_until_one_has_the_call() {
     let world = World::start(quick()).await;
     let mut workers = world.bus.subscribe(subjects::CANCEL, None).await.unwrap();

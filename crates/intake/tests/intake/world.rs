@@ -113,8 +113,16 @@ impl World {
     }
 
     pub(crate) async fn keep(&self, id: &str, digest: &str, payload: &'static str) {
+        self.keep_as(id, headers::JSON, digest, payload.into()).await;
+    }
+
+    /// A final answer that was given before.
+    pub(crate) async fn keep_as(&self, id: &str, content_type: &str, digest: &str, payload: Vec<u8>) {
         let subject = Tenancy::Single.response(&Project::default_project(), &RequestId::parse(id).unwrap());
-        let head = Headers::new().with(headers::CONTENT_TYPE, headers::JSON).with(headers::BODY_DIGEST, digest);
+        let head = Headers::new()
+            .with(headers::CONTENT_TYPE, content_type)
+            .with(headers::TYPE, "final")
+            .with(headers::BODY_DIGEST, digest);
         self.bus.store(&subject, head, Fence::after_subject_seq(0), payload.into(), PATIENCE).await.unwrap();
     }
 }
