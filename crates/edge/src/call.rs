@@ -10,7 +10,7 @@ use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Timestamp};
 use http::request::Parts;
 use prost::Message;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use crate::{
     access::Caller,
@@ -125,6 +125,8 @@ pub(crate) struct Call {
     is_open: bool,
     /// Ends when its final answer is no longer waited for.
     late: Pin<Box<Sleep>>,
+    /// Ends when the bus may have been away for too long.
+    look: Pin<Box<Sleep>>,
     /// Pieces that have come.
     pieces: u64,
     /// The request's body, where it was too large for a message.
@@ -154,6 +156,7 @@ impl Call {
             is_kept: request.id_chosen,
             is_open: false,
             late: Box::pin(sleep_until(until(&app, deadline))),
+            look: Box::pin(sleep(app.options.bus_patience.get())),
             pieces: 0,
             stored: None,
             app,
@@ -201,6 +204,10 @@ impl Call {
                     let message = "there was no whole answer before the request's deadline (farebox-timeout)";
                     return Err(Fault::new(ErrorKind::DeadlineExceeded, message));
                 }
+                () = self.look.as_mut() => match self.without_bus() {
+                    Some(fault) => return Err(fault),
+                    None => continue,
+                },
             };
             let Some(delivery) = heard else {
                 return Err(self.lost("pieces of the answer came faster than they could be taken"));
@@ -218,6 +225,20 @@ impl Call {
                 kind => tracing::debug!(?kind, request = self.cancel.request_id, "an answer that is none"),
             }
         }
+    }
+
+    /// Why nothing more is waited for, once the bus has been away for too long. Else it is looked at again when that may be so.
+    fn without_bus(&mut self) -> Option<Fault> {
+        let patience = self.app.options.bus_patience.get();
+        let down = self.app.deps.bus.down_for().unwrap_or_default();
+        self.look.as_mut().reset(Instant::now() + patience.saturating_sub(down));
+        if down < patience {
+            return None;
+        }
+        self.cancel.caller_gone = false;
+        let message = "farebox has lost its connection to NATS; the call may have been made and be billed (the same request \
+                       with the same Idempotency-Key finds its answer)";
+        Some(away(message))
     }
 
     fn piece(&mut self, delivery: &Delivery) -> Result<Piece, Fault> {

@@ -58,6 +58,8 @@ pub struct Options {
     pub write_timeout: Span,
     /// How long a stream may say nothing after its deadline before it is given up.
     pub answer_grace: Span,
+    /// How long the connection to NATS may be lost before requests that wait for an answer are told `unavailable`.
+    pub bus_patience: Span,
     /// How long requests under way may take at the end of the process.
     pub drain_timeout: Span,
     /// How long parts of farebox may take to say that they are there (`/ready`).
@@ -86,6 +88,7 @@ impl Default for Options {
             buffer_max: ByteSize(1024 * 1024),
             write_timeout: Span::from_secs(30),
             answer_grace: Span::from_secs(2),
+            bus_patience: Span::from_secs(5),
             drain_timeout: Span::from_secs(20),
             ready_timeout: Span::from_secs(2),
         }
@@ -148,6 +151,7 @@ impl Options {
             ("ping_interval", self.ping_interval),
             ("write_timeout", self.write_timeout),
             ("answer_grace", self.answer_grace),
+            ("bus_patience", self.bus_patience),
             ("ready_timeout", self.ready_timeout),
         ];
         for (name, span) in spans {
@@ -210,6 +214,7 @@ mod tests {
             ping_interval: zero,
             write_timeout: zero,
             answer_grace: zero,
+            bus_patience: zero,
             // At once is a choice here.
             drain_timeout: zero,
             ready_timeout: zero,
@@ -232,6 +237,7 @@ mod tests {
                 "ping_interval",
                 "write_timeout",
                 "answer_grace",
+                "bus_patience",
                 "ready_timeout",
             ]
         );

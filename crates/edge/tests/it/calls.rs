@@ -8,6 +8,7 @@ use farebox_proto::v1;
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::{ErrorKind, Fault, Span};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::world::{CHAT, MESSAGES, World, header, json_of, limited};
 
@@ -109,6 +110,32 @@ async fn where_no_intake_is_or_no_nats_the_caller_hears_at_once() {
     let asked = Instant::now();
     assert_eq!(world.post(CHAT, BODY).send().await.unwrap().status().as_u16(), 503);
     assert!(asked.elapsed() < Duration::from_secs(2) && began.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_hears_of_a_lost_nats_long_before_the_deadline() {
+    let options = Options { bus_patience: Span::from_millis(300), ..Options::default() };
+    let mut world = World::start(options).await;
+    let mut whole = Vec::new();
+    for (path, status) in [(CHAT, 503), (MESSAGES, 529)] {
+        whole.push((world.send(world.post(path, BODY)), status));
+        world.asked().await;
+    }
+    let stream = world.send(world.post(CHAT, BODY));
+    world.asked().await.piece(r#"{"n":0}"#).await;
+    let stream = stream.answer().await;
+    let killed = Instant::now();
+    world.nats.kill9().await;
+    for (sent, status) in whole {
+        let response = sent.answer().await;
+        assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (status, "1"));
+        assert_eq!(header(&response, "farebox-error"), "unavailable");
+        let said = response.text().await.unwrap();
+        assert!(said.contains("be billed") && said.contains("Idempotency-Key"), "{said}");
+    }
+    let said = timeout(PATIENCE, stream.text()).await.unwrap().unwrap();
+    assert!(said.contains(r#""code":"unavailable""#) && !said.contains("[DONE]"), "{said}");
+    assert!(killed.elapsed() >= Duration::from_millis(300), "a short loss is waited out");
 }
 
 #[tokio::test]
