@@ -96,9 +96,11 @@ impl Door<'_> {
 
     /// `foreign`: there was a key, of somebody else.
     fn without_a_key(&self, headers: &HeaderMap, peer: Peer, foreign: bool) -> Result<Caller, Fault> {
-        if !(self.options.anonymous && self.is_local(headers, peer)) {
+        let is_strangers = self.is_a_strangers_page(headers);
+        if is_strangers || !(self.options.anonymous && is_local(headers, peer)) {
+            let page = if is_strangers { "; a web page may call only where `edge.cors` names its origin" } else { "" };
             let what = if foreign { "the key that came is no farebox key" } else { "no key came with the request" };
-            return Err(nobody(format!("{what}: send `Authorization: Bearer fb-…` or `x-api-key: fb-…`")));
+            return Err(nobody(format!("{what}: send `Authorization: Bearer fb-…` or `x-api-key: fb-…`{page}")));
         }
         let project = Project::default_project();
         if self.directory.newest().projects.get(project.as_str()).is_some_and(|policy| policy.disabled) {
@@ -107,16 +109,19 @@ impl Door<'_> {
         Ok(Caller { project, key: None })
     }
 
-    /// Whether a request is of a program on this machine: neither through a proxy on it, nor of a web page that a browser on
-    /// it shows, unless such pages may call.
-    fn is_local(&self, headers: &HeaderMap, peer: Peer) -> bool {
+    /// Whether a request is of a web page that may not call.
+    fn is_a_strangers_page(&self, headers: &HeaderMap) -> bool {
         let open = self.options.cors.iter().flat_map(|cors| &cors.origins);
         let may_call =
             |origin: &HeaderValue| open.clone().any(|open| open == "*" || open.as_bytes() == origin.as_bytes());
-        let from_a_page = headers.get(ORIGIN).is_some_and(|origin| !may_call(origin));
-        let forwarded = [FORWARDED, FORWARDED_FOR, VIA].iter().any(|name| headers.contains_key(name));
-        peer.0.to_canonical().is_loopback() && !from_a_page && !forwarded
+        headers.get(ORIGIN).is_some_and(|origin| !may_call(origin))
     }
+}
+
+/// Whether a request is of somebody on this machine, and not through a proxy on it.
+fn is_local(headers: &HeaderMap, peer: Peer) -> bool {
+    let forwarded = [FORWARDED, FORWARDED_FOR, VIA].iter().any(|name| headers.contains_key(name));
+    peer.0.to_canonical().is_loopback() && !forwarded
 }
 
 fn nobody(message: impl Into<String>) -> Fault {
@@ -266,6 +271,8 @@ mod tests {
                 Err(fault) => {
                     assert_eq!(fault.kind, ErrorKind::Unauthenticated);
                     assert!(fault.message.contains("Authorization: Bearer fb-…"), "{fault}");
+                    let is_page = headers.iter().any(|(name, _)| *name == "origin");
+                    assert_eq!(fault.message.contains("`edge.cors`"), is_page, "{fault}");
                 }
             }
         }
