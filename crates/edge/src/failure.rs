@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use farebox_dialect::{DialectName, caller_dialect};
-use farebox_types::Fault;
+use farebox_types::{ErrorKind, Fault};
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
@@ -46,6 +46,12 @@ pub(crate) fn refusal(shape: Shape, fault: &Fault) -> Response {
     in_dialect(shape.dialect(), fault)
 }
 
+/// The answer to a path that is none, with OpenAI's own code: that of other faults of the kind says that a model is missing.
+pub(crate) fn unknown_url(shape: Shape, message: String) -> Response {
+    let provider_body = Some(r#"{"error":{"code":"unknown_url"}}"#.to_owned());
+    refusal(shape, &Fault { provider_body, ..Fault::new(ErrorKind::NotFound, message) })
+}
+
 /// The answer to a request in a dialect that callers speak.
 pub(crate) fn in_dialect(dialect: DialectName, fault: &Fault) -> Response {
     let spoken = caller_dialect(dialect).or_else(|| caller_dialect(DialectName::OpenAiChat));
@@ -79,7 +85,6 @@ fn retry(fault: &Fault, status: StatusCode, headers: &mut HeaderMap) {
 mod tests {
     use std::time::Duration;
 
-    use farebox_types::ErrorKind;
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
 

@@ -18,7 +18,7 @@ use crate::{
     access,
     app::{App, Peer},
     body, call,
-    failure::{Shape, refusal},
+    failure::{Shape, refusal, unknown_url},
     health, models,
 };
 
@@ -140,10 +140,7 @@ async fn answered(app: Arc<App>, peer: Peer, route: Route, request: Request<Inco
             Endpoint::Root => Json(json!({ "service": "farebox", "endpoints": THERE_IS })).into_response(),
             Endpoint::Health => Json(json!({ "status": "ok" })).into_response(),
             Endpoint::Ready => health::ready(app.clone()).await,
-            Endpoint::Unknown => refusal(
-                shape,
-                &Fault::new(ErrorKind::NotFound, format!("there is no `{path}` here: there is {THERE_IS}")),
-            ),
+            Endpoint::Unknown => unknown_url(shape, unknown(&path)),
         }
     };
     tracing::debug!(peer = %peer.0, %method, path, status = response.status().as_u16(), "request");
@@ -184,6 +181,14 @@ fn not_kept() -> Fault {
     let message = "farebox keeps no answers of providers: `previous_response_id` works where the provider keeps them, and \
                    to read them ask the provider itself";
     Fault::new(ErrorKind::Unsupported, message)
+}
+
+/// What there is instead of a path that is none.
+fn unknown(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let is_doubled = segments.windows(2).any(|two| two == ["v1", "v1"]);
+    let hint = if is_doubled { " (the base URL of this SDK goes without /v1)" } else { "" };
+    format!("there is no `{path}` here{hint}: there is {THERE_IS}")
 }
 
 fn wrong_method(shape: Shape, method: &Method, path: &str, allowed: &[Method]) -> Response {

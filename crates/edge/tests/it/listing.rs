@@ -114,9 +114,15 @@ async fn what_is_not_there_is_said_with_what_is() {
             assert_eq!(ask(&world, method, path, &wrong).await.status().as_u16(), 200, "{path}");
         }
     }
-    let (status, said) = get(&world, "/v1/audio/speech", &[]).await;
-    assert_eq!(status, 404);
-    assert!(said["error"]["message"].as_str().unwrap().contains("/v1/chat/completions"), "{said}");
+    for (path, is_doubled) in
+        [("/v1/audio/speech", false), ("/v1/v1/chat/completions", true), ("/openai/v1//v1/messages", true)]
+    {
+        let (status, said) = get(&world, path, &[]).await;
+        assert_eq!((status, said["error"]["code"].as_str()), (404, Some("unknown_url")), "{said}");
+        let message = said["error"]["message"].as_str().unwrap();
+        assert!(message.contains("/v1/chat/completions,"), "{said}");
+        assert_eq!(message.contains("the base URL of this SDK goes without /v1"), is_doubled, "{said}");
+    }
     let (status, said) = get(&world, "/v1/files", &[("anthropic-version", "2023-06-01")]).await;
     assert_eq!(
         (status, said["type"].as_str(), said["error"]["type"].as_str()),
