@@ -67,6 +67,18 @@ async fn the_edge_says_who_calls_and_which_request_it_is() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_followed_is_named_to_the_guard_as_what_nothing_bounds() {
+    let mut world = World::start(quick()).await;
+    let body = json!({ "model": "limited", "input": "and now?", "previous_response_id": "resp_1" });
+    let dialect = v1::Dialect::OpenaiResponses.into();
+    let body = v1::llm_request::Body::Raw(v1::RawBody { dialect, bytes: body.to_string().into() });
+    ask(&world, &request("edge-1", body)).await;
+    let (_, asked) = world.reserve().await;
+    let unbounded = asked.attempt.unwrap().unbounded;
+    assert!(unbounded.contains("`previous_response_id`"), "{unbounded}");
+}
+
+#[tokio::test]
 async fn what_is_refused_carries_the_request_id() {
     let world = World::start(quick()).await;
     let bodies =
