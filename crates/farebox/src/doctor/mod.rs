@@ -6,10 +6,14 @@
 mod finding;
 mod probe;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 use farebox_types::Span;
+use reqwest::Certificate;
 
 use self::{
     finding::{Finding, Report},
@@ -36,6 +40,9 @@ pub(crate) struct DoctorArgs {
     /// How long one call may take
     #[arg(long, value_name = "SPAN", default_value = "60s")]
     timeout: Span,
+    /// File with the certificate authority of the server
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Prints the findings as JSON
     #[arg(long)]
     json: bool,
@@ -58,7 +65,8 @@ impl DoctorArgs {
     async fn examine(&self, output: &mut Output) -> Result<bool, Failure> {
         let url = self.url()?;
         let key = self.key.as_ref().map(|GivenKey(key)| key.trim());
-        let edge = Edge::new(&url, key, self.timeout.get()).map_err(Failure::Usage)?;
+        let ca = self.ca.as_deref().map(authority).transpose()?;
+        let edge = Edge::new(&url, key, ca, self.timeout.get()).map_err(Failure::Usage)?;
         let mut report = Report::new(edge.url());
         let say = |finding: Finding, report: &mut Report, output: &mut Output| {
             if !self.json {
@@ -99,4 +107,10 @@ impl DoctorArgs {
             )
         })
     }
+}
+
+fn authority(file: &Path) -> Result<Certificate, Failure> {
+    let unusable = |why: String| Failure::Usage(format!("the certificate in {} cannot be used: {why}", file.display()));
+    let read = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+    Certificate::from_pem(&read).map_err(|error| unusable(error.to_string()))
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use farebox_types::Money;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::finding::{Finding, Verdict};
@@ -66,7 +66,12 @@ struct Answer {
 
 impl Edge {
     /// `Err`: no such address can be.
-    pub(super) fn new(url: &str, key: Option<&str>, timeout: Duration) -> Result<Edge, String> {
+    pub(super) fn new(
+        url: &str,
+        key: Option<&str>,
+        ca: Option<Certificate>,
+        timeout: Duration,
+    ) -> Result<Edge, String> {
         let url = url.trim_end_matches('/');
         let url = url.strip_suffix("/v1").unwrap_or(url);
         let wrong = |error: String| format!("`{url}` is no URL like http://127.0.0.1:4000: {error}");
@@ -75,6 +80,7 @@ impl Edge {
             return Err(wrong("it must begin with http:// or https://".to_owned()));
         }
         let client = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+        let client = ca.into_iter().fold(client, |client, ca| client.tls_certs_merge([ca]));
         let client = client.build().map_err(|error| error.to_string())?;
         Ok(Edge { url: url.to_owned(), key: key.map(str::to_owned), client })
     }
@@ -91,7 +97,10 @@ impl Edge {
                 what: format!("what answers at {} is no farebox (status {})", self.url, answer.status),
                 remedy: "check the URL: it is the address of `listen.http`, 127.0.0.1:4000 unless set".to_owned(),
             },
-            Err(what) => Verdict::Ill { what, remedy: "start `farebox up`, or check the URL".to_owned() },
+            Err(what) => {
+                let remedy = "start `farebox up`, or check the URL; a certificate of one's own needs --ca".to_owned();
+                Verdict::Ill { what, remedy }
+            }
         };
         finding("connection", began, None, verdict)
     }
@@ -295,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_url_may_have_the_path_that_sdks_want() {
-        let url = |text: &str| Edge::new(text, None, Duration::from_secs(1)).map(|edge| edge.url);
+        let url = |text: &str| Edge::new(text, None, None, Duration::from_secs(1)).map(|edge| edge.url);
         assert_eq!(url("http://127.0.0.1:4000/v1/").unwrap(), "http://127.0.0.1:4000");
         assert!(url("127.0.0.1:4000").unwrap_err().contains("http"));
     }
