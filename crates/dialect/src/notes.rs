@@ -1,9 +1,10 @@
 //! What a caller is told about what did not reach the provider as written.
 
 use crate::{
-    canonical::{Effort, Media},
+    canonical::{Call, Effort, Media},
     dialect::{DialectName, OnUnsupported, Target, Warning},
     error::EncodeError,
+    json::RawJson,
 };
 
 /// Collects the warnings of one encoding, and refuses where the target's policy says so.
@@ -34,6 +35,18 @@ impl Notes {
         }
         self.say(format!("{what} was left out: {model} does not take it"));
         Ok(())
+    }
+
+    /// The call's tools in words of this dialect. A model can do without those of another one, unless it must call one.
+    pub(crate) fn native_tools<'a>(&mut self, call: &'a Call) -> Result<Vec<&'a RawJson>, EncodeError> {
+        let (own, foreign): (Vec<_>, Vec<_>) = call.native_tools.iter().partition(|tool| tool.dialect == self.dialect);
+        let named = foreign.iter().map(|tool| format!("the tool `{}` of {}", tool.kind, tool.dialect));
+        let named: Vec<String> = named.collect();
+        if !named.is_empty() && call.demands_native() {
+            return Err(self.unsupported(format!("{}, as `tool_choice` demands", named.join(" or "))));
+        }
+        named.iter().try_for_each(|tool| self.drop(tool))?;
+        Ok(own.into_iter().map(|tool| &tool.raw).collect())
     }
 
     /// Something was changed without loss of meaning that matters enough to refuse.

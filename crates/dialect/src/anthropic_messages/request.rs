@@ -44,7 +44,7 @@ pub(super) fn wire<'a>(call: &'a Call, target: &'a Target, notes: &mut Notes) ->
     }
     let (system, messages) = messages::encode(call, notes)?;
     let thinks = thinking.thinks();
-    let (tools, tool_choice) = tools(call, target)?;
+    let (tools, tool_choice) = tools(call, target, notes)?;
     let mut extra: Vec<(&str, &RawJson)> = Vec::new();
     if own {
         extra.extend(call.extra.iter().filter(|(name, _)| *name != "output_config").map(|(n, raw)| (n.as_str(), raw)));
@@ -232,15 +232,10 @@ struct WireChoice<'a> {
 
 type Tools<'a> = (Vec<WireTool<'a>>, Option<WireChoice<'a>>);
 
-fn tools<'a>(call: &'a Call, target: &Target) -> Result<Tools<'a>, EncodeError> {
+fn tools<'a>(call: &'a Call, target: &Target, notes: &mut Notes) -> Result<Tools<'a>, EncodeError> {
     let own = call.dialect == Some(NAME);
     let mut tools: Vec<WireTool<'_>> = call.tools.iter().map(|given| tool(given, target, own)).collect();
-    for native in &call.native_tools {
-        if native.dialect != NAME {
-            return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
-        }
-        tools.push(WireTool::Raw(&native.raw));
-    }
+    tools.extend(notes.native_tools(call)?.into_iter().map(WireTool::Raw));
     if tools.is_empty() {
         return Ok((tools, None));
     }

@@ -3,16 +3,13 @@
 
 use serde::Serialize;
 
-use super::{
-    messages::CachePoint,
-    types::{Family, NAME},
-};
+use super::{messages::CachePoint, types::Family};
 use crate::{
     canonical::{Call, Content, Schema, Tool, ToolChoice},
-    dialect::{DialectName, Quirk, Target},
+    dialect::{Quirk, Target},
     error::EncodeError,
     json::RawJson,
-    notes::{Notes, unsupported},
+    notes::Notes,
 };
 
 #[derive(Serialize)]
@@ -78,12 +75,7 @@ pub(super) fn encode<'a>(
             tool.cache.and_then(|mark| CachePoint::in_tools(mark, Family::of(target))).map(WireTool::CachePoint),
         );
     }
-    for native in &call.native_tools {
-        if native.dialect != DialectName::BedrockConverse {
-            return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
-        }
-        tools.push(WireTool::Raw(&native.raw));
-    }
+    tools.extend(notes.native_tools(call)?.into_iter().map(WireTool::Raw));
     if tools.is_empty() {
         if history.is_empty() {
             return Ok(None);

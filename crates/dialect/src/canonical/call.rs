@@ -43,6 +43,18 @@ pub struct Call {
     pub extra: Extra,
 }
 
+impl Call {
+    /// Whether one of the native tools must be called, or may have to be: a choice in a form of its own dialect's.
+    pub(crate) fn demands_native(&self) -> bool {
+        match &self.tool_choice {
+            Some(ToolChoice::Named(name)) => !self.tools.iter().any(|tool| tool.name == *name),
+            Some(ToolChoice::Required) => self.tools.is_empty(),
+            Some(ToolChoice::Auto | ToolChoice::None) => false,
+            None => self.extra.contains_key("tool_choice"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sampling {
     pub temperature: Option<f64>,

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::types::NAME;
 use crate::{
     canonical::{Call, Tool, ToolChoice},
     error::EncodeError,
     json::RawJson,
-    notes::{Notes, unsupported},
+    notes::Notes,
     rewrite::{Edit, rewrite},
 };
 
@@ -56,12 +55,7 @@ pub(super) fn encode<'a>(
     if !call.tools.is_empty() {
         tools.push(WireTool::Functions { function_declarations: call.tools.iter().map(declaration).collect() });
     }
-    for native in &call.native_tools {
-        if native.dialect != NAME {
-            return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
-        }
-        tools.push(WireTool::Raw(&native.raw));
-    }
+    tools.extend(notes.native_tools(call)?.into_iter().map(WireTool::Raw));
     if call.parallel_tool_calls == Some(false) && !call.tools.is_empty() {
         notes.drop("`parallel_tool_calls`")?;
     }

@@ -159,9 +159,7 @@ fn drop_unknown(call: &Call, notes: &mut Notes) -> Result<(), EncodeError> {
 
 /// A model that may call no tool is shown none; that it must call one cannot be said.
 fn tools<'a>(call: &'a Call, notes: &mut Notes) -> Result<Vec<WireTool<'a>>, EncodeError> {
-    if let Some(native) = call.native_tools.first() {
-        return Err(unsupported(NAME, format!("the tool `{}` of {}", native.kind, native.dialect)));
-    }
+    notes.native_tools(call)?;
     match call.tool_choice {
         Some(ToolChoice::None) => return Ok(Vec::new()),
         Some(ToolChoice::Required | ToolChoice::Named(_)) => notes.drop("`tool_choice`")?,

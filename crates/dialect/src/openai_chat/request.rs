@@ -14,7 +14,7 @@ use crate::{
     dialect::{Encoded, OnUnsupported, Passing, Quirk, Target},
     error::EncodeError,
     json::RawJson,
-    notes::{Notes, unsupported},
+    notes::Notes,
     rewrite::Edit,
 };
 
@@ -121,12 +121,14 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         false => (None, call.max_output_tokens),
     };
     let sampling = sampling(&call.sampling, target, &mut notes)?;
+    let tools = tools(call, target, &mut notes)?;
+    let callable = !tools.is_empty();
     let wire = WireCall {
         model: &target.model,
         messages,
-        tools: tools(call, target, &mut notes)?,
-        tool_choice: call.tool_choice.as_ref().map(WireChoice::from),
-        parallel_tool_calls: call.parallel_tool_calls,
+        tools,
+        tool_choice: call.tool_choice.as_ref().filter(|_| callable).map(WireChoice::from),
+        parallel_tool_calls: call.parallel_tool_calls.filter(|_| callable),
         response_format: call.response_format.as_ref().map(WireFormat::from),
         max_tokens,
         max_completion_tokens,
@@ -325,11 +327,6 @@ fn tools<'a>(call: &'a Call, target: &Target, notes: &mut Notes) -> Result<Vec<W
             extra: messages::own(&tool.extra, call.dialect == Some(NAME), notes)?,
         });
     }
-    for tool in &call.native_tools {
-        if tool.dialect != NAME {
-            return Err(unsupported(NAME, format!("the tool `{}` of {}", tool.kind, tool.dialect)));
-        }
-        tools.push(WireTool::Raw(&tool.raw));
-    }
+    tools.extend(notes.native_tools(call)?.into_iter().map(WireTool::Raw));
     Ok(tools)
 }

@@ -81,13 +81,16 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
     if no_sampling && (call.sampling.temperature.is_some() || call.sampling.top_p.is_some()) {
         notes.drop("`temperature` or `top_p`, which this model does not take,")?;
     }
+    notes.native_tools(call)?;
+    let tools = own_tools(call);
+    let callable = !tools.is_empty();
     let wire = WireCall {
         model: &target.model,
         instructions,
         input,
-        tools: tools(call)?,
-        tool_choice: call.tool_choice.as_ref().map(WireChoice::from),
-        parallel_tool_calls: call.parallel_tool_calls,
+        tools,
+        tool_choice: call.tool_choice.as_ref().filter(|_| callable).map(WireChoice::from),
+        parallel_tool_calls: call.parallel_tool_calls.filter(|_| callable),
         text: Group::new(
             call.response_format.as_ref().map(|f| Text { format: WireFormat::from(f) }),
             &mut extra,
@@ -288,13 +291,6 @@ impl<'a> From<&'a ToolChoice> for WireChoice<'a> {
             ToolChoice::Named(name) => WireChoice::Function { kind: "function", name },
         }
     }
-}
-
-fn tools(call: &Call) -> Result<Vec<WireTool<'_>>, EncodeError> {
-    if let Some(tool) = call.native_tools.iter().find(|tool| tool.dialect != NAME) {
-        return Err(unsupported(NAME, format!("the tool `{}` of {}", tool.kind, tool.dialect)));
-    }
-    Ok(own_tools(call))
 }
 
 /// The tools that this dialect can say.

@@ -2,7 +2,7 @@
 
 use farebox_dialect::{
     Call, Collector, Completion, Content, DecodeError, DialectName, Edit, Ending, Event, FinishReason, Frame, Message,
-    Part, Passing, Reasoning, Role, Stamp, Target, ToolCall, sse,
+    OnUnsupported, Part, Passing, Reasoning, Role, Stamp, Target, ToolCall, sse,
 };
 use farebox_types::{ErrorKind, Usage};
 use http::HeaderMap;
@@ -375,6 +375,77 @@ fn seals_come_back_to_their_origin() {
     let (body, warnings) = encoded(&again);
     assert_eq!(body["input"].as_array().unwrap().len(), 1, "{body}");
     assert_eq!(warnings.len(), 1);
+}
+
+/// As codex sends them: functions, a group of them under a name, and a search that OpenAI runs.
+fn agent_tools(more: &Value) -> Call {
+    let function = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
+    let mut body = json!({"input": "Go.", "tools": [
+        function("exec"),
+        {"type": "namespace", "name": "agents", "description": "Others.", "tools": [function("spawn")]},
+        {"type": "web_search", "external_web_access": false},
+    ]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    parse(&body)
+}
+
+#[test]
+fn tools_that_only_openai_has_are_left_out_elsewhere() {
+    let others = crate::generating().filter(|to| ![NAME, DialectName::OpenAiCompletions].contains(to));
+    for to in others {
+        for more in [
+            json!({}),
+            json!({"tool_choice": "auto"}),
+            json!({"tool_choice": "none"}),
+            json!({"tool_choice": "required"}),
+            json!({"tool_choice": {"type": "function", "name": "exec"}}),
+        ] {
+            let encoded = crate::provider(to).encode(&agent_tools(&more), &Target::new("m")).unwrap();
+            let body = String::from_utf8(encoded.request.body().to_vec()).unwrap();
+            assert!(!body.contains("spawn") && !body.contains("external_web_access"), "{to} {more}: {body}");
+            assert!(more["tool_choice"] == "none" || body.contains("\"exec\""), "{to} {more}: {body}");
+            let warnings: Vec<String> = encoded.warnings.into_iter().map(|warning| warning.0).collect();
+            for kind in ["namespace", "web_search"] {
+                let told =
+                    warnings.iter().any(|told| told.starts_with(&format!("the tool `{kind}` of {NAME} was left")));
+                assert!(told || (more["tool_choice"] == "none" && to == DialectName::BedrockConverse), "{warnings:?}");
+            }
+        }
+        let refuse = Target { unsupported: OnUnsupported::Refuse, ..Target::new("m") };
+        let error = crate::provider(to).encode(&agent_tools(&json!({})), &refuse).unwrap_err();
+        assert!(error.to_string().contains("the tool `namespace`"), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_tool_that_must_be_called_is_not_left_out() {
+    let native = json!([{"type": "web_search"}]);
+    for to in crate::generating().filter(|to| ![NAME, DialectName::OpenAiCompletions].contains(to)) {
+        for more in [
+            json!({"tool_choice": {"type": "web_search"}}),
+            json!({"tool_choice": {"type": "function", "name": "spawn"}}),
+            json!({"tool_choice": "required", "tools": native}),
+        ] {
+            let error = crate::provider(to).encode(&agent_tools(&more), &Target::new("m")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(
+                error.to_string().contains("`web_search` of openai-responses, as `tool_choice` demands"),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// OpenAI's API refuses both without tools.
+#[test]
+fn how_to_call_tools_is_not_said_where_none_is_left() {
+    let tools = json!([{"type": "web_search"}]);
+    let call = agent_tools(&json!({"tools": tools, "tool_choice": "auto", "parallel_tool_calls": false}));
+    let encoded = crate::provider(DialectName::OpenAiChat).encode(&call, &Target::new("m")).unwrap();
+    let body: Value = serde_json::from_slice(encoded.request.body()).unwrap();
+    for member in ["tools", "tool_choice", "parallel_tool_calls"] {
+        assert_eq!(body.get(member), None, "{body}");
+    }
 }
 
 #[test]

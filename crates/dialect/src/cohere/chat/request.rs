@@ -144,9 +144,7 @@ fn wire_tool(tool: &Tool) -> WireTool<'_> {
 
 /// There is no word for one tool that must be called: it is the only one offered, and a call is required.
 fn tools<'a>(call: &'a Call, notes: &mut Notes) -> Result<(Vec<&'a Tool>, Option<&'static str>), EncodeError> {
-    if let Some(native) = call.native_tools.first() {
-        return Err(notes.unsupported(format!("the tool `{}` of {}", native.kind, native.dialect)));
-    }
+    notes.native_tools(call)?;
     let mut tools: Vec<&Tool> = call.tools.iter().collect();
     let choice = match &call.tool_choice {
         None | Some(ToolChoice::Auto) => None,
