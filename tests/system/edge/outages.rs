@@ -126,14 +126,22 @@ async fn whatever_dies_in_farebox_callers_over_http_are_told() {
     cluster.signal_server("nats-server", Signal::CONT);
     answers_again(edge, "NATS stood still").await;
 
+    cluster.emulator.push("m-tokens", Script::text("asked before").delay(BUS_PATIENCE * 2));
+    let kept = [("idempotency-key", "asked-before-nats-died")];
+    let waiting = tokio::spawn(async move { ask(edge, Api::Chat, "tokens", false, &kept).await.0 });
+    eventually(PATIENCE, "a call is out", || async { cluster.emulator.ledger().totals().open == 1 }).await;
     cluster.kill9_servers().await;
     // A request that was handed to the connection before its end was noticed waits as one that was out.
     is_told_to_come_again(edge, BUS_PATIENCE + AT_ONCE, "NATS was killed").await;
     is_told_to_come_again(edge, AT_ONCE, "NATS is gone").await;
+    let told = waiting.await.expect("no panic");
+    assert_eq!((told.status(), told.get("farebox-error")), (503, Some("unavailable")), "{}", told.text());
     cluster.start_servers().await.expect("they start");
     // ClickHouse went along, and listens elsewhere now.
     cluster.restart("accounting.1").await.expect("it starts");
     answers_again(edge, "NATS was gone").await;
+    let (found, _) = ask(edge, Api::Chat, "tokens", false, &kept).await;
+    assert!(found.status() == 200 && found.text().contains("asked before"), "{}", found.text());
 
     let matched = ledgers_match(&cluster).await;
     assert_eq!(matched.lost, 12, "{matched:?}");
