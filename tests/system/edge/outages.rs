@@ -128,13 +128,14 @@ async fn whatever_dies_in_farebox_callers_over_http_are_told() {
 
     cluster.emulator.push("m-tokens", Script::text("asked before").delay(BUS_PATIENCE * 2));
     let kept = [("idempotency-key", "asked-before-nats-died")];
-    let waiting = tokio::spawn(async move { ask(edge, Api::Chat, "tokens", false, &kept).await.0 });
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { ask(edge, Api::Chat, "tokens", false, &kept).await.0 });
     eventually(PATIENCE, "a call is out", || async { cluster.emulator.ledger().totals().open == 1 }).await;
     cluster.kill9_servers().await;
     // A request that was handed to the connection before its end was noticed waits as one that was out.
     is_told_to_come_again(edge, BUS_PATIENCE + AT_ONCE, "NATS was killed").await;
     is_told_to_come_again(edge, AT_ONCE, "NATS is gone").await;
-    let told = waiting.await.expect("no panic");
+    let told = waiting.join_all().await.remove(0);
     assert_eq!((told.status(), told.get("farebox-error")), (503, Some("unavailable")), "{}", told.text());
     cluster.start_servers().await.expect("they start");
     // ClickHouse went along, and listens elsewhere now.
