@@ -90,12 +90,15 @@ impl Origin {
         Facts { shape: Shape::of(self.dialect), request_id: &self.request_id, now }
     }
 
-    pub(crate) fn refusal(&self, fault: &Fault, report: Option<&v1::CallReport>) -> Response {
+    pub(crate) fn refusal(&self, fault: &Fault, last: Option<&v1::LlmResponse>) -> Response {
         let mut response = failure::in_dialect(self.dialect, fault);
         let facts = self.facts();
         facts.asked(response.headers_mut());
-        if let Some(report) = report {
+        if let Some(report) = last.and_then(|last| last.report.as_ref()) {
             facts.ended(response.headers_mut(), report, self.arrived.elapsed());
+        }
+        if let Some(v1::llm_response::Result::Error(error)) = last.and_then(|last| last.result.as_ref()) {
+            facts.limits(response.headers_mut(), &error.limits);
         }
         response
     }
@@ -264,7 +267,11 @@ impl Call {
         use v1::llm_response::Result::{Completion, Error, Raw, Stored};
         match last.result.take() {
             Some(Raw(raw)) => Ok(raw.bytes),
-            Some(Error(error)) => Err(error.into()),
+            // It stays: a fault has no room for how limits stand.
+            Some(Error(error)) => {
+                last.result = Some(Error(error.clone()));
+                Err(error.into())
+            }
             Some(Stored(stored)) => {
                 let object = ObjectRef::from(stored.object.unwrap_or_default());
                 let fetched = self.app.deps.bus.get_object(&object).await;

@@ -53,8 +53,13 @@ impl Facts<'_> {
         }
         let left = begun.budgets.iter().map(|budget| format!("{}={}", budget.budget, v1::Money::of(&budget.left)));
         say(headers, "farebox-budget-left", &left.collect::<Vec<_>>().join(";"));
+        self.limits(headers, &begun.limits);
+    }
+
+    /// How limits stand: those that hold for a call, or those that refused it.
+    pub(crate) fn limits(&self, headers: &mut HeaderMap, limits: &[v1::LimitLeft]) {
         for measure in [v1::LimitMeasure::Requests, v1::LimitMeasure::Tokens] {
-            self.limit(headers, measure, &begun.limits);
+            self.limit(headers, measure, limits);
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn answer(origin: &Origin, last: &v1::LlmResponse, body: Result<Bytes
     });
     let mut response = match written {
         Ok(response) => response,
-        Err(fault) => return origin.refusal(&fault, last.report.as_ref()),
+        Err(fault) => return origin.refusal(&fault, Some(last)),
     };
     let facts = origin.facts();
     facts.asked(response.headers_mut());

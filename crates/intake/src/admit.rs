@@ -63,7 +63,7 @@ pub(crate) enum Admission {
     Answered,
     /// The request id is known: attach to the running call or fetch its answer.
     Existing(v1::Existing),
-    Refused(Fault),
+    Refused(v1::Error),
 }
 
 impl Admitter {
@@ -73,11 +73,11 @@ impl Admitter {
         let deadline = request.deadline.min(latest);
         if deadline <= now {
             let message = "the deadline lies in the past: give milliseconds since the Unix epoch, ahead of now";
-            return Admission::Refused(Fault::new(ErrorKind::DeadlineExceeded, message));
+            return Admission::Refused(Fault::new(ErrorKind::DeadlineExceeded, message).into());
         }
         let plan = match self.router.plan(request, now) {
             Ok(plan) => plan,
-            Err(fault) => return Admission::Refused(fault),
+            Err(fault) => return Admission::Refused(fault.into()),
         };
         let reservation = ReservationId::generate();
         let offered = plan.deployments.iter().take(1 + self.options.alternatives_max);
@@ -89,7 +89,7 @@ impl Admitter {
                 return Admission::Existing(existing);
             }
             Ok(Cover::Answered(v1::reserve_reply::Result::Refused(error))) => {
-                return Admission::Refused(error.into());
+                return Admission::Refused(error);
             }
             Ok(Cover::Graced(graced)) => {
                 // The guard may find the question yet.
@@ -99,7 +99,7 @@ impl Admitter {
             Err(fault) => {
                 // Unheard is not undone: the guard may store the reservation yet.
                 self.release_later(reservation);
-                return Admission::Refused(fault);
+                return Admission::Refused(fault.into());
             }
         };
         if road.job && self.answered(request).await {
@@ -111,14 +111,14 @@ impl Admitter {
             Ok(work) => work,
             Err(fault) => {
                 self.release(reservation).await;
-                return Admission::Refused(fault);
+                return Admission::Refused(fault.into());
             }
         };
         match self.hand_over(work, road.traceparent, deadline).await {
             Ok(()) => Admission::Taken,
             Err(fault) => {
                 self.release(reservation).await;
-                Admission::Refused(fault)
+                Admission::Refused(fault.into())
             }
         }
     }
@@ -147,7 +147,7 @@ impl Admitter {
             Ok(()) => Admission::Taken,
             Err(fault) => {
                 self.grace.release(graced.reservation).await;
-                Admission::Refused(fault)
+                Admission::Refused(fault.into())
             }
         }
     }

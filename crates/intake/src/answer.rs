@@ -19,12 +19,13 @@ impl Outgoing {
     }
 
     /// The final answer of a request that was refused.
-    pub(crate) fn refusal(json: bool, request: &str, fault: Fault) -> Outgoing {
-        let kind = fault.kind;
+    pub(crate) fn refusal(json: bool, request: &str, error: impl Into<v1::Error>) -> Outgoing {
+        let error = error.into();
+        let kind = error.kind().known().unwrap_or(ErrorKind::Internal);
         let response = v1::LlmResponse {
             request_id: request.to_owned(),
             chunks: 0,
-            result: Some(v1::llm_response::Result::Error(fault.into())),
+            result: Some(v1::llm_response::Result::Error(error)),
             report: None,
         };
         let bytes = if json { json::final_answer(&response) } else { response.encode_to_vec() };

@@ -238,14 +238,14 @@ async fn attempt(
         // What its caller may do now, not what it could when the job was stored.
         let admission = match shared.authoriser.authorise(request.clone()) {
             Ok(request) => shared.admitter.admit(&request, &road).await,
-            Err(fault) => Admission::Refused(fault),
+            Err(fault) => Admission::Refused(fault.into()),
         };
         match admission {
             // A part of farebox is away: that is no run, the job waits for its turn.
-            Admission::Refused(fault) if fault.kind == ErrorKind::Unavailable => {
-                tracing::debug!(job = delivery.subject, reason = fault.message, "a job waits");
+            Admission::Refused(error) if error.kind() == v1::ErrorKind::Unavailable => {
+                tracing::debug!(job = delivery.subject, reason = error.message, "a job waits");
             }
-            Admission::Refused(fault) => return Err(fault),
+            Admission::Refused(error) => return Err(error.into()),
             // Existing: run by an intake that is no longer here; its worker stores the answer.
             Admission::Taken | Admission::Existing(_) => break,
             Admission::Answered => return Ok(()),

@@ -97,7 +97,7 @@ pub(crate) async fn serve(shared: &Shared, way: &Way<'_>, arrival: Result<(v1::P
 
 /// What is to be said here; nothing where the answer comes from elsewhere.
 async fn admit(shared: &Shared, way: &Way<'_>, request: &Request) -> Option<Outgoing> {
-    let said = |fault| Some(Outgoing::refusal(way.json, request.id.as_str(), fault));
+    let said = |fault: Fault| Some(Outgoing::refusal(way.json, request.id.as_str(), fault));
     let given = |answer: Outgoing| match request.principal.entrance() {
         v1::Entrance::Http => answer,
         _ => answer.on_the_bus(way.json, &request.id),
@@ -120,7 +120,7 @@ async fn admit(shared: &Shared, way: &Way<'_>, request: &Request) -> Option<Outg
     };
     match shared.admitter.admit(request, &road).await {
         Admission::Taken | Admission::Answered => None,
-        Admission::Refused(fault) => said(fault),
+        Admission::Refused(error) => Some(Outgoing::refusal(way.json, request.id.as_str(), error)),
         Admission::Existing(existing) => {
             match attach(shared, &project, &request.id, &existing, request.deadline).await {
                 Ok(outgoing) => Some(given(outgoing)),

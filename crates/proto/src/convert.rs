@@ -39,6 +39,9 @@ impl v1::Money {
 }
 
 impl v1::LimitMeasure {
+    pub const ALL: [v1::LimitMeasure; 3] =
+        [v1::LimitMeasure::Requests, v1::LimitMeasure::Tokens, v1::LimitMeasure::Concurrent];
+
     /// As people and JSON write it.
     pub fn word(self) -> &'static str {
         match self {
@@ -188,6 +191,7 @@ impl From<Fault> for v1::Error {
             retry_after_ms: fault.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             provider_status: fault.provider_status.map(u32::from),
             provider_body: fault.provider_body,
+            limits: Vec::new(),
         }
     }
 }
@@ -204,6 +208,7 @@ fn shortened(mut message: String) -> String {
     message
 }
 
+/// Without how limits stand: who hands that on keeps the error.
 impl From<v1::Error> for Fault {
     fn from(error: v1::Error) -> Fault {
         Fault {

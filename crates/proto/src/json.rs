@@ -37,6 +37,7 @@ pub fn error_body(error: &v1::Error) -> Value {
     insert_some(&mut body, "retry_after_ms", error.retry_after_ms);
     insert_some(&mut body, "provider_status", error.provider_status);
     insert_some(&mut body, "provider_body", error.provider_body.clone());
+    insert_any(&mut body, "limits", error.limits.iter().map(limit));
     Value::Object(body)
 }
 
@@ -52,6 +53,28 @@ pub fn error_of(answer: &[u8]) -> Option<v1::Error> {
         retryable: kind.is_retryable(),
         provider_status: error["provider_status"].as_u64().and_then(|status| u32::try_from(status).ok()),
         provider_body: error["provider_body"].as_str().map(str::to_owned),
+        limits: error["limits"].as_array().into_iter().flatten().filter_map(limit_of).collect(),
+    })
+}
+
+fn limit(left: &v1::LimitLeft) -> Value {
+    json!({
+        "limit": left.limit,
+        "measure": left.measure().word(),
+        "allowed": left.allowed,
+        "left": left.left,
+        "reset_ms": left.reset_ms,
+    })
+}
+
+fn limit_of(written: &Value) -> Option<v1::LimitLeft> {
+    let measure = v1::LimitMeasure::ALL.into_iter().find(|measure| written["measure"] == measure.word())?;
+    Some(v1::LimitLeft {
+        limit: written["limit"].as_str()?.to_owned(),
+        measure: measure.into(),
+        allowed: written["allowed"].as_u64()?,
+        left: written["left"].as_u64()?,
+        reset_ms: written["reset_ms"].as_u64()?,
     })
 }
 
@@ -238,19 +261,8 @@ fn left(report: &v1::CallReport, facts: &mut Map<String, Value>) {
     }
     let dollars = |field: &Option<v1::Money>| Value::from(v1::Money::of(field).to_string());
     let budget = |b: &v1::BudgetLeft| json!({ "budget": b.budget, "limit_usd": dollars(&b.limit), "left_usd": dollars(&b.left) });
-    let limit = |l: &v1::LimitLeft| {
-        json!({
-            "limit": l.limit, "measure": l.measure().word(), "allowed": l.allowed, "left": l.left, "reset_ms": l.reset_ms,
-        })
-    };
-    for (name, values) in [
-        ("budgets", report.budgets.iter().map(budget).collect::<Vec<_>>()),
-        ("limits", report.limits.iter().map(limit).collect()),
-    ] {
-        if !values.is_empty() {
-            facts.insert(name.into(), values.into());
-        }
-    }
+    insert_any(facts, "budgets", report.budgets.iter().map(budget));
+    insert_any(facts, "limits", report.limits.iter().map(limit));
 }
 
 fn tokens(usage: Usage) -> Value {
@@ -274,6 +286,13 @@ fn tokens(usage: Usage) -> Value {
 fn insert_some<T: Into<Value>>(into: &mut Map<String, Value>, name: &str, value: Option<T>) {
     if let Some(value) = value {
         into.insert(name.to_owned(), value.into());
+    }
+}
+
+fn insert_any(into: &mut Map<String, Value>, name: &str, values: impl Iterator<Item = Value>) {
+    let values: Vec<Value> = values.collect();
+    if !values.is_empty() {
+        into.insert(name.to_owned(), values.into());
     }
 }
 
@@ -313,6 +332,13 @@ mod tests {
             retryable: true,
             provider_status: Some(429),
             provider_body: Some("{}".into()),
+            limits: vec![v1::LimitLeft {
+                limit: "slow".into(),
+                measure: v1::LimitMeasure::Tokens.into(),
+                allowed: 100,
+                left: 1,
+                reset_ms: 1500,
+            }],
         };
         let response =
             v1::LlmResponse { result: Some(v1::llm_response::Result::Error(error.clone())), ..Default::default() };

@@ -87,6 +87,47 @@ async fn an_error_is_one_in_the_callers_shape() {
 }
 
 #[tokio::test]
+async fn an_error_says_how_the_limit_stands_that_is_its_reason() {
+    let mut world = World::start(Options::default()).await;
+    let limit = v1::LimitLeft {
+        limit: "slow".into(),
+        measure: v1::LimitMeasure::Requests.into(),
+        allowed: 60,
+        left: 0,
+        reset_ms: 30_000,
+    };
+    for (path, told) in [
+        (
+            CHAT,
+            [
+                ("x-ratelimit-limit-requests", "60"),
+                ("x-ratelimit-remaining-requests", "0"),
+                ("x-ratelimit-reset-requests", "30s"),
+                ("x-ratelimit-limit-tokens", ""),
+            ],
+        ),
+        (
+            MESSAGES,
+            [
+                ("anthropic-ratelimit-requests-limit", "60"),
+                ("anthropic-ratelimit-requests-remaining", "0"),
+                ("anthropic-ratelimit-tokens-limit", ""),
+                ("x-ratelimit-limit-requests", ""),
+            ],
+        ),
+    ] {
+        let sent = world.send(world.post(path, BODY));
+        let error = v1::Error { limits: vec![limit.clone()], ..limited().into() };
+        world.asked().await.ends(v1::llm_response::Result::Error(error)).await;
+        let response = sent.answer().await;
+        assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (429, "2"));
+        for (name, value) in told {
+            assert_eq!(header(&response, name), value, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_faulty_header_is_refused_before_anybody_is_asked() {
     let world = World::start(Options::default()).await.without_intake().await;
     let response = world.post(CHAT, BODY).header("farebox-timeout", "soon").send().await.unwrap();

@@ -73,11 +73,11 @@ pub(super) struct Cover {
 /// Why no attempt is covered now.
 pub(super) enum Uncovered {
     Wait(Wait),
-    Refused(Refusal),
+    Refused(Box<Refusal>),
 }
 
 pub(super) struct Refusal {
-    pub(super) fault: Fault,
+    pub(super) error: v1::Error,
     /// Hard budgets that had no room: name, subject and window.
     pub(super) spent: Vec<(String, String, String)>,
 }
@@ -120,6 +120,8 @@ struct Counted<'a> {
 /// What is in the way of one attempt.
 struct Short {
     fault: Fault,
+    /// Where limits are the reason: those that have no room.
+    limits: Vec<v1::LimitLeft>,
     wait: Option<Wait>,
     /// The output limit with which it would fit now.
     clamp: Option<u64>,
@@ -128,7 +130,7 @@ struct Short {
 
 impl Short {
     fn for_good(fault: Fault) -> Box<Short> {
-        Box::new(Short { fault, wait: None, clamp: None, spent: Vec::new() })
+        Box::new(Short { fault, limits: Vec::new(), wait: None, clamp: None, spent: Vec::new() })
     }
 }
 
@@ -163,7 +165,7 @@ impl Ledger {
                 return Ok(Cover { clamped: max_tokens, ..cover });
             }
         }
-        Err(Uncovered::Refused(refusal(shorts)))
+        Err(Uncovered::Refused(Box::new(refusal(shorts))))
     }
 
     fn weigh(&self, rules: &Rules, asker: &Asker<'_>, attempt: &v1::Attempt) -> Result<Cover, Box<Short>> {
@@ -248,8 +250,14 @@ impl Ledger {
         let wait = faults.iter().all(|(helps, _)| *helps).then_some(wait);
         // What waiting does not help is the reason.
         let reason = faults.iter().position(|(helps, _)| !helps).unwrap_or_default();
+        let fault = faults.swap_remove(reason).1;
+        let limits = match fault.kind {
+            ErrorKind::RateLimited => limited_by.iter().map(|metered| self.meters.left_to(asker, metered)).collect(),
+            _ => Vec::new(),
+        };
         Short {
-            fault: faults.swap_remove(reason).1,
+            fault,
+            limits,
             wait,
             clamp: if limited_by.is_empty() { clamp(attempt, short_of) } else { None },
             spent: short_of.iter().map(|c| (c.budget.name.clone(), c.subject.clone(), c.window.clone())).collect(),
@@ -417,12 +425,12 @@ fn covered(attempt: &v1::Attempt, counted: &[Counted<'_>], metered: &[Metered<'_
 fn refusal(shorts: Vec<Short>) -> Refusal {
     let mut shorts = shorts.into_iter();
     let Some(first) = shorts.next() else {
-        return Refusal { fault: Fault::new(ErrorKind::Internal, "nothing was asked for"), spent: Vec::new() };
+        return Refusal { error: Fault::new(ErrorKind::Internal, "nothing was asked for").into(), spent: Vec::new() };
     };
     let mut fault = first.fault;
     let others = shorts.map(|short| short.fault).filter(|other| other.kind == fault.kind);
     fault.retry_after = others.map(|other| other.retry_after).chain([fault.retry_after]).flatten().min();
-    Refusal { fault, spent: first.spent }
+    Refusal { error: v1::Error { limits: first.limits, ..fault.into() }, spent: first.spent }
 }
 
 /// ` of SUBJECT`, where there is one.

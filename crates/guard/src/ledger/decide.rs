@@ -36,7 +36,7 @@ impl Ledger {
             Err(Uncovered::Wait(wait)) => Admission::Wait(Box::new(request), wait),
             Err(Uncovered::Refused(refusal)) => {
                 let entries = self.alert_of_refusal(rules, &request, now, &refusal.spent, now);
-                let result = Some(v1::reserve_reply::Result::Refused(refusal.fault.into()));
+                let result = Some(v1::reserve_reply::Result::Refused(refusal.error));
                 Admission::Decided(Decision { reply: v1::ReserveReply { result }, entries })
             }
             Ok(cover) => {
@@ -121,7 +121,7 @@ impl Ledger {
             Err(Uncovered::Refused(refusal)) => {
                 let (request, admitted) = (open.request.clone(), open.started);
                 let entries = self.alert_of_refusal(rules, &request, admitted, &refusal.spent, now);
-                (Result::Refused(refusal.fault.into()), entries)
+                (Result::Refused(refusal.error), entries)
             }
             Err(Uncovered::Wait(_)) => unreachable!("it had no leave to wait"),
         };

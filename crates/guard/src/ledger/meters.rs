@@ -65,9 +65,9 @@ impl Metered<'_> {
     pub(super) fn fault(&self, retry: Option<Duration>) -> Fault {
         let (allowed, period) = (self.rate.allowed, self.rate.period);
         let allows = match self.measure {
-            Measure::Requests => format!("{allowed} requests in {period}"),
-            Measure::Tokens => format!("{allowed} tokens in {period}"),
-            Measure::Concurrent => format!("{allowed} calls at a time"),
+            Measure::Requests => format!("{} in {period}", counted(allowed, "request")),
+            Measure::Tokens => format!("{} in {period}", counted(allowed, "token")),
+            Measure::Concurrent => format!("{} at a time", counted(allowed, "call")),
         };
         let advice = match (retry, self.measure) {
             (_, Measure::Concurrent) => "try again when one of them has ended".to_owned(),
@@ -81,6 +81,20 @@ impl Metered<'_> {
             Some(retry) => fault.retry_after(retry),
             None => fault,
         }
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+fn left(limit: &str, meter: &Meter, now: Timestamp) -> v1::LimitLeft {
+    v1::LimitLeft {
+        limit: limit.to_owned(),
+        measure: v1::LimitMeasure::from(meter.measure()).into(),
+        allowed: meter.rate().allowed,
+        left: meter.room(now),
+        reset_ms: u64::try_from(meter.reset(now).as_millis()).unwrap_or(u64::MAX),
     }
 }
 
@@ -172,18 +186,16 @@ impl Meters {
 
     /// Where limits stand of which something was taken just now.
     pub(super) fn left(&self, holds: &[v1::LimitHold], now: Timestamp) -> Vec<v1::LimitLeft> {
-        let left = |hold: &v1::LimitHold| {
-            let (measure, rate) = Rate::of(hold)?;
-            let meter = self.find(&hold.limit, &hold.subject, measure)?;
-            Some(v1::LimitLeft {
-                limit: hold.limit.clone(),
-                measure: hold.measure,
-                allowed: rate.allowed,
-                left: meter.room(now),
-                reset_ms: u64::try_from(meter.reset(now).as_millis()).unwrap_or(u64::MAX),
-            })
+        let of_hold = |hold: &v1::LimitHold| {
+            let (measure, _) = Rate::of(hold)?;
+            Some(left(&hold.limit, self.find(&hold.limit, &hold.subject, measure)?, now))
         };
-        holds.iter().filter_map(left).collect()
+        holds.iter().filter_map(of_hold).collect()
+    }
+
+    /// Where a limit stands of which nothing was taken: it had no room.
+    pub(super) fn left_to(&self, asker: &Asker<'_>, metered: &Metered<'_>) -> v1::LimitLeft {
+        left(metered.name, &self.meter(metered, asker), asker.now)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str, &Meter)> {

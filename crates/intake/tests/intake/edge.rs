@@ -79,6 +79,24 @@ async fn an_answer_that_is_followed_is_named_to_the_guard_as_what_nothing_bounds
 }
 
 #[tokio::test]
+async fn the_edge_hears_how_the_limit_stands_that_refused_a_request() {
+    let mut world = World::start(quick()).await;
+    let mut inbox = ask(&world, &request("edge-1", raw(&chat("limited", json!({}))))).await;
+    let (delivery, _) = world.reserve().await;
+    let refused = v1::Error {
+        kind: v1::ErrorKind::RateLimited.into(),
+        message: "limit `slow` allows 1 request in 1m".into(),
+        retry_after_ms: Some(1500),
+        retryable: true,
+        limits: vec![v1::LimitLeft { limit: "slow".into(), allowed: 1, reset_ms: 1500, ..Default::default() }],
+        ..Default::default()
+    };
+    let result = Some(v1::reserve_reply::Result::Refused(refused.clone()));
+    world.answer(&delivery, &v1::ReserveReply { result }).await;
+    assert_eq!(error_of(&said(&mut inbox).await), refused);
+}
+
+#[tokio::test]
 async fn what_is_refused_carries_the_request_id() {
     let world = World::start(quick()).await;
     let bodies =

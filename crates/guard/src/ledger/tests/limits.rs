@@ -5,7 +5,7 @@ use super::*;
 
 const MINUTE: Span = Span::from_secs(60);
 
-fn limited(measure: Measure, allowed: u64, strategy: Strategy) -> Stage {
+fn policies(measure: Measure, allowed: u64, strategy: Strategy) -> Policies {
     let period = if measure == Measure::Concurrent { Span::ZERO } else { MINUTE };
     let limit = Limit {
         name: "keys".into(),
@@ -14,7 +14,11 @@ fn limited(measure: Measure, allowed: u64, strategy: Strategy) -> Stage {
         rate: Rate { allowed, period, strategy },
         default: false,
     };
-    Stage::new(Policies { limits: [("keys".to_owned(), limit)].into(), ..Policies::default() })
+    Policies { limits: [("keys".to_owned(), limit)].into(), ..Policies::default() }
+}
+
+fn limited(measure: Measure, allowed: u64, strategy: Strategy) -> Stage {
+    Stage::new(policies(measure, allowed, strategy))
 }
 
 fn call(key: &str, tokens: u64, now: Timestamp) -> v1::ReserveRequest {
@@ -77,6 +81,32 @@ fn a_grant_says_what_is_left() {
         reset_ms: 60_000,
     };
     assert_eq!(limits, [expected]);
+}
+
+#[test]
+fn a_refusal_says_how_the_limits_stand_that_are_its_reason() {
+    let refused = |stage: &mut Stage, call: v1::ReserveRequest, now| match stage.reserve(call, now).reply.result {
+        Some(v1::reserve_reply::Result::Refused(error)) => error,
+        other => panic!("not refused: {other:?}"),
+    };
+    let later = NOW.after(Duration::from_secs(20));
+    for (measure, allowed, tokens, left, allows) in [
+        (Measure::Requests, 1, 0, 0, "allows 1 request in 1m"),
+        (Measure::Tokens, 1000, 600, 400, "allows 1000 tokens in 1m"),
+    ] {
+        let mut stage = limited(measure, allowed, Strategy::SlidingWindow);
+        stage.reserve(call("k", tokens, NOW), NOW);
+        let error = refused(&mut stage, call("k", tokens, later), later);
+        assert!(error.message.contains(allows), "{}", error.message);
+        let measure = v1::LimitMeasure::from(measure).into();
+        assert_eq!(error.limits, [v1::LimitLeft { limit: "keys".into(), measure, allowed, left, reset_ms: 40_000 }]);
+    }
+    // It is not the reason where a budget is.
+    let day = budget("day", Scope::default(), Period::Calendar(Calendar::Day), "0.5".parse().unwrap());
+    let budgets = [("day".to_owned(), day)].into();
+    let mut stage = Stage::new(Policies { budgets, ..policies(Measure::Requests, 0, Strategy::SlidingWindow) });
+    let error = refused(&mut stage, call("k", 0, NOW), NOW);
+    assert_eq!((error.kind(), error.limits), (v1::ErrorKind::OverBudget, Vec::new()));
 }
 
 #[test]
