@@ -59,7 +59,7 @@ struct Covered {
 pub(crate) enum Admission {
     /// A worker has it: the answer comes from there, or from the guard if the worker dies.
     Taken,
-    /// A final answer was stored while a job waited: nothing is left to do.
+    /// The caller has its final answer, or is being told: nothing is left to do.
     Answered,
     /// The request id is known: attach to the running call or fetch its answer.
     Existing(v1::Existing),
@@ -85,6 +85,12 @@ impl Admitter {
         let ask = reserve_request(request, road, &plan.deployments, reservation, &calls, deadline);
         let granted = match self.reserve(&ask, deadline).await {
             Ok(Cover::Answered(v1::reserve_reply::Result::Granted(granted))) => granted,
+            // This very one ended before it was heard that it was granted: the guard has told its caller.
+            Ok(Cover::Answered(v1::reserve_reply::Result::Existing(existing)))
+                if !road.job && !existing.open && existing.reservation_id == reservation.to_string() =>
+            {
+                return Admission::Answered;
+            }
             Ok(Cover::Answered(v1::reserve_reply::Result::Existing(existing))) => {
                 return Admission::Existing(existing);
             }

@@ -253,3 +253,21 @@ async fn a_repeat_does_not_wait_longer_than_any_request_may() {
     world.answer(&delivery, &v1::ReserveReply { result: Some(reserve_reply::Result::Existing(running)) }).await;
     assert_eq!(said(&mut inbox).await["error"]["type"], "deadline_exceeded");
 }
+
+/// The guard tells the caller of a call that is lost: intake, whose question comes again to the next guard, adds nothing.
+#[tokio::test]
+async fn who_was_told_of_a_lost_call_by_the_guard_hears_nothing_else() {
+    let result_wait = Span::from_millis(100);
+    let mut world = World::start(Options { result_wait, ..quick() }).await;
+    let mut inbox = world.ask("llm.request", &chat("limited", json!({}))).await;
+    let (delivery, asked) = world.reserve().await;
+    let ended = v1::Existing {
+        reservation_id: asked.reservation_id,
+        open: false,
+        outcome: v1::Outcome::Lost.into(),
+        error_kind: v1::ErrorKind::Lost.into(),
+    };
+    world.answer(&delivery, &v1::ReserveReply { result: Some(reserve_reply::Result::Existing(ended)) }).await;
+    let further = tokio::time::timeout(result_wait.get() * 5, inbox.next()).await;
+    assert!(further.is_err(), "{further:?}");
+}
