@@ -48,10 +48,12 @@ pub(crate) async fn run(args: &GuardArgs) -> anyhow::Result<()> {
         let jetstream = format!("jetstream {{ store_dir: \"{}\", sync_interval: {sync} }}", dir.path().display());
         let nats = TestNats::builder().without_jetstream().config(&jetstream).start().await?;
         let writes = phase(args, &nats, write).await.context("bare writes")?;
-        let write_latency = schedule(args, &nats, timed_write).await.context("bare writes on a schedule")?;
+        let write_latency =
+            schedule(args, &connect(&nats).await?, timed_write).await.context("bare writes on a schedule")?;
         let lead = lead(&nats).await?;
         let pairs = phase(args, &nats, pair).await.context("reservations")?;
-        let reserve_latency = schedule(args, &nats, timed_reserve).await.context("reservations on a schedule")?;
+        let far = schedule(args, &connect(&nats).await?, timed_reserve).await.context("reservations on a schedule")?;
+        let near = schedule(args, &lead.bus, timed_reserve).await.context("reservations inside the process")?;
         lead.stop().await?;
         let (paired, written) = (pairs.per_second(), writes.per_second());
         table::print(&format!(
@@ -65,13 +67,15 @@ pub(crate) async fn run(args: &GuardArgs) -> anyhow::Result<()> {
             writes.latencies.quantiles().p99,
             paired / written,
         ))?;
-        let (reserved, stored) = (reserve_latency.quantiles(), write_latency.quantiles());
+        let (near, far, stored) = (near.quantiles(), far.quantiles(), write_latency.quantiles());
         table::print(&format!(
-            "durability {} at {RATE}/s: a reservation takes p50 {:.2} ms, p99 {:.2} ms; a bare publish p50 {:.2} ms, p99 \
-             {:.2} ms\n",
+            "durability {} at {RATE}/s: a reservation takes p50 {:.2} ms, p99 {:.2} ms inside one process, as in `farebox up`; \
+             p50 {:.2} ms, p99 {:.2} ms over the server; a bare publish p50 {:.2} ms, p99 {:.2} ms\n",
             durability.as_str(),
-            reserved.p50,
-            reserved.p99,
+            near.p50,
+            near.p99,
+            far.p50,
+            far.p99,
             stored.p50,
             stored.p99,
         ))?;
@@ -132,11 +136,10 @@ where
 }
 
 /// One call every so often, whatever became of those before. Latency counts from the schedule.
-async fn schedule<F>(args: &GuardArgs, nats: &TestNats, act: fn(Bus, u16, Instant) -> F) -> anyhow::Result<Latencies>
+async fn schedule<F>(args: &GuardArgs, bus: &Bus, act: fn(Bus, u16, Instant) -> F) -> anyhow::Result<Latencies>
 where
     F: Future<Output = anyhow::Result<Duration>> + Send + 'static,
 {
-    let bus = connect(nats).await?;
     let calls = RATE * u32::try_from(args.seconds + WARM_UP.as_secs())?;
     let every = Duration::from_secs(1) / RATE;
     let (first, mut pacer) = (Instant::now() + every, Pacer::new()?);
@@ -236,6 +239,8 @@ async fn settle(bus: &Bus, Reserved { reservation_id, call_id }: Reserved) -> an
 
 /// A guard that leads.
 struct Lead {
+    /// The guard's own connection: who uses it reaches it without the server.
+    bus: Bus,
     trigger: farebox_runtime::DrainTrigger,
     running: JoinSet<Result<(), farebox_guard::Error>>,
 }
@@ -251,8 +256,9 @@ impl Lead {
 }
 
 async fn lead(nats: &TestNats) -> anyhow::Result<Lead> {
+    let own = connect(nats).await?;
     let deps = Deps {
-        bus: connect(nats).await?,
+        bus: own.clone(),
         tenancy: Tenancy::Single,
         clock: Arc::new(SystemClock),
         directory: Directory::fixed(policies()),
@@ -267,7 +273,7 @@ async fn lead(nats: &TestNats) -> anyhow::Result<Lead> {
     loop {
         let asked = bus.call::<_, v1::LookupReply>(&subjects::lookup(SHARD), &ask, Duration::from_secs(1)).await;
         match asked {
-            Ok(_) => return Ok(Lead { trigger, running }),
+            Ok(_) => return Ok(Lead { bus: own, trigger, running }),
             Err(error) => ensure!(Instant::now() < until, "the guard does not lead: {error}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
