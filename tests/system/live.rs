@@ -74,6 +74,8 @@ fn a_config_that_is_applied_acts_within_a_second_and_no_call_fails() {
             assert_eq!((provider.as_str(), slow > 0 && slow < 10 * cost), ("emu", true), "pinned at its admission");
         };
         let steady = async {
+            // The slow answer is the slow call's.
+            stage.until_asked("old", 2).await;
             let mut calls = 0;
             while !done.load(Ordering::Relaxed) {
                 call(&stage).await;
@@ -82,7 +84,7 @@ fn a_config_that_is_applied_acts_within_a_second_and_no_call_fails() {
             assert!(calls > 1, "{calls} calls");
         };
         let change = async {
-            stage.until_asked("old", 2).await;
+            stage.until_asked("old", 4).await;
             apply(&stage, APPLIED).await;
             let acts = || async { call(&stage).await == ("other".to_owned(), 10 * cost) };
             eventually(Duration::from_secs(1), "the new config acts", acts).await;
