@@ -19,6 +19,7 @@
 //! | `ask` | an HTTP request as `EdgeRequest` |
 //! | `call` | one call on the bus: what arrives, and the cancel when its caller has gone |
 //! | `whole`, `stream` | its answer as HTTP |
+//! | `held` | what a request holds until its answer is taken |
 //! | `flow` | what waits for a client that reads slowly |
 //! | `facts` | headers that say what it took, and what is left |
 //! | `failure` | an error in the caller's shape |
@@ -37,6 +38,7 @@ mod facts;
 mod failure;
 mod flow;
 mod health;
+mod held;
 mod models;
 mod options;
 mod patience;

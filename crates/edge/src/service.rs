@@ -5,33 +5,24 @@
 //! runs after `drain_timeout` is told to end (`App::cut`), and what is left after `answer_grace` is dropped.
 
 use std::{
-    convert::Infallible,
-    future::pending,
-    net::SocketAddr,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+    convert::Infallible, future::pending, net::SocketAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration,
 };
 
-use axum::{body::Body, response::Response};
-use bytes::Bytes;
+use axum::response::Response;
 use farebox_runtime::{
-    Drain, DrainTrigger, Tasks,
+    Drain, DrainTrigger,
     listener::{Connection, Listener, Terms, Tls},
 };
 use farebox_types::{ErrorKind, Fault};
 use futures::FutureExt;
 use http::{HeaderValue, Request, header};
-use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 use tower::{Layer, ServiceExt};
@@ -42,6 +33,7 @@ use crate::{
     body, cors,
     error::Error,
     failure::refusal,
+    held::{Busy, Held, Writers},
     options::Options,
     patience::Patient,
     routes::{self, Route},
@@ -118,7 +110,7 @@ impl Service {
 }
 
 /// A panic ends one connection or one request, not the process.
-async fn contained(work: impl Future<Output = ()>) {
+pub(crate) async fn contained(work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
         tracing::error!("a connection ended by a panic: this is a fault of farebox, please report it");
     }
@@ -127,7 +119,7 @@ async fn contained(work: impl Future<Output = ()>) {
 /// What every connection shares.
 struct Server {
     app: Arc<App>,
-    http: auto::Builder<Spawner>,
+    http: auto::Builder<Writers>,
     cors: Option<CorsLayer>,
     places: Arc<Semaphore>,
     drain: Drain,
@@ -138,7 +130,7 @@ struct Server {
 impl Server {
     fn new(app: Arc<App>, drain: Drain, dropped: Drain) -> Server {
         let options = &app.options;
-        let mut http = auto::Builder::new(Spawner(app.deps.tasks.clone()));
+        let mut http = auto::Builder::new(Writers::new(app.deps.tasks.clone(), options.write_timeout.get()));
         let headers_max = options.headers_max.len();
         // Silence is watched for both versions in `serve`.
         http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers_max);
@@ -205,7 +197,7 @@ impl Server {
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Held { body, _busy: busy, _place: place })
+        response.map(|body| Held::new(body, busy, place))
     }
 
     async fn routed(&self, peer: Peer, route: Route, request: Request<Incoming>) -> Response {
@@ -238,54 +230,4 @@ async fn silence(requests: &mut watch::Receiver<usize>, patience: Duration) {
     }
     // The connection itself ends now.
     pending().await
-}
-
-/// One request that is under way on a connection.
-struct Busy(watch::Sender<usize>);
-
-impl Busy {
-    fn one(requests: &watch::Sender<usize>) -> Busy {
-        requests.send_modify(|requests| *requests += 1);
-        Busy(requests.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.send_modify(|requests| *requests -= 1);
-    }
-}
-
-/// The body of an answer, and what its request holds until it has been written.
-struct Held {
-    body: Body,
-    _busy: Busy,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Where the requests of an HTTP/2 connection run.
-#[derive(Clone)]
-struct Spawner(Tasks);
-
-impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
-    fn execute(&self, request: F) {
-        self.0.spawn("http request", contained(request));
-    }
 }

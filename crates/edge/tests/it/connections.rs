@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use farebox_edge::Options;
+use farebox_proto::v1;
 use farebox_runtime::listener::TlsOptions;
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::{Secret, Span};
 use http::Version;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     raw::Raw,
@@ -141,6 +142,30 @@ async fn who_is_silent_or_slow_loses_its_connection_and_who_waits_for_an_answer_
 }
 
 #[tokio::test]
+async fn who_takes_a_large_answer_slowly_gets_all_of_it() {
+    let options = Options { headers_timeout: Span::from_millis(300), ..Options::default() };
+    let mut world = World::start(options).await;
+    let large = format!(r#"{{"id":"{}"}}"#, "x".repeat(12_000_000));
+    let second = || reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    for client in [reqwest::Client::new(), second()] {
+        let sent = world.send(client.post(format!("http://{}{CHAT}", world.addr)).body(BODY));
+        let asked = world.asked().await;
+        let object = world.put(&large).await;
+        let stored = v1::StoredBody { dialect: 0, object: Some(object.into()) };
+        asked.ends(v1::llm_response::Result::Stored(stored)).await;
+        let mut response = sent.answer().await;
+        // In some ten times as long as a connection may be silent.
+        let (mut taken, began) = (0, Instant::now());
+        while let Some(chunk) = timeout(PATIENCE, response.chunk()).await.unwrap().unwrap() {
+            taken += chunk.len();
+            let due = Duration::from_secs(3).mul_f64(taken as f64 / large.len() as f64);
+            sleep(due.saturating_sub(began.elapsed())).await;
+        }
+        assert_eq!(taken, large.len());
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let options = Options { body_timeout: Span::from_millis(200), ..Options::default() };
     let world = World::start(options).await;
@@ -185,6 +210,21 @@ async fn requests_above_their_number_are_refused_and_health_is_not() {
     assert_eq!(first.answer().await.text().await.unwrap(), ANSWER);
     let free = || async { reqwest::get(url("/v1/models")).await.unwrap().status().as_u16() == 200 };
     eventually(PATIENCE, "there is room again", free).await;
+}
+
+#[tokio::test]
+async fn an_answer_of_which_a_client_lets_nothing_come_does_not_keep_its_place() {
+    let options = Options { requests_max: 1, write_timeout: Span::from_millis(300), ..Options::default() };
+    let world = World::start(options).await;
+    let url = format!("http://{}/v1/models", world.addr);
+    let client =
+        reqwest::Client::builder().http2_prior_knowledge().http2_initial_stream_window_size(0).build().unwrap();
+    let waiting = client.get(&url).send().await.unwrap();
+    assert_eq!(waiting.status().as_u16(), 200);
+    assert_eq!(reqwest::get(&url).await.unwrap().status().as_u16(), 503);
+    let free = || async { reqwest::get(&url).await.unwrap().status().as_u16() == 200 };
+    eventually(PATIENCE, "there is room again", free).await;
+    assert!(waiting.bytes().await.is_err(), "it was cut");
 }
 
 #[tokio::test]
