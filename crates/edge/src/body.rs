@@ -98,6 +98,12 @@ pub(crate) fn room<'a>(
     rooms.try_acquire_many(kib(size)).map_err(|_| Unread::NoRoom)
 }
 
+/// Frees what of its room a body does not need that is there: its size may not have been known before.
+pub(crate) fn fit(room: &mut SemaphorePermit<'_>, body: &Bytes) {
+    let needed = kib(body.len() as u64) as usize;
+    drop(room.split(room.num_permits().saturating_sub(needed)));
+}
+
 /// Reads the body. Afterwards `headers` say what it is now: no encoding, no length.
 pub(crate) async fn read(headers: &mut HeaderMap, mut incoming: Incoming, options: &Options) -> Result<Bytes, Unread> {
     let encoding = encoding(headers)?;

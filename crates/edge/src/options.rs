@@ -29,7 +29,7 @@ pub struct Options {
     /// The largest body, unpacked. Those above the bus's payload limit travel through its object store.
     pub body_max: ByteSize,
     /// The most of all bodies whose requests have not begun to be answered; a request that finds no room is answered with
-    /// 503. A body counts with its length, or with `body_max` where none is said or it is packed.
+    /// 503. Until it is there, a body whose length is not said, or that is packed, counts with `body_max`.
     pub bodies_max: ByteSize,
     /// How long a body may take to arrive.
     pub body_timeout: Span,

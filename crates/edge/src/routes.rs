@@ -158,7 +158,7 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
         }
     };
     // Kept until the answer begins.
-    let _room = match body::room(&app.bodies, &head.headers, &incoming, &app.options) {
+    let mut room = match body::room(&app.bodies, &head.headers, &incoming, &app.options) {
         Ok(room) => room,
         Err(unread) => return unread.response(shape),
     };
@@ -166,6 +166,7 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
         Ok(body) => body,
         Err(unread) => return unread.response(shape),
     };
+    body::fit(&mut room, &body);
     let stopping = || {
         let fault = Fault::new(ErrorKind::Unavailable, "this farebox is being stopped: ask again");
         refusal(shape, &fault.retry_after(std::time::Duration::from_secs(1)))

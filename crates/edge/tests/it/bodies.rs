@@ -105,3 +105,20 @@ async fn all_bodies_together_have_a_bound() {
     world.asked().await.whole(ANSWER).await;
     assert_eq!(third.answer().await.status().as_u16(), 200);
 }
+
+#[tokio::test]
+async fn a_body_of_unknown_length_takes_no_more_room_than_it_has_once_it_is_there() {
+    let options = Options { body_max: ByteSize(100_000), bodies_max: ByteSize(104_000), ..Options::default() };
+    let mut world = World::start(options).await;
+    let chunked = || reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(BODY)]));
+    let mut waiting = Vec::new();
+    for encoding in ["identity", "gzip", "identity"] {
+        let body = if encoding == "gzip" { bytes(PACKED[0].1).into() } else { chunked() };
+        let sent = world.send(world.post(CHAT, body).header("content-encoding", encoding));
+        waiting.push((world.asked().await, sent));
+    }
+    for (asked, sent) in waiting {
+        asked.whole(ANSWER).await;
+        assert_eq!(sent.answer().await.status().as_u16(), 200);
+    }
+}
