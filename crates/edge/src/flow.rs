@@ -106,14 +106,15 @@ impl Flow {
         Ok(())
     }
 
-    /// Cuts a reader that is too slow to be given `more` bytes.
+    /// Cuts a reader that is too slow to be given `more` bytes. Beyond the bound one frame may wait, however large: who reads
+    /// well may still not have taken what came right before it.
     pub(crate) fn look(&self, more: usize) -> Result<(), Ended> {
         let queue = self.shared.queue();
         if queue.state == State::Gone {
             return Err(Ended::Gone);
         }
         let waiting = queue.bytes;
-        let full = waiting > 0 && waiting + more > self.bounds.bytes;
+        let full = more > 0 && waiting >= self.bounds.bytes;
         let late = waiting > 0 && queue.moved.is_some_and(|moved| moved.elapsed() >= self.bounds.patience);
         drop(queue);
         if full || late {
@@ -219,8 +220,11 @@ mod tests {
     #[tokio::test]
     async fn a_reader_is_cut_that_lets_too_much_wait() {
         let (flow, mut outflow) = flow(BOUNDS);
-        // One frame may be larger than what may wait.
+        // One frame may be larger than what may wait, also behind a small one.
+        flow.push(bytes(1)).unwrap();
         flow.push(bytes(30)).unwrap();
+        assert_eq!(flow.look(0), Ok(()));
+        outflow.frame().await.unwrap().unwrap();
         outflow.frame().await.unwrap().unwrap();
         flow.push(bytes(6)).unwrap();
         flow.push(bytes(4)).unwrap();
