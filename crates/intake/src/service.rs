@@ -148,6 +148,10 @@ impl Service {
             return;
         }
         let Some(place) = InFlight::enter(&self.in_flight) else {
+            if delivery.subject == subjects::EDGE_CANCEL {
+                // A refusal would be the end of the call to the edge, which says this again.
+                return tracing::debug!("a cancel of the edge found no place");
+            }
             let message = "intake admits as many requests as max_in_flight allows: try again in a moment";
             let fault = Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1));
             let (json, id) = match delivery.subject.as_str() {

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use farebox_bus::{Headers, Inbox, topology};
 use farebox_directory::Directory;
+use farebox_intake::Options;
 use farebox_policy::Policies;
 use farebox_proto::{headers, subjects, v1};
 use farebox_testkit::PATIENCE;
+use farebox_types::Span;
 use prost::Message;
 use serde_json::json;
 use tokio::time::timeout;
@@ -185,4 +187,35 @@ async fn a_cancel_of_the_edge_reaches_the_workers_at_once_and_until_one_has_the_
     };
     let (receipt, ()) = tokio::join!(asked, confirmed);
     assert_eq!(receipt.unwrap(), v1::CancelReceipt { request_id: "edge-1".into(), cancelled: true });
+}
+
+#[tokio::test]
+async fn a_cancel_that_finds_no_place_is_not_answered_like_the_end_of_its_call() {
+    let options = Options { max_in_flight: 1, guard_deadline: Span::from_secs(2), ..quick() };
+    let mut world = World::start(options).await;
+    let mut orders = world.bus.subscribe(subjects::CANCEL, None).await.unwrap();
+    world.bus.flush().await.unwrap();
+    let mut running = ask(&world, &request("edge-1", raw(&chat("limited", json!({}))))).await;
+    world.reserve().await;
+    let cancel = v1::EdgeCancel { principal: Some(principal()), request_id: "edge-1".into(), caller_gone: true };
+    let mut inbox = world.bus.inbox();
+    let cancels = || async {
+        let payload = cancel.encode_to_vec().into();
+        world.bus.publish_with_reply(subjects::EDGE_CANCEL, &inbox.subject(), Headers::new(), payload).await.unwrap();
+    };
+    cancels().await;
+    let refused = said(&mut ask(&world, &request("edge-2", raw(&chat("limited", json!({}))))).await).await;
+    assert!(error_of(&refused).message.contains("max_in_flight"), "{refused:?}");
+    // No guard answers, so the first one ends, and there is room.
+    said(&mut running).await;
+    let order: v1::CancelOrder = loop {
+        cancels().await;
+        if let Ok(order) = timeout(Duration::from_millis(100), orders.next()).await {
+            break order.unwrap().decode().unwrap();
+        }
+    };
+    let receipt = v1::CancelReceipt { request_id: order.request_id, cancelled: true };
+    world.bus.publish_message(&order.reply_to, Headers::new(), &receipt).await.unwrap();
+    let heard = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+    assert_eq!(heard.decode::<v1::CancelReceipt>().unwrap(), receipt);
 }
