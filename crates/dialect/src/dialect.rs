@@ -73,7 +73,17 @@ pub trait ProviderDialect: Send + Sync {
 
 /// [`Operation::CountTokens`], towards a provider: an endpoint beside the one that answers.
 pub trait CountDialect: Send + Sync {
+    fn name(&self) -> DialectName;
+
     fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError>;
+
+    /// The closed list of what changes in a body that its caller wrote in this dialect.
+    fn edits(&self, _call: &Call, _target: &Target) -> Vec<Edit<'static>> {
+        Vec::new()
+    }
+
+    /// The request around a body that is already in this dialect.
+    fn request(&self, call: &Call, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError>;
 
     /// Tokens of the input.
     fn decode(&self, body: &[u8]) -> Result<u64, DecodeError>;
@@ -153,6 +163,9 @@ pub trait EmbedCaller: Send + Sync {
 
     /// `Err`: the provider's vectors cannot be written as the caller wants them.
     fn render(&self, call: &EmbedCall, answer: &Embeddings, stamp: &Stamp) -> Result<Bytes, DecodeError>;
+
+    /// A rendered answer with the tokens that were counted for it, where it says none.
+    fn counted(&self, answer: Bytes, input: u64) -> Bytes;
 
     fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes);
 }

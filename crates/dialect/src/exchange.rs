@@ -53,6 +53,8 @@ enum Way<'a> {
         dialect: &'static dyn ProviderDialect,
         count: &'static dyn CountDialect,
         caller: &'static dyn CountCaller,
+        /// The provider's answer goes through.
+        passes: bool,
     },
     Embed {
         dialect: &'static dyn EmbedDialect,
@@ -124,12 +126,20 @@ impl<'a> Exchange<'a> {
                     let message = format!("{} has no endpoint that counts tokens", dialect.name());
                     return Err(Fault::new(ErrorKind::Unsupported, message));
                 };
-                asked.readable()?;
-                let mut encoded = count.encode(call, &target)?;
-                if target.hosting == Hosting::Own && dialect.name() == DialectName::AnthropicMessages {
-                    asked.beside.say(&mut encoded.request);
-                }
-                (Way::Count { dialect, count, caller: *caller }, encoded)
+                let passes = caller.name() == count.name();
+                let encoded = if passes {
+                    let mut request = count.request(call, &target, asked.edited(count.edits(call, &target))?)?;
+                    if target.hosting == Hosting::Own {
+                        asked.beside.say(&mut request);
+                    }
+                    Encoded { request, warnings: Vec::new() }
+                } else {
+                    asked.readable()?;
+                    count.encode(call, &target)?
+                };
+                // Bedrock's answer is its own, whatever is in its question.
+                let passes = passes && target.hosting != Hosting::Bedrock;
+                (Way::Count { dialect, count, caller: *caller, passes }, encoded)
             }
             (Task::Embed { call, caller }, Provider::Embed(dialect)) => {
                 let passes = caller.name() == dialect.name();
@@ -189,9 +199,10 @@ impl<'a> Exchange<'a> {
                 };
                 Ok((answer, facts))
             }
-            Way::Count { count, caller, .. } => {
+            Way::Count { count, caller, passes, .. } => {
                 let tokens = count.decode(&body)?;
-                Ok((Answer::Raw(caller.render(tokens)), Facts { counted: Some(tokens), ..Facts::default() }))
+                let answer = if *passes { body } else { caller.render(tokens) };
+                Ok((Answer::Raw(answer), Facts { counted: Some(tokens), ..Facts::default() }))
             }
             Way::Embed { dialect, caller, call, passes } => {
                 let done = dialect.decode(head, &body)?;
@@ -203,6 +214,15 @@ impl<'a> Exchange<'a> {
                 let answer = if *passes { body } else { caller.render(call, &done, stamp) };
                 Ok((Answer::Raw(answer), Facts { model: done.model, usage: done.usage, ..Facts::default() }))
             }
+        }
+    }
+
+    /// A whole answer with the input tokens that were counted here because its provider told none: callers' libraries look
+    /// for them. What goes through stays as it is.
+    pub fn counted(&self, answer: Answer, input: u64) -> Answer {
+        match (&self.way, answer) {
+            (Way::Embed { caller, passes: false, .. }, Answer::Raw(bytes)) => Answer::Raw(caller.counted(bytes, input)),
+            (_, answer) => answer,
         }
     }
 

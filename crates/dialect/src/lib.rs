@@ -68,9 +68,9 @@ pub mod typed;
 pub use beside::{Beside, Heard, heard};
 pub use canonical::{
     CacheMark, Call, Choice, Citation, Collector, Completion, Content, Delta, Effort, EmbedCall, EmbedInput,
-    EmbedPurpose, Embeddings, Ending, Event, Extra, FinishReason, Media, Message, NativeTool, Part, PartId, PartKind,
-    Ranked, Ranking, Reasoning, ReasoningRequest, Refusal, RerankCall, RerankDocument, ResponseFormat, Role, Sampling,
-    Source, Tool, ToolCall, ToolChoice, ToolResult, Truncated, Vector, VectorEncoding,
+    EmbedPurpose, Embeddings, Ending, Event, Extra, FinishReason, Grouped, Media, Message, NativeTool, Part, PartId,
+    PartKind, Ranked, Ranking, Reasoning, ReasoningRequest, Refusal, RerankCall, RerankDocument, ResponseFormat, Role,
+    Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult, Truncated, Vector, VectorEncoding,
 };
 pub use dialect::{
     Caller, CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,

@@ -98,7 +98,9 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let scan = content(&mut top, dialect, facts.content)?;
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
     let has_tools = tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]");
-    let tools = tools.map(|raw| tools_of(dialect, raw.get())).unwrap_or_default();
+    let tools = tools
+        .map(|raw| tools_of(dialect, raw, root.member("tools"), dialect == DialectName::OpenAiResponses))
+        .unwrap_or_default();
     let mut says = |name: &str| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]"));
     let unseen = facts.unseen.iter().copied().find(|name| says(name));
     let metered: Vec<&str> = facts.metered.iter().copied().filter(|name| says(name)).collect();
@@ -341,30 +343,46 @@ struct Tools {
 
 /// What is no list of tools is left to the provider to refuse. A kind that is said twice, or in letters of another size,
 /// is no kind of the caller's.
-fn tools_of(dialect: DialectName, tools: &str) -> Tools {
+fn tools_of(dialect: DialectName, tools: &RawValue, at: Path<'_>, groups: bool) -> Tools {
     let mut found = Tools::default();
-    let list: Vec<&RawValue> = serde_json::from_str(tools).unwrap_or_default();
+    let list: Vec<&RawValue> = serde_json::from_str(tools.get()).unwrap_or_default();
     for (index, raw) in list.into_iter().enumerate() {
         let Ok(mut tool) = serde_json::from_str::<Object<'_>>(raw.get()) else { continue };
-        let at = Path::Root.member("tools");
-        let kinds = tool.keys().filter(|key| folded(key) == "type").count();
+        let at = at.item(index);
+        let said = |name: &str| tool.keys().filter(|key| folded(key) == name).count();
+        let (kinds, lists) = (said("type"), said("tools"));
         let named = tool.keys().any(|key| matches!(key, "function" | "name"));
         let kind = tool.take("type").map(|raw| serde_json::from_str::<Cow<'_, str>>(raw.get()).unwrap_or_default());
+        let members = if groups && lists == 1 { tool.take("tools") } else { None };
         match kind {
             None if kinds <= 1 && named && !tool.keys().any(|key| folded(key) == "type") => {}
             Some(kind) if kinds == 1 && matches!(&*kind, "function" | "custom") => {}
             Some(kind) if kinds == 1 && designed(dialect, &kind) => found.designed += 1,
             kind => {
+                // A group costs what is in it; there is none in a group.
+                if let Some(members) = members.filter(|_| kinds == 1 && kind.as_deref() == Some("namespace")) {
+                    found.add(tools_of(dialect, members, at.member("tools"), false));
+                    continue;
+                }
                 match kind.as_deref().filter(|_| kinds == 1).map_or(Meter::Nothing, |kind| Meter::of(dialect, kind)) {
                     Meter::Tokens => {}
                     Meter::Searches => found.searches = true,
                     Meter::Nothing => found.unmetered = true,
                 }
-                found.providers.get_or_insert_with(|| at.item(index).member("type").to_string());
+                found.providers.get_or_insert_with(|| at.member("type").to_string());
             }
         }
     }
     found
+}
+
+impl Tools {
+    fn add(&mut self, more: Tools) {
+        self.unmetered |= more.unmetered;
+        self.searches |= more.searches;
+        self.designed += more.designed;
+        self.providers = self.providers.take().or(more.providers);
+    }
 }
 
 /// Of Anthropic's own tools, these are run by the caller.

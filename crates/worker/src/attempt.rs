@@ -221,15 +221,14 @@ async fn counted_here(job: &Job<'_>) -> Option<Course> {
     }
     let counting = spoken(job.deployment).and_then(|(_, dialect)| dialect.generate()?.counting());
     let mut warnings = Vec::new();
-    let tokens = match (job.counts.find(job), counting) {
-        (Some(tokens), _) => tokens,
+    let bytes = match (job.counts.find(job), counting) {
+        (Some(answer), _) => answer,
         (None, Some(_)) => return None,
         (None, None) => {
             warnings.push(format!("`{}` cannot count tokens: the figure is an estimate", job.deployment.provider));
-            count(&job.deployment.model, job.asked.written()).await
+            job.asked.counted(count(&job.deployment.model, job.asked.written()).await)?
         }
     };
-    let bytes = job.asked.counted(tokens)?;
     let result = v1::llm_response::Result::Raw(v1::RawBody { dialect: job.dialect.into(), bytes });
     let done = Done { result, served_model: job.deployment.model.clone(), finish: String::new() };
     Some(Course { warnings, ..Course::ended(Used::Nothing, Ok(done)) })
@@ -373,8 +372,12 @@ impl Opening<'_> {
     async fn complete(&self, answer: Answer, facts: Facts, course: &mut Course) {
         course.used = self.used(&facts).await;
         course.said = self.said(&facts);
-        if let Some(tokens) = facts.counted {
-            self.job.counts.keep(self.job, tokens);
+        let answer = match course.used {
+            Used::Partly { read, .. } => self.exchange.counted(answer, read),
+            _ => answer,
+        };
+        if let (Some(_), Answer::Raw(bytes)) = (facts.counted, &answer) {
+            self.job.counts.keep(self.job, bytes);
         }
         let result = match answer {
             Answer::Typed(completion) => v1::llm_response::Result::Completion(completion),

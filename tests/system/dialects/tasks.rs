@@ -49,6 +49,9 @@ fn vectors_by_every_provider() {
         let row = row_of(stage, &answer).await;
         assert_eq!((&row["outcome"], &row["estimated"]), (&json!("ok"), &json!(true)), "{row}");
         assert!(row["input_tokens"].as_u64().is_some_and(|tokens| (2..=8).contains(&tokens)), "{row}");
+        for name in ["prompt_tokens", "total_tokens"] {
+            assert_eq!(answer["usage"][name], row["input_tokens"], "{answer}");
+        }
 
         // Floats asked for, floats given; and the same numbers as base64.
         push("embed-cohere", "cohere-embed/by-type");
@@ -111,16 +114,18 @@ fn a_text_is_completed() {
 fn a_count_is_asked_for_once() {
     play(async {
         let stage = shared().await;
-        let asked = |model: &str| json!({ "model": model, "messages": [{ "role": "user", "content": "How many?" }] });
-        stage.emulator.route(&path("count-anthropic"), answer(&json!({ "input_tokens": 671 })));
+        let asked =
+            |model: &str| json!({ "model": model, "messages": [{ "role": "user", "content": "How many?" }], "odd": 1 });
+        stage.emulator.route(&path("count-anthropic"), answer(&json!({ "input_tokens": 671, "odd": [1] })));
         let counted = ask(stage, "anthropic-count-tokens", &asked("count-anthropic")).await;
         let sent = received(stage, "count-anthropic");
         assert_eq!(sent.path, "/count-anthropic/v1/messages/count_tokens");
-        assert_eq!(body_of(&sent)["model"], "claude-count-1");
+        // Members unknown to farebox go there, and come back.
+        assert_eq!(body_of(&sent), asked("claude-count-1"));
         let again = ask(stage, "anthropic-count-tokens", &asked("count-anthropic")).await;
         assert!(stage.emulator.take_seen(&path("count-anthropic")).is_empty(), "it was asked for twice");
         for counted in [&counted, &again] {
-            assert_eq!(counted["input_tokens"], 671, "{counted}");
+            assert_eq!((&counted["input_tokens"], &counted["odd"]), (&json!(671), &json!([1])), "{counted}");
             check_row(stage, counted, &([None; 6], "0")).await;
         }
 
@@ -129,6 +134,36 @@ fn a_count_is_asked_for_once() {
         assert!(warnings(&here).contains("estimate"), "{here}");
         assert!(stage.emulator.take_seen(&path("count-openai")).is_empty());
         check_row(stage, &here, &([None; 6], "0")).await;
+    });
+}
+
+/// As codex groups what its servers offer.
+#[test]
+fn a_function_of_a_group_is_called_by_a_model_that_knows_no_groups() {
+    play(async {
+        let stage = shared().await;
+        let function = json!({ "type": "function", "name": "wait", "parameters": { "type": "object" } });
+        let asked = |input: Value| {
+            json!({ "model": "responses-anthropic", "input": input, "tools": [
+                { "type": "namespace", "name": "agents", "description": "Others.", "tools": [function] },
+            ] })
+        };
+        let call = json!([{ "type": "tool_use", "id": "toolu_1", "name": "agents__wait", "input": { "for": 1 } }]);
+        let message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-tape-1", "content": call,
+            "stop_reason": "tool_use", "usage": { "input_tokens": 5, "output_tokens": 2 } });
+        stage.emulator.route(&path("responses-anthropic"), answer(&message));
+        let said = ask(stage, "openai-responses", &asked(json!("Wait."))).await;
+        assert_eq!(body_of(&received(stage, "responses-anthropic"))["tools"][0]["name"], "agents__wait");
+        assert!(said["farebox"]["warnings"].as_array().is_none_or(Vec::is_empty), "{said}");
+        let item = &said["output"][0];
+        assert_eq!((&item["namespace"], &item["name"]), (&json!("agents"), &json!("wait")), "{said}");
+
+        // The item goes back as it came.
+        stage.emulator.route(&path("responses-anthropic"), answer(&message));
+        let result = json!({ "type": "function_call_output", "call_id": "toolu_1", "output": "done" });
+        ask(stage, "openai-responses", &asked(json!([{ "role": "user", "content": "Wait." }, item, result]))).await;
+        let sent = body_of(&received(stage, "responses-anthropic"));
+        assert_eq!(sent["messages"][1]["content"][0]["name"], "agents__wait", "{sent}");
     });
 }
 

@@ -12,6 +12,7 @@ use crate::{
     dialect::{CountCaller, CountDialect, DialectName, Encoded, Hosting, Target},
     error::{BadRequest, DecodeError, EncodeError},
     notes::Notes,
+    rewrite::Edit,
 };
 
 pub(crate) struct AnthropicCountTokens;
@@ -65,22 +66,36 @@ struct Answer {
 }
 
 impl CountDialect for AnthropicCountTokens {
+    fn name(&self) -> DialectName {
+        DialectName::AnthropicCountTokens
+    }
+
     fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
         let mut notes = Notes::new(NAME, target);
         let mut wire = request::wire(call, target, &mut notes)?;
-        let write = |error: serde_json::Error| EncodeError::Write(error.to_string());
-        let body = if target.hosting == Hosting::Bedrock {
-            let body = STANDARD.encode(serde_json::to_vec(&wire).map_err(write)?);
-            serde_json::to_vec(&Wrapped { input: Input { invoke_model: Invoke { body } } })
-        } else {
+        if target.hosting != Hosting::Bedrock {
             wire.only_counted(&target.model);
-            serde_json::to_vec(&wire)
+        }
+        let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
+        let request = self.request(call, target, Bytes::from(body))?;
+        Ok(Encoded { request, warnings: notes.into_warnings() })
+    }
+
+    fn edits(&self, call: &Call, target: &Target) -> Vec<Edit<'static>> {
+        hosting::counting_edits(call, target)
+    }
+
+    fn request(&self, call: &Call, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        let body = if target.hosting == Hosting::Bedrock {
+            let wrapped = Wrapped { input: Input { invoke_model: Invoke { body: STANDARD.encode(&body) } } };
+            Bytes::from(serde_json::to_vec(&wrapped).map_err(|error| EncodeError::Write(error.to_string()))?)
+        } else {
+            body
         };
-        let body = Bytes::from(body.map_err(write)?);
         let beside = Target { path: None, ..target.clone() };
         let mut request = hosting::post(&beside, &hosting::counting_path(target), body)?;
         request.headers_mut().extend(hosting::headers(call, target.hosting));
-        Ok(Encoded { request, warnings: notes.into_warnings() })
+        Ok(request)
     }
 
     fn decode(&self, body: &[u8]) -> Result<u64, DecodeError> {

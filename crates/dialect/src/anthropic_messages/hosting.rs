@@ -162,6 +162,15 @@ pub(super) fn edits(passing: &Passing<'_>) -> Vec<Edit<'static>> {
     edits
 }
 
+/// Of a count of tokens. Every hoster wants the model in the body then, but for Bedrock, which counts for a whole call.
+pub(super) fn counting_edits(call: &Call, target: &Target) -> Vec<Edit<'static>> {
+    if target.hosting == Hosting::Bedrock {
+        return edits(&Passing { call, asked_stream: call.stream, defaults: Defaults::default(), target });
+    }
+    let version = version(target.hosting).map(|version| Edit::string("anthropic_version", version));
+    [Edit::string("model", &target.model)].into_iter().chain(version).chain(own_proofs(call, target)).collect()
+}
+
 /// The conversation without what another provider has sealed: this one would refuse it.
 fn own_proofs(call: &Call, target: &Target) -> Option<Edit<'static>> {
     call.messages.iter().flat_map(|message| &message.parts).find(|part| is_foreign(part))?;

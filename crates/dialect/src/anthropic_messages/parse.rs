@@ -110,7 +110,7 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
         let mut tool = Object::read(raw, at)?;
         let kind = tool.optional("type", at, "a string")?.unwrap_or_else(|| "custom".to_owned());
         if kind != "custom" {
-            call.native_tools.push(NativeTool { dialect: NAME, kind, raw: RawJson::from(raw) });
+            call.native_tools.push(NativeTool { dialect: NAME, kind, raw: RawJson::from(raw), grouped: false });
             continue;
         }
         call.tools.push(Tool {
@@ -120,6 +120,7 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
             strict: tool.optional("strict", at, "true or false")?,
             cache: mark(&mut tool, at)?,
             extra: tool.into_extra(),
+            ..Tool::default()
         });
     }
     Ok(())

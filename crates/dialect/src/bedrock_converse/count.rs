@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     canonical::{Call, Extra},
-    dialect::{CountDialect, Encoded, Target},
+    dialect::{CountDialect, DialectName, Encoded, Target},
     error::{DecodeError, EncodeError},
     notes::Notes,
 };
@@ -54,6 +54,10 @@ pub(crate) fn without_region(model: &str) -> &str {
 }
 
 impl CountDialect for CountTokens {
+    fn name(&self) -> DialectName {
+        NAME
+    }
+
     fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
         let mut notes = Notes::new(NAME, target);
         let fields = Fields::plan(call, target, &mut notes)?;
@@ -61,9 +65,14 @@ impl CountDialect for CountTokens {
         let converse = Converse { messages, system, tool_config, additional_model_request_fields: fields.additional };
         let wire = Wire { input: Input { converse } };
         let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;
+        let request = self.request(call, target, Bytes::from(body))?;
+        Ok(Encoded { request, warnings: notes.into_warnings() })
+    }
+
+    fn request(&self, _call: &Call, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
         let path = model_path(without_region(&target.model), "count-tokens");
         let beside = Target { path: None, ..target.clone() };
-        Ok(Encoded { request: beside.post(&path, Bytes::from(body))?, warnings: notes.into_warnings() })
+        beside.post(&path, body)
     }
 
     fn decode(&self, body: &[u8]) -> Result<u64, DecodeError> {

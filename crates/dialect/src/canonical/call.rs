@@ -18,6 +18,8 @@ pub struct Call {
     pub tools: Vec<Tool>,
     /// Tools that are no functions of the caller: built into a provider, or of a kind that came later.
     pub native_tools: Vec<NativeTool>,
+    /// Groups of tools as their caller wrote them. What is in them stands in `tools` and `native_tools`, too.
+    pub tool_groups: Vec<RawJson>,
     pub tool_choice: Option<ToolChoice>,
     pub parallel_tool_calls: Option<bool>,
     pub response_format: Option<ResponseFormat>,
@@ -266,7 +268,16 @@ pub struct Tool {
     pub parameters: Option<RawJson>,
     pub strict: Option<bool>,
     pub cache: Option<CacheMark>,
+    /// What its caller calls it, where it stands in a group; `name` is farebox's own then.
+    pub grouped: Option<Grouped>,
     pub extra: Extra,
+}
+
+/// A function by its group and its name in there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouped {
+    pub group: String,
+    pub name: String,
 }
 
 impl Tool {
@@ -300,6 +311,8 @@ pub struct NativeTool {
     pub dialect: DialectName,
     pub kind: String,
     pub raw: RawJson,
+    /// It stands in a group, which goes to its own dialect whole.
+    pub grouped: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ mod written;
 
 pub(crate) use call::Schema;
 pub use call::{
-    CacheMark, Call, Citation, Content, Effort, Extra, Media, Message, NativeTool, Part, Reasoning, ReasoningRequest,
-    ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
+    CacheMark, Call, Citation, Content, Effort, Extra, Grouped, Media, Message, NativeTool, Part, Reasoning,
+    ReasoningRequest, ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
 pub use collect::Collector;
 pub use completion::{Choice, Completion, FinishReason, Refusal};

@@ -125,6 +125,11 @@ impl Asked {
         &self.bytes
     }
 
+    /// What the caller said beside it.
+    pub fn beside(&self) -> &Beside {
+        &self.beside
+    }
+
     /// Whether there are pictures, documents or recordings in it, which no count of words shows.
     pub fn has_media(&self) -> bool {
         match &self.task {

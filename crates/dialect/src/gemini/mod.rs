@@ -65,6 +65,14 @@ impl ProviderDialect for Gemini {
 struct GeminiCount;
 
 impl CountDialect for GeminiCount {
+    fn name(&self) -> DialectName {
+        DialectName::Gemini
+    }
+
+    fn request(&self, _call: &Call, target: &Target, body: Bytes) -> Result<http::Request<Bytes>, EncodeError> {
+        model::post(target, model::COUNT, body)
+    }
+
     fn encode(&self, call: &Call, target: &Target) -> Result<Encoded, EncodeError> {
         request::encode_count(call, target)
     }

@@ -116,7 +116,8 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
         let mut tool = Object::read(raw, at)?;
         let kind = tool.optional("type", at, "a string")?.unwrap_or_else(|| "function".to_owned());
         if kind != "function" {
-            call.native_tools.push(NativeTool { dialect: DialectName::OpenAiChat, kind, raw: RawJson::from(raw) });
+            let (dialect, raw) = (DialectName::OpenAiChat, RawJson::from(raw));
+            call.native_tools.push(NativeTool { dialect, kind, raw, grouped: false });
             continue;
         }
         let at = at.member("function");

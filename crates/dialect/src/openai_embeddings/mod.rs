@@ -59,6 +59,10 @@ impl EmbedCaller for OpenAiEmbeddings {
         response::render(call, answer, stamp)
     }
 
+    fn counted(&self, answer: Bytes, input: u64) -> Bytes {
+        response::counted(answer, input)
+    }
+
     fn render_error(&self, fault: &Fault) -> (StatusCode, Bytes) {
         openai_error::render(fault)
     }

@@ -12,6 +12,7 @@ use crate::{
     error::DecodeError,
     json::RawJson,
     openai_error,
+    rewrite::{Edit, rewrite},
 };
 
 #[derive(Deserialize)]
@@ -109,4 +110,10 @@ pub(super) fn render(call: &EmbedCall, answer: &Embeddings, stamp: &Stamp) -> Re
         usage: answer.usage.is_reported().then_some(Tokens { prompt_tokens: Some(total), total_tokens: Some(total) }),
     };
     serde_json::to_vec(&rendered).map(Bytes::from).map_err(corrupt)
+}
+
+pub(super) fn counted(answer: Bytes, input: u64) -> Bytes {
+    let tokens = Tokens { prompt_tokens: Some(input), total_tokens: Some(input) };
+    let usage = serde_json::to_string(&tokens).expect("numbers can always be written");
+    rewrite(&answer, &[Edit::default("usage", usage)]).unwrap_or(answer)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::NAME;
+use super::{NAME, groups::Own};
 use crate::{
     canonical::{Call, Content, Extra, Media, Message, Part, Reasoning, Role, Source, ToolCall, ToolResult},
     dialect::{Quirk, Target},
@@ -39,6 +39,8 @@ pub(super) enum WireItem<'a> {
         #[serde(rename = "type")]
         kind: &'static str,
         call_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
         name: &'a str,
         arguments: &'a str,
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -121,7 +123,8 @@ pub(super) fn encode<'a>(
         },
         None => (None, call.messages.as_slice()),
     };
-    let mut items = Items { own: call.dialect == Some(NAME), target, notes, out: Vec::with_capacity(rest.len()) };
+    let own = call.dialect == Some(NAME);
+    let mut items = Items { own, names: Own::of(&call.tools), target, notes, out: Vec::with_capacity(rest.len()) };
     for message in rest {
         items.message(message)?;
     }
@@ -140,6 +143,7 @@ fn instructions(message: &Message) -> Option<&str> {
 struct Items<'a, 'n> {
     /// The extra members are in words of this dialect.
     own: bool,
+    names: Own<'a>,
     target: &'n Target,
     notes: &'n mut Notes,
     out: Vec<WireItem<'a>>,
@@ -196,7 +200,8 @@ impl<'a> Items<'a, '_> {
     fn call(&self, call: &'a ToolCall, part: &'a Part) -> WireItem<'a> {
         let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
         let extra = self.extra(&part.extra);
-        WireItem::Call { kind: "function_call", call_id: &call.id, name: &call.name, arguments, extra }
+        let (namespace, name) = self.names.name(&call.name);
+        WireItem::Call { kind: "function_call", call_id: &call.id, namespace, name, arguments, extra }
     }
 
     fn result(&mut self, result: &'a ToolResult, part: &'a Part) -> Result<WireItem<'a>, EncodeError> {

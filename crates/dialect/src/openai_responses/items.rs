@@ -1,5 +1,7 @@
 //! The items of a caller's `input` as messages.
 
+use std::collections::HashMap;
+
 use serde_json::value::RawValue;
 
 use super::{FOREIGN_REASONING, NAME, input::PART, response};
@@ -10,9 +12,16 @@ use crate::{
 };
 
 type Result<T> = std::result::Result<T, BadRequest>;
+/// The names that the functions of groups are sent under.
+type SentAs<'c> = HashMap<(&'c str, &'c str), &'c str>;
 
 /// All items of one turn of the assistant are one message, whatever their number.
-pub(super) fn read_input(raw: &RawValue, at: Path<'_>, messages: &mut Vec<Message>) -> Result<()> {
+pub(super) fn read_input(
+    raw: &RawValue,
+    at: Path<'_>,
+    sent_as: &SentAs<'_>,
+    messages: &mut Vec<Message>,
+) -> Result<()> {
     const EXPECTED: &str = "a string or an array of items";
     if raw.get().starts_with('"') {
         messages.push(Message::text(Role::User, read::<String>(raw, at, EXPECTED)?));
@@ -20,12 +29,12 @@ pub(super) fn read_input(raw: &RawValue, at: Path<'_>, messages: &mut Vec<Messag
     }
     let list: Vec<&RawValue> = read(raw, at, EXPECTED)?;
     for (index, raw) in list.into_iter().enumerate() {
-        item(raw, at.item(index), messages)?;
+        item(raw, at.item(index), sent_as, messages)?;
     }
     Ok(())
 }
 
-fn item(raw: &RawValue, at: Path<'_>, messages: &mut Vec<Message>) -> Result<()> {
+fn item(raw: &RawValue, at: Path<'_>, sent_as: &SentAs<'_>, messages: &mut Vec<Message>) -> Result<()> {
     let mut object = Object::read(raw, at)?;
     let role: Option<String> = object.optional("role", at, "a string")?;
     let kind: Option<String> = object.optional("type", at, "a string")?;
@@ -33,12 +42,20 @@ fn item(raw: &RawValue, at: Path<'_>, messages: &mut Vec<Message>) -> Result<()>
     match kind.as_str() {
         "message" => return message(role, object, at, messages),
         "function_call" => {
-            let call = ToolCall {
+            let mut call = ToolCall {
                 id: object.required("call_id", at, "the tool call's id")?,
                 name: object.required("name", at, "the function's name")?,
                 arguments: object.optional("arguments", at, "JSON as a string")?.unwrap_or_default(),
             };
-            assistant(messages, Part::with_extra(Content::ToolCall(call), object.into_extra()));
+            let mut extra = object.into_extra();
+            let group = extra.get("namespace").and_then(|raw| serde_json::from_str::<String>(raw.as_str()).ok());
+            // A group that the call does not have any more is left as it is written.
+            let sent = group.and_then(|group| Some((*sent_as.get(&(group.as_str(), call.name.as_str()))?).to_owned()));
+            if let Some(name) = sent {
+                call.name = name;
+                extra.shift_remove("namespace");
+            }
+            assistant(messages, Part::with_extra(Content::ToolCall(call), extra));
         }
         "function_call_output" => {
             let call_id = object.required("call_id", at, "the id of the tool call that this answers")?;

@@ -1,6 +1,7 @@
 //! OpenAI responses: <https://platform.openai.com/docs/api-reference/responses>. Towards a provider each call stands on
 //! its own: nothing is stored there, and reasoning comes back sealed, so that the next turn can carry it.
 
+mod groups;
 mod input;
 mod items;
 mod object;

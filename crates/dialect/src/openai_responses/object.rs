@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     FOREIGN_REASONING, NAME,
+    groups::Own,
     request::{WireChoice, WireFormat, WireTool, own_tools},
     usage,
 };
@@ -110,7 +111,7 @@ pub(super) fn response<'a>(
         store: false,
         temperature: call.sampling.temperature,
         text: Text { format: WireFormat::from(call.response_format.as_ref().unwrap_or(&ResponseFormat::Text)) },
-        tool_choice: WireChoice::from(call.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto)),
+        tool_choice: WireChoice::of(call.tool_choice.as_ref().unwrap_or(&ToolChoice::Auto), &call.tools),
         tools: own_tools(call),
         top_p: call.sampling.top_p,
         truncation: "disabled",
@@ -142,6 +143,8 @@ enum ItemKind<'a> {
     FunctionCall {
         status: &'static str,
         call_id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
         name: &'a str,
         arguments: &'a str,
     },
@@ -205,6 +208,7 @@ pub(super) fn content<'a>(part: &'a Part, logprobs: &'a [RawJson]) -> ContentPar
 
 /// The item of a part under its number; whole, or as it is announced. `None`: the part has no place in this dialect.
 pub(super) fn item<'a>(
+    call: &'a Call,
     part: &'a Part,
     logprobs: &'a [RawJson],
     stamp: &Stamp,
@@ -217,12 +221,13 @@ pub(super) fn item<'a>(
             let content = if whole { vec![content(part, logprobs)] } else { Vec::new() };
             ("msg", ItemKind::Message { status, role: "assistant", content })
         }
-        Content::ToolCall(call) => {
+        Content::ToolCall(made) => {
             let arguments = match whole {
-                true if call.arguments.trim().is_empty() => "{}",
-                _ => &call.arguments,
+                true if made.arguments.trim().is_empty() => "{}",
+                _ => &made.arguments,
             };
-            ("fc", ItemKind::FunctionCall { status, call_id: &call.id, name: &call.name, arguments })
+            let (namespace, name) = Own::of(&call.tools).name(&made.name);
+            ("fc", ItemKind::FunctionCall { status, call_id: &made.id, namespace, name, arguments })
         }
         Content::Reasoning(reasoning) => {
             let encrypted_content = match reasoning.origin {
@@ -288,7 +293,7 @@ pub(super) fn whole(call: &Call, completion: &Completion, stamp: &Stamp) -> Byte
             Content::Text(_) => std::mem::take(&mut probabilities),
             _ => Vec::new(),
         };
-        output.extend(item(part, &logprobs, stamp, output.len(), true).map(|item| raw(&item)));
+        output.extend(item(call, part, &logprobs, stamp, output.len(), true).map(|item| raw(&item)));
         output.extend(proof(part, stamp, output.len()).map(|item| raw(&item)));
     }
     let response = response(call, stamp, &completion.model, &output, Some(completion));

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{NAME, items, request::LOGPROBS};
+use super::{NAME, groups, items, request::LOGPROBS};
 use crate::{
     canonical::{
         Call, Effort, Extra, Message, NativeTool, ReasoningRequest, ResponseFormat, Role, Sampling, Tool, ToolChoice,
@@ -22,7 +22,6 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
     top.take("farebox");
     let mut call = Call {
         model: top.optional("model", root, "a string")?.unwrap_or_default(),
-        messages: messages(&mut top)?,
         parallel_tool_calls: top.optional("parallel_tool_calls", root, "true or false")?,
         max_output_tokens: top.optional("max_output_tokens", root, "a whole number of tokens")?,
         sampling: Sampling {
@@ -41,7 +40,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
         ..Call::default()
     };
     tools(&mut top, &mut call)?;
-    call.tool_choice = tool_choice(&mut top, &mut call.extra)?;
+    call.messages = messages(&mut top, &call.tools)?;
+    call.tool_choice = tool_choice(&mut top, &call.tools, &mut call.extra)?;
     call.response_format = text(&mut top, &mut call.extra)?;
     call.reasoning = reasoning(&mut top, &mut call.extra)?;
     call.logprobs = include(&mut top, &mut call.extra)?;
@@ -49,14 +49,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Call> {
     Ok(call)
 }
 
-fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
+fn messages(top: &mut Object<'_>, tools: &[Tool]) -> Result<Vec<Message>> {
     let root = Path::Root;
     let mut messages = Vec::new();
     if let Some(text) = top.optional::<String>("instructions", root, "a string")? {
         messages.push(Message::text(Role::System, text));
     }
     let raw: &RawValue = top.required("input", root, "a string or an array of items")?;
-    items::read_input(raw, root.member("input"), &mut messages)?;
+    items::read_input(raw, root.member("input"), &groups::sent_as(tools), &mut messages)?;
     Ok(messages)
 }
 
@@ -68,29 +68,35 @@ fn tools(top: &mut Object<'_>, call: &mut Call) -> Result<()> {
         let at = tools.item(index);
         let mut tool = Object::read(raw, at)?;
         let kind: String = tool.required("type", at, "the kind of the tool, such as `function`")?;
-        if kind != "function" {
-            call.native_tools.push(NativeTool { dialect: NAME, kind, raw: RawJson::from(raw) });
-            continue;
+        match kind.as_str() {
+            "function" => call.tools.push(function(tool, at)?),
+            "namespace" => groups::unfold(raw, tool, at, call)?,
+            _ => call.native_tools.push(NativeTool { dialect: NAME, kind, raw: RawJson::from(raw), grouped: false }),
         }
-        call.tools.push(Tool {
-            name: tool.required("name", at, "the function's name")?,
-            description: tool.optional("description", at, "a string")?,
-            parameters: tool.take("parameters").map(RawJson::from),
-            strict: tool.optional("strict", at, "true or false")?,
-            cache: None,
-            extra: tool.into_extra(),
-        });
     }
+    groups::name(&mut call.tools);
     Ok(())
 }
 
+pub(super) fn function(mut tool: Object<'_>, at: Path<'_>) -> Result<Tool> {
+    Ok(Tool {
+        name: tool.required("name", at, "the function's name")?,
+        description: tool.optional("description", at, "a string")?,
+        parameters: tool.take("parameters").map(RawJson::from),
+        strict: tool.optional("strict", at, "true or false")?,
+        extra: tool.into_extra(),
+        ..Tool::default()
+    })
+}
+
 /// A choice of a form that is not known here stays among the extra members, for a provider of the same dialect.
-fn tool_choice(top: &mut Object<'_>, extra: &mut Extra) -> Result<Option<ToolChoice>> {
+fn tool_choice(top: &mut Object<'_>, tools: &[Tool], extra: &mut Extra) -> Result<Option<ToolChoice>> {
     #[derive(Deserialize)]
     struct Named {
         #[serde(rename = "type")]
         kind: String,
         name: String,
+        namespace: Option<String>,
     }
     let Some(raw) = top.take("tool_choice") else {
         return Ok(None);
@@ -101,7 +107,10 @@ fn tool_choice(top: &mut Object<'_>, extra: &mut Extra) -> Result<Option<ToolCho
         "\"required\"" => Some(ToolChoice::Required),
         other => {
             let named = serde_json::from_str::<Named>(other).ok().filter(|named| named.kind == "function");
-            named.map(|named| ToolChoice::Named(named.name))
+            named.map(|named| {
+                let tool = groups::chosen(tools, named.namespace.as_deref(), &named.name);
+                ToolChoice::Named(tool.map_or(named.name, |tool| tool.name.clone()))
+            })
         }
     };
     if choice.is_none() {

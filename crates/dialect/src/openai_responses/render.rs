@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     NAME,
+    groups::Own,
     object::{self, ContentPart, Item, Response},
 };
 use crate::{
@@ -123,7 +124,7 @@ impl Events {
             return self.push_whole(raw, out);
         }
         let number = self.output.len();
-        let Some(item) = object::item(part, &[], &self.stamp, number, false) else { return };
+        let Some(item) = object::item(&self.call, part, &[], &self.stamp, number, false) else { return };
         let (item, text) = (item.id().to_owned(), object::raw(&item));
         let speaks = matches!(part.content, Content::Text(_) | Content::Refusal(_));
         let part = speaks.then(|| object::content(part, &[]));
@@ -181,8 +182,8 @@ impl Events {
         let Some(at) = self.open.iter().position(|open| open.id == id) else { return };
         let open = self.open.swap_remove(at);
         let Some(part) = self.collector.part(id) else { return };
-        let Some(item) = object::item(part, &open.logprobs, &self.stamp, open.place, true) else { return };
-        last_pieces(part, &open, &mut self.sequence, out);
+        let Some(item) = object::item(&self.call, part, &open.logprobs, &self.stamp, open.place, true) else { return };
+        last_pieces(&self.call, part, &open, &mut self.sequence, out);
         let item = object::raw(&item);
         write(&mut self.sequence, Wire::item("response.output_item.done", open.place, &item), out);
         self.output[open.place] = item;
@@ -194,7 +195,7 @@ impl Events {
 }
 
 /// What was said in pieces, once more as a whole.
-fn last_pieces(part: &Part, open: &Open, sequence: &mut u64, out: &mut Vec<Bytes>) {
+fn last_pieces(asked: &Call, part: &Part, open: &Open, sequence: &mut u64, out: &mut Vec<Bytes>) {
     match &part.content {
         Content::Text(text) => {
             let wire = open.content("response.output_text.done");
@@ -216,8 +217,9 @@ fn last_pieces(part: &Part, open: &Open, sequence: &mut u64, out: &mut Vec<Bytes
                 let wire = open.wire("response.function_call_arguments.delta");
                 write(sequence, Wire { delta: Some(arguments), ..wire }, out);
             }
+            let (_, name) = Own::of(&asked.tools).name(&call.name);
             let wire = open.wire("response.function_call_arguments.done");
-            write(sequence, Wire { name: Some(&call.name), arguments: Some(arguments), ..wire }, out);
+            write(sequence, Wire { name: Some(name), arguments: Some(arguments), ..wire }, out);
         }
         _ => {}
     }

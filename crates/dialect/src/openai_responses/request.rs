@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     NAME,
+    groups::Own,
     input::{self, WireItem},
 };
 use crate::{
@@ -89,7 +90,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         instructions,
         input,
         tools,
-        tool_choice: call.tool_choice.as_ref().filter(|_| callable).map(WireChoice::from),
+        tool_choice: call.tool_choice.as_ref().filter(|_| callable).map(|choice| WireChoice::of(choice, &call.tools)),
         parallel_tool_calls: call.parallel_tool_calls.filter(|_| callable),
         text: Group::new(
             call.response_format.as_ref().map(|f| Text { format: WireFormat::from(f) }),
@@ -278,17 +279,22 @@ pub(super) enum WireChoice<'a> {
     Function {
         #[serde(rename = "type")]
         kind: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
         name: &'a str,
     },
 }
 
-impl<'a> From<&'a ToolChoice> for WireChoice<'a> {
-    fn from(choice: &'a ToolChoice) -> WireChoice<'a> {
+impl<'a> WireChoice<'a> {
+    pub(super) fn of(choice: &'a ToolChoice, tools: &'a [Tool]) -> WireChoice<'a> {
         match choice {
             ToolChoice::Auto => WireChoice::Word("auto"),
             ToolChoice::None => WireChoice::Word("none"),
             ToolChoice::Required => WireChoice::Word("required"),
-            ToolChoice::Named(name) => WireChoice::Function { kind: "function", name },
+            ToolChoice::Named(name) => {
+                let (namespace, name) = Own::of(tools).name(name);
+                WireChoice::Function { kind: "function", namespace, name }
+            }
         }
     }
 }
@@ -296,9 +302,9 @@ impl<'a> From<&'a ToolChoice> for WireChoice<'a> {
 /// The tools that this dialect can say.
 pub(super) fn own_tools(call: &Call) -> Vec<WireTool<'_>> {
     let own = call.dialect == Some(NAME);
-    let functions = call.tools.iter().map(|tool| function_tool(tool, own));
-    let native = call.native_tools.iter().filter(|tool| tool.dialect == NAME);
-    functions.chain(native.map(|tool| WireTool::Raw(&tool.raw))).collect()
+    let functions = call.tools.iter().filter(|tool| tool.grouped.is_none()).map(|tool| function_tool(tool, own));
+    let native = call.native_tools.iter().filter(|tool| tool.dialect == NAME && !tool.grouped).map(|tool| &tool.raw);
+    functions.chain(call.tool_groups.iter().chain(native).map(WireTool::Raw)).collect()
 }
 
 /// Schemas are strict here unless it is said that they are not; in all other dialects it is the other way round.

@@ -126,6 +126,7 @@ fn conversation() -> Call {
             dialect: NAME,
             kind: "systemTool".into(),
             raw: raw(&json!({"systemTool": {"name": "nova_grounding"}})),
+            grouped: false,
         }],
         tool_choice: Some(ToolChoice::Auto),
         sampling: Sampling {

@@ -120,6 +120,7 @@ fn native_tools() -> Call {
         dialect,
         kind: kind.into(),
         raw: RawJson::new(raw.to_string()).unwrap(),
+        grouped: false,
     };
     Call {
         native_tools: vec![

@@ -28,7 +28,8 @@ fn begin<'a>(asked: &'a Asked, to: DialectName, target: &Target) -> (Exchange<'a
 /// The bytes that a provider of the caller's own dialect gets.
 fn through(dialect: DialectName, body: &str, stream: bool) -> String {
     let asked = ask(dialect, body, stream);
-    let (_, request, warnings) = begin(&asked, dialect, &Target::new("up-1"));
+    let to = if dialect == DialectName::AnthropicCountTokens { DialectName::AnthropicMessages } else { dialect };
+    let (_, request, warnings) = begin(&asked, to, &Target::new("up-1"));
     assert_eq!(warnings, [""; 0], "{dialect}");
     String::from_utf8(request.into_body().to_vec()).unwrap()
 }
@@ -45,6 +46,8 @@ fn a_body_of_the_providers_own_dialect_keeps_its_bytes() {
         (D::OpenAiCompletions, r#""prompt" : "h\u0069""#),
         (D::OpenAiEmbeddings, r#""input" : ["h\u0069"]"#),
         (D::AnthropicMessages, r#""max_tokens":9,"messages": [ {"role":"user","content":"h\u0069"} ]"#),
+        (D::AnthropicCountTokens, r#""max_tokens":9,"messages": [ {"role":"user","content":"h\u0069"} ]"#),
+        (D::AnthropicCountTokens, r#""messages": [ {"role":"king","content":"only a provider could read it"} ]"#),
         (D::CohereRerank, r#""query":"q", "documents" : ["h\u0069"]"#),
     ] {
         let given = format!("  {{ {ODD}, \"model\" : \"alias\",{content},\"y\":null }}\n");
@@ -54,6 +57,54 @@ fn a_body_of_the_providers_own_dialect_keeps_its_bytes() {
         let with_own = given.replace(",\"y\":null", ", \"farebox\": {\"task_id\":\"t\"},\"y\":null");
         assert_eq!(through(dialect, &with_own, false), expected, "{dialect}");
     }
+}
+
+#[test]
+fn a_question_how_many_tokens_there_are_passes_in_the_envelope_of_each_cloud() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let body = format!(
+        r#"{{ {ODD}, "model" : "alias","messages":[{{"role":"user","content":[{{"type":"odd"}}]}}], "stream": true, "farebox":{{}}}}"#
+    );
+    let asked = ask(DialectName::AnthropicCountTokens, &body, false);
+    let put = |hosting, answer: &'static str| {
+        let target = Target { hosting, ..Target::new("up-1") };
+        let (exchange, request, _) = begin(&asked, DialectName::AnthropicMessages, &target);
+        let (answer, facts) =
+            exchange.whole(&Head::default(), Bytes::from_static(answer.as_bytes()), &stamp()).unwrap();
+        assert_eq!(facts.counted, Some(7));
+        (String::from_utf8(request.into_body().to_vec()).unwrap(), answer)
+    };
+    let raw = |answer: &'static str| Answer::Raw(Bytes::from_static(answer.as_bytes()));
+    let theirs = r#"{"input_tokens": 7, "context_management": {"original_input_tokens": 9}}"#;
+    let own = body.replace("\"alias\"", "\"up-1\"").replace(r#", "farebox":{}"#, "");
+    assert_eq!(put(Hosting::Own, theirs), (own.clone(), raw(theirs)));
+    let at_vertex = own.replace("true}", r#"true,"anthropic_version":"vertex-2023-10-16"}"#);
+    assert_eq!(put(Hosting::Vertex, theirs), (at_vertex, raw(theirs)));
+    let (wrapped, answer) = put(Hosting::Bedrock, r#"{"inputTokens": 7}"#);
+    assert_eq!(answer, raw(r#"{"input_tokens":7}"#));
+    let wrapped: Value = serde_json::from_str(&wrapped).unwrap();
+    let inner = STANDARD.decode(wrapped["input"]["invokeModel"]["body"].as_str().unwrap()).unwrap();
+    // As the call itself would be sent there.
+    let call = body.replace(r#" "model" : "alias","#, "").replace(r#", "stream": true, "farebox":{}"#, "");
+    let call = call.replace("]}]}", r#"]}],"anthropic_version":"bedrock-2023-05-31","max_tokens":4096}"#);
+    assert_eq!(String::from_utf8(inner).unwrap(), call);
+}
+
+/// OpenAI's own library reads it of every answer.
+#[test]
+fn tokens_that_were_counted_here_are_told_where_the_provider_told_none() {
+    use DialectName as D;
+    let asked = ask(D::OpenAiEmbeddings, r#"{"model":"alias","input":["a","b"]}"#, false);
+    let usage = |to, answer: &'static str| {
+        let (exchange, ..) = begin(&asked, to, &Target::new("up-1"));
+        let (answer, _) = exchange.whole(&Head::default(), Bytes::from_static(answer.as_bytes()), &stamp()).unwrap();
+        let Answer::Raw(body) = exchange.counted(answer, 7) else { panic!("it is the caller's dialect") };
+        serde_json::from_slice::<Value>(&body).unwrap()["usage"].clone()
+    };
+    let silent = r#"{"embeddings":[{"values":[0.5]},{"values":[1]}]}"#;
+    assert_eq!(usage(D::GeminiEmbeddings, silent), json!({"prompt_tokens": 7, "total_tokens": 7}));
+    // What goes through is the provider's, to the byte.
+    assert_eq!(usage(D::OpenAiEmbeddings, r#"{"data":[{"embedding":[0.5]}]}"#), Value::Null);
 }
 
 #[test]

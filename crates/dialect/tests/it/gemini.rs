@@ -217,7 +217,8 @@ fn tools_and_which_may_be_called() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut call = parse(&body);
         let raw = RawJson::new("{\"googleSearch\": {}}").unwrap();
-        call.native_tools = vec![NativeTool { dialect: DialectName::Gemini, kind: "googleSearch".into(), raw }];
+        let (dialect, kind) = (DialectName::Gemini, "googleSearch".to_owned());
+        call.native_tools = vec![NativeTool { dialect, kind, raw, grouped: false }];
         let (body, _) = encode(&call, "gemini-3-flash");
         let declared = json!({"name": "f", "parametersJsonSchema": {"type": "object"}});
         assert_eq!(body["tools"], json!([{"functionDeclarations": [declared]}, {"googleSearch": {}}]));

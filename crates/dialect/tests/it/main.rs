@@ -34,6 +34,7 @@ mod rerank;
 mod rewrite;
 mod tape;
 mod titan;
+mod tool_groups;
 mod typed;
 
 use farebox_dialect::{

@@ -382,7 +382,10 @@ fn agent_tools(more: &Value) -> Call {
     let function = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}});
     let mut body = json!({"input": "Go.", "tools": [
         function("exec"),
-        {"type": "namespace", "name": "agents", "description": "Others.", "tools": [function("spawn")]},
+        {"type": "namespace", "name": "agents", "description": "Others.", "tools": [
+            function("spawn"),
+            {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark"}},
+        ]},
         {"type": "web_search", "external_web_access": false},
     ]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -399,13 +402,20 @@ fn tools_that_only_openai_has_are_left_out_elsewhere() {
             json!({"tool_choice": "none"}),
             json!({"tool_choice": "required"}),
             json!({"tool_choice": {"type": "function", "name": "exec"}}),
+            json!({"tool_choice": {"type": "function", "name": "spawn"}}),
         ] {
             let encoded = crate::provider(to).encode(&agent_tools(&more), &Target::new("m")).unwrap();
             let body = String::from_utf8(encoded.request.body().to_vec()).unwrap();
-            assert!(!body.contains("spawn") && !body.contains("external_web_access"), "{to} {more}: {body}");
-            assert!(more["tool_choice"] == "none" || body.contains("\"exec\""), "{to} {more}: {body}");
+            assert!(!body.contains("external_web_access") && !body.contains("lark"), "{to} {more}: {body}");
+            // Cohere is sent the one that must be called alone.
+            let named = more["tool_choice"]["name"].as_str();
+            for (own, name) in [("exec", "\"exec\""), ("spawn", "\"agents__spawn\"")] {
+                let may_lack = more["tool_choice"] == "none" || named.is_some_and(|named| named != own);
+                assert!(may_lack || body.contains(name), "{to} {more}: {body}");
+            }
             let warnings: Vec<String> = encoded.warnings.into_iter().map(|warning| warning.0).collect();
-            for kind in ["namespace", "web_search"] {
+            assert!(!warnings.iter().any(|told| told.contains("namespace")), "{warnings:?}");
+            for kind in ["custom", "web_search"] {
                 let told =
                     warnings.iter().any(|told| told.starts_with(&format!("the tool `{kind}` of {NAME} was left")));
                 assert!(told || (more["tool_choice"] == "none" && to == DialectName::BedrockConverse), "{warnings:?}");
@@ -413,7 +423,7 @@ fn tools_that_only_openai_has_are_left_out_elsewhere() {
         }
         let refuse = Target { unsupported: OnUnsupported::Refuse, ..Target::new("m") };
         let error = crate::provider(to).encode(&agent_tools(&json!({})), &refuse).unwrap_err();
-        assert!(error.to_string().contains("the tool `namespace`"), "{to}: {error}");
+        assert!(error.to_string().contains("the tool `custom`"), "{to}: {error}");
     }
 }
 
@@ -423,7 +433,7 @@ fn a_tool_that_must_be_called_is_not_left_out() {
     for to in crate::generating().filter(|to| ![NAME, DialectName::OpenAiCompletions].contains(to)) {
         for more in [
             json!({"tool_choice": {"type": "web_search"}}),
-            json!({"tool_choice": {"type": "function", "name": "spawn"}}),
+            json!({"tool_choice": {"type": "function", "name": "patch"}}),
             json!({"tool_choice": "required", "tools": native}),
         ] {
             let error = crate::provider(to).encode(&agent_tools(&more), &Target::new("m")).unwrap_err();

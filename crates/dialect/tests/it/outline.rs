@@ -166,6 +166,27 @@ fn what_has_no_bound_is_named() {
     ] {
         assert_eq!(read(&format!("{{{member}}}")).unbounded.as_deref(), Some(field), "{member}");
     }
+    let group = |tools: &str| {
+        let body =
+            format!(r#"{{"input":"x","tools":[{{"type":"function"}},{{"type":"namespace","name":"g",{tools}}}]}}"#);
+        let outline = outline(DialectName::OpenAiResponses, body.as_bytes()).unwrap();
+        (outline.has_tools, outline.unbounded, outline.unmetered, outline.searches)
+    };
+    let free = (true, None, false, false);
+    assert_eq!(group(r#""tools":[{"type":"function","name":"f"},{"type":"custom","name":"c"}]"#), free);
+    assert_eq!(group(r#""tools":[]"#), free);
+    let hosted = |field: &str, unmetered, searches| (true, Some(field.to_owned()), unmetered, searches);
+    let inside = "tools[1].tools[1].type";
+    let search = r#""tools":[{"type":"function"},{"type":"web_search"}]"#;
+    assert_eq!(group(search), hosted(inside, false, true));
+    assert_eq!(group(r#""tools":[{"type":"function"},{"type":"image_generation"}]"#), hosted(inside, true, false));
+    assert_eq!(
+        group(&format!(r#""tools":[{{"type":"function"}},{{"type":"namespace",{search}}}]"#)),
+        hosted(inside, true, false)
+    );
+    for twice in [r#""tools":[],"tools":[{"type":"web_search"}]"#, r#""Tools":[{"type":"web_search"}]"#] {
+        assert_eq!(group(twice), hosted("tools[1].type", true, false), "{twice}");
+    }
     let harmless = r#"{"messages":[{"content":[{"file":{"file_id":null}}]}],"web_search_options":null,"tools":[{"type":"custom"},{"function":{}}]}"#;
     assert_eq!(read(harmless).unbounded, None);
 }
