@@ -156,12 +156,14 @@ fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
 
 fn refusal(refusal: &Refusal, request_id: &str) -> String {
     let kind = match refusal.status {
-        400 => "invalid_request_error",
+        400 | 422 => "invalid_request_error",
         401 => "authentication_error",
+        402 => "billing_error",
         403 => "permission_error",
         404 => "not_found_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
+        408 | 504 => "timeout_error",
         529 => "overloaded_error",
         _ => "api_error",
     };

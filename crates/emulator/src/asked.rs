@@ -101,7 +101,10 @@ impl Asked {
     fn want(&mut self, dialect: Dialect, body: &Value) {
         let generation = &body["generationConfig"];
         let (schema, thinks) = match dialect {
-            Dialect::OpenAi => (&body["response_format"]["json_schema"]["schema"], false),
+            Dialect::OpenAi => {
+                let effort = body["reasoning_effort"].as_str();
+                (&body["response_format"]["json_schema"]["schema"], effort.is_some_and(|effort| effort != "none"))
+            }
             Dialect::OpenAiResponses => (&body["text"]["format"]["schema"], body["reasoning"]["summary"].is_string()),
             Dialect::Anthropic => {
                 let thinking = body["thinking"]["type"].as_str();

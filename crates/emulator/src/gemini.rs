@@ -97,11 +97,18 @@ fn refusal(refusal: &Refusal, _request_id: &str) -> String {
         401 => "UNAUTHENTICATED",
         403 => "PERMISSION_DENIED",
         404 => "NOT_FOUND",
+        409 => "ABORTED",
         429 => "RESOURCE_EXHAUSTED",
+        500 => "INTERNAL",
         503 => "UNAVAILABLE",
-        _ => "INTERNAL",
+        504 => "DEADLINE_EXCEEDED",
+        _ => "",
     };
-    let mut error = json!({ "code": refusal.status, "message": refusal.message, "status": status });
+    let mut error = json!({ "code": refusal.status, "message": refusal.message });
+    // There is no word for the others.
+    if !status.is_empty() {
+        error["status"] = status.into();
+    }
     if let Some(after) = refusal.retry_after {
         error["details"] = json!([{ "@type": "type.googleapis.com/google.rpc.RetryInfo",
             "retryDelay": format!("{}s", after.as_secs_f64()) }]);

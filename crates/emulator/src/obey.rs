@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `[[call NAME JSON]]` | calls this tool, if it was offered; several orders: several calls. Without JSON: with what its schema asks for |
 //! | `[[say TEXT]]` | answers exactly this |
+//! | `[[wait MS]]` | begins so late |
 //! | `[[slow MS PIECES]]` | takes so long between so many pieces |
 //! | `[[cut PIECES ID]]` | breaks a stream off after so many; with an id only the first that has it |
 //! | `[[refuse STATUS TEXT]]` | the provider refuses |
@@ -38,6 +39,7 @@ pub(crate) fn obey(asked: &Asked, seq: u64, spent: &mut HashSet<String>) -> Scri
         match word {
             "call" => reply.tool_calls.extend(call(asked, rest, seq, reply.tool_calls.len())),
             "say" => said = Some(rest.to_owned()),
+            "wait" => script.delay = Duration::from_millis(numbers(rest).0),
             "slow" => {
                 let (pace, pieces) = numbers(rest);
                 script = script.pace(Duration::from_millis(pace)).chunks(usize::try_from(pieces).unwrap_or(1));

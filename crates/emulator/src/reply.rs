@@ -83,7 +83,7 @@ pub(crate) fn answer(
     reply: Reply,
     mut entry: OpenEntry,
 ) -> Response<ReplyBody> {
-    let resolved = resolve(request, model, script, reply, entry.seq());
+    let resolved = resolve(dialect, request, model, script, reply, entry.seq());
     let id = request_id(entry.seq());
     entry.status(200);
     let usage = resolved.usage;
@@ -113,16 +113,24 @@ fn unlimited(reply: &Reply) -> u64 {
     tokens(reply.text.len() + thinking.len() + arguments).max(1)
 }
 
-/// What a reply costs, whole.
-pub(crate) fn usage(request: &Request<'_>, reply: &Reply) -> Usage {
+/// What a reply costs, whole. Anthropic does not tell thoughts from the rest of what was written.
+pub(crate) fn usage(dialect: Dialect, request: &Request<'_>, reply: &Reply) -> Usage {
     reply.usage.unwrap_or_else(|| {
-        let limit = request.output_limit().unwrap_or(u64::MAX);
-        Usage::new(request.prompt_tokens(), unlimited(reply).min(limit))
+        let output = unlimited(reply).min(request.output_limit().unwrap_or(u64::MAX));
+        let thought = reply.thinking.as_deref().filter(|_| dialect != Dialect::Anthropic).unwrap_or_default();
+        Usage { reasoning: tokens(thought.len()).min(output), ..Usage::new(request.prompt_tokens(), output) }
     })
 }
 
-fn resolve(request: &Request<'_>, model: Arc<str>, script: &Script, reply: Reply, seq: u64) -> Resolved {
-    let usage = usage(request, &reply);
+fn resolve(
+    dialect: Dialect,
+    request: &Request<'_>,
+    model: Arc<str>,
+    script: &Script,
+    reply: Reply,
+    seq: u64,
+) -> Resolved {
+    let usage = usage(dialect, request, &reply);
     let is_cut = reply.usage.is_none() && usage.output < unlimited(&reply);
     let mut text = reply.text;
     let mut finish = reply.finish.unwrap_or(if reply.tool_calls.is_empty() { Finish::Stop } else { Finish::ToolUse });

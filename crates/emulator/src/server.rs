@@ -321,8 +321,8 @@ impl Shared {
             };
         }
         let usage = match &script.answer {
-            Answer::Reply(reply) => Some(usage(&request, reply)),
-            Answer::Echo => Some(usage(&request, &Reply { text: echo(&request), ..Reply::default() })),
+            Answer::Reply(reply) => Some(usage(dialect, &request, reply)),
+            Answer::Echo => Some(usage(dialect, &request, &Reply { text: echo(&request), ..Reply::default() })),
             Answer::Recorded(recorded) => Some(recorded.usage),
             Answer::Refuse(_) | Answer::Obey => None,
         };

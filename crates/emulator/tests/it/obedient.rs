@@ -81,6 +81,31 @@ async fn what_a_provider_does_not_know_is_refused() {
 }
 
 #[tokio::test]
+async fn thoughts_are_counted_by_those_who_count_them() {
+    let emulator = obedient().await;
+    let thinks = [
+        ("chat", "reasoning_effort", json!("low"), "/usage/completion_tokens_details/reasoning_tokens", 11),
+        ("responses", "reasoning", json!({ "summary": "auto" }), "/usage/output_tokens_details/reasoning_tokens", 11),
+        ("messages", "thinking", json!({ "type": "adaptive" }), "/usage/output_tokens", 12),
+        (
+            "gemini",
+            "generationConfig",
+            json!({ "thinkingConfig": { "includeThoughts": true } }),
+            "/usageMetadata/thoughtsTokenCount",
+            11,
+        ),
+    ];
+    for (dialect, member, value, count, expected) in thinks {
+        let (path, mut body) = asks(dialect, "[[say Yes.]]", false);
+        body[member] = value;
+        let answer = parse(&text(post(&emulator, path, "c", &body)).await.2);
+        assert_eq!(answer.pointer(count), Some(&json!(expected)), "{dialect}: {answer}");
+    }
+    let reasoned: Vec<u64> = emulator.ledger().entries().iter().map(|entry| entry.reasoning_tokens).collect();
+    assert_eq!(reasoned, [11, 11, 0, 11]);
+}
+
+#[tokio::test]
 async fn it_refuses_once() {
     let emulator = obedient().await;
     for dialect in DIALECTS {
