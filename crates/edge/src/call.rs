@@ -34,8 +34,8 @@ pub(crate) async fn handle(app: Arc<App>, dialect: DialectName, caller: Caller, 
         Err(fault) => return failure::in_dialect(dialect, &fault),
     };
     let request_id = ask.request_id().to_owned();
-    let facts_in_body = ask.facts_in_body;
-    let origin = Origin { app, dialect, request_id, facts_in_body, include_usage: false, arrived };
+    let (facts_in_body, is_kept) = (ask.facts_in_body, ask.request.id_chosen);
+    let origin = Origin { app, dialect, request_id, facts_in_body, is_kept, include_usage: false, arrived };
     let traceparent = head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
     match answer(origin.clone(), ask, body, traceparent).await {
         Ok(response) => response,
@@ -79,6 +79,8 @@ pub(crate) struct Origin {
     pub(crate) dialect: DialectName,
     pub(crate) request_id: String,
     pub(crate) facts_in_body: bool,
+    /// The answer is, under a key of the caller's; a refusal before any attempt is not.
+    pub(crate) is_kept: bool,
     /// Of a stream that is written from the whole answer: whether its usage is wanted.
     pub(crate) include_usage: bool,
     pub(crate) arrived: Instant,
@@ -96,6 +98,9 @@ impl Origin {
         facts.asked(response.headers_mut());
         if let Some(report) = last.and_then(|last| last.report.as_ref()) {
             facts.ended(response.headers_mut(), report, self.arrived.elapsed());
+            if self.is_kept {
+                failure::settled(response.headers_mut());
+            }
         }
         if let Some(v1::llm_response::Result::Error(error)) = last.and_then(|last| last.result.as_ref()) {
             facts.limits(response.headers_mut(), &error.limits);

@@ -67,6 +67,11 @@ pub(crate) fn in_dialect(dialect: DialectName, fault: &Fault) -> Response {
     response
 }
 
+/// The answer was kept under the request's key: the same request would only hear it again.
+pub(crate) fn settled(headers: &mut HeaderMap) {
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+}
+
 /// When the same request may work, and where it never will.
 fn retry(fault: &Fault, status: StatusCode, headers: &mut HeaderMap) {
     if let Some(after) = fault.retry_after {
