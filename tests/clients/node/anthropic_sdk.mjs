@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
-import { CLAUDE, EVERY, KEY, PNG, UNKNOWN, URL, check, once, raises, run } from "./checks.mjs";
+import { CLAUDE, EVERY, GEMINI, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL } from "./checks.mjs";
+import { SAME, TASK, check, counted, fresh, once, outcomes, raises, refused, run } from "./checks.mjs";
 
 const options = { baseURL: URL, apiKey: KEY, maxRetries: 0, timeout: 30_000 };
 const client = new Anthropic(options);
@@ -63,6 +64,89 @@ check("errors", EVERY, async (model) => {
   await raises(Anthropic.InternalServerError, ask(model, "[[refuse 500 Oh no]]"));
 });
 
+// What comes with a call: OpenAI's chat shows nothing of what was thought, the proof behind Gemini's call is a block of its own.
+const SHOWN = { [GPT_THINKS]: [], [CLAUDE]: ["thinking"], [GEMINI]: ["thinking", "redacted_thinking"] };
+
+// What was thought goes back with the tool's result, as it came.
+check("thinking", THINKERS, async (model) => {
+  const more = { max_tokens: 4000, tools, thinking: { type: "enabled", budget_tokens: 1024 } };
+  const order = '[[call weather {"city":"Oslo"}]]';
+  const streamed = await client.messages.stream(asked(model, order, more)).finalMessage();
+  for (const { content } of [streamed, await ask(model, order, more)]) {
+    const [call] = content.filter((block) => block.type === "tool_use");
+    const thoughts = content.filter((block) => block !== call);
+    assert.deepEqual(thoughts.map((block) => block.type), SHOWN[model]);
+    assert.ok(model === GPT_THINKS || thoughts[0].thinking);
+    const result = { type: "tool_result", tool_use_id: call.id, content: "rain" };
+    const messages = [...user(order), { role: "assistant", content }, ...user([result])];
+    assert.match((await client.messages.create({ model, messages, ...more })).content.at(-1).text, /rain/);
+  }
+});
+
+// What a provider says, and what its client hears.
+const PROVIDER_SAYS = [
+  [400, 400, "invalid_request_error", Anthropic.BadRequestError],
+  [404, 404, "not_found_error", Anthropic.NotFoundError],
+  [413, 413, "request_too_large", Anthropic.ContentTooLargeError],
+  [422, 400, "invalid_request_error", Anthropic.BadRequestError],
+  [429, 429, "rate_limit_error", Anthropic.RateLimitError],
+  ...[503, 529].map((said) => [said, 529, "overloaded_error", Anthropic.OverloadedError]),
+  ...[401, 402, 403, 408, 409, 500, 502, 504].map((said) => [said, 502, "api_error", Anthropic.InternalServerError]),
+];
+
+check("provider_errors", EVERY, async (model) => {
+  for (const [said, status, type, kind] of PROVIDER_SAYS) {
+    const error = await raises(kind, ask(model, `[[refuse ${said} That is ${said}]]`));
+    assert.deepEqual([error.status, error.type], [status, type], `${said}: ${error}`);
+    assert.match(error.message, new RegExp(`That is ${said}`));
+  }
+});
+
+// Its own refusals by their kind.
+const OWN = {
+  forbidden: [403, "permission_error", Anthropic.PermissionDeniedError],
+  conflict: [409, "invalid_request_error", Anthropic.ConflictError],
+  too_large: [413, "request_too_large", Anthropic.ContentTooLargeError],
+  over_budget: [402, "billing_error", Anthropic.PaymentRequiredError],
+  deadline_exceeded: [504, "timeout_error", Anthropic.GatewayTimeoutError],
+};
+
+check("own_errors", [CLAUDE], async (model) => {
+  let count;
+  const call = (content, headers = {}, apiKey = KEY) => {
+    count = counted();
+    const patient = new Anthropic({ ...options, apiKey, maxRetries: 1, fetch: count.fetch });
+    return patient.messages.create(asked(model, content), { headers });
+  };
+  for (const [kind, [tries, refusal]] of Object.entries(await refused(call))) {
+    const [status, type, expected] = OWN[kind];
+    const error = await raises(expected, refusal());
+    assert.deepEqual([error.status, error.type, count.tries], [status, type, tries]);
+    assert.equal(error.headers.get("farebox-error"), kind);
+  }
+});
+
+check("rate_limited", [CLAUDE], async (model) => {
+  const limited = new Anthropic({ ...options, apiKey: LIMITED_KEY });
+  const twice = async () => {
+    await ask(model, "Hello", {}, limited);
+    await ask(model, "Hello", {}, limited);
+  };
+  const { type, headers } = await raises(Anthropic.RateLimitError, twice());
+  assert.equal(type, "rate_limit_error");
+  assert.ok(headers.get("retry-after") > 0 && headers.get("anthropic-ratelimit-requests-reset"));
+  assert.equal(headers.get("anthropic-ratelimit-requests-remaining"), "0");
+});
+
+check("idempotency", [CLAUDE], async (model) => {
+  const impatient = new Anthropic({ ...options, timeout: 1000, maxRetries: 8 });
+  const task = fresh();
+  const headers = { [TASK]: task, [SAME]: fresh() };
+  const answer = await impatient.messages.create(asked(model, "[[wait 1500]] [[say Once.]]"), { headers });
+  assert.equal(answer.content[0].text, "Once.");
+  assert.deepEqual(await outcomes(task), ["ok"]);
+});
+
 check("unknown_model", [UNKNOWN], async (model) => {
   const error = await raises(Anthropic.NotFoundError, ask(model, "Hello"));
   assert.equal(error.error.error.type, "not_found_error");
@@ -84,10 +168,13 @@ check("stream_error", EVERY, async (model) => {
 });
 
 check("cancel", EVERY, async (model) => {
-  const stream = client.messages.stream(asked(model, `[[slow 300 60]] [[say ${LONG}]]`));
+  const task = fresh();
+  const order = `[[slow 300 60]] [[say ${LONG}]]`;
+  const stream = client.messages.stream(asked(model, order), { headers: { [TASK]: task } });
   stream.once("text", () => stream.abort());
   await raises(Anthropic.APIUserAbortError, stream.finalMessage());
   assert.equal((await ask(model, "[[say Still here.]]")).content[0].text, "Still here.");
+  assert.deepEqual(await outcomes(task), ["cancelled"]);
 });
 
 check("count_tokens", EVERY, async (model) => {

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import OpenAI from "openai";
-import { CLAUDE, EMBEDDINGS, EVERY, GPT, KEY, PNG, UNKNOWN, URL, check, once, raises, run } from "./checks.mjs";
+import { CLAUDE, EMBEDDINGS, EVERY, GEMINI, GPT, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL } from "./checks.mjs";
+import { SAME, TASK, check, counted, fresh, once, outcomes, raises, refused, run } from "./checks.mjs";
 
 const options = { baseURL: `${URL}/v1`, apiKey: KEY, maxRetries: 0, timeout: 30_000 };
 const client = new OpenAI(options);
@@ -82,6 +83,77 @@ check("errors", EVERY, async (model) => {
   await raises(OpenAI.InternalServerError, chat(model, "[[refuse 500 Oh no]]"));
 });
 
+// What a provider says, and what its client hears.
+const PROVIDER_SAYS = [
+  [400, 400, OpenAI.BadRequestError],
+  [404, 404, OpenAI.NotFoundError],
+  [413, 413, OpenAI.APIError],
+  [422, 422, OpenAI.UnprocessableEntityError],
+  [429, 429, OpenAI.RateLimitError],
+  ...[401, 402, 403, 408, 409, 500, 502, 503, 504, 529].map((said) => [said, 502, OpenAI.InternalServerError]),
+];
+
+check("provider_errors", EVERY, async (model) => {
+  for (const [said, status, kind] of PROVIDER_SAYS) {
+    const error = await raises(kind, chat(model, `[[refuse ${said} That is ${said}]]`));
+    assert.equal(error.status, status, `${said}: ${error}`);
+    assert.match(error.message, new RegExp(`That is ${said}`));
+  }
+});
+
+// Its own refusals by their kind.
+const OWN = {
+  forbidden: [403, "forbidden", OpenAI.PermissionDeniedError],
+  conflict: [409, "conflict", OpenAI.ConflictError],
+  too_large: [413, "too_large", OpenAI.APIError],
+  over_budget: [429, "insufficient_quota", OpenAI.RateLimitError],
+  deadline_exceeded: [504, "deadline_exceeded", OpenAI.InternalServerError],
+};
+
+check("own_errors", [GPT], async (model) => {
+  let count;
+  const ask = (content, headers = {}, apiKey = KEY) => {
+    count = counted();
+    const patient = new OpenAI({ ...options, apiKey, maxRetries: 1, fetch: count.fetch });
+    return patient.chat.completions.create({ model, messages: user(content) }, { headers });
+  };
+  for (const [kind, [tries, call]] of Object.entries(await refused(ask))) {
+    const [status, code, expected] = OWN[kind];
+    const error = await raises(expected, call());
+    assert.deepEqual([error.status, error.code, count.tries], [status, code, tries]);
+    assert.equal(error.headers.get("farebox-error"), kind);
+  }
+});
+
+check("unsupported", [CLAUDE], async (model) => {
+  const audio = { type: "input_audio", input_audio: { data: "AAAA", format: "wav" } };
+  const error = await raises(OpenAI.UnprocessableEntityError, chat(model, [audio]));
+  assert.equal(error.code, "unsupported");
+});
+
+check("rate_limited", [GPT], async (model) => {
+  const limited = new OpenAI({ ...options, apiKey: LIMITED_KEY });
+  const twice = async () => {
+    await chat(model, "Hello", {}, limited);
+    await chat(model, "Hello", {}, limited);
+  };
+  const { code, headers } = await raises(OpenAI.RateLimitError, twice());
+  assert.equal(code, "rate_limit_exceeded");
+  assert.ok(headers.get("retry-after") > 0 && headers.get("x-ratelimit-reset-requests"));
+  assert.equal(headers.get("x-ratelimit-remaining-requests"), "0");
+});
+
+// By the keys that the SDK makes once it is told to.
+check("idempotency", [GPT], async (model) => {
+  const impatient = new OpenAI({ ...options, timeout: 1000, maxRetries: 8 });
+  impatient.idempotencyHeader = SAME;
+  const task = fresh();
+  const messages = user("[[wait 1500]] [[say Once.]]");
+  const answer = await impatient.chat.completions.create({ model, messages }, { headers: { [TASK]: task } });
+  assert.equal(told(answer), "Once.");
+  assert.deepEqual(await outcomes(task), ["ok"]);
+});
+
 check("unknown_model", [UNKNOWN], async (model) => {
   assert.equal((await raises(OpenAI.NotFoundError, chat(model, "Hello"))).code, "model_not_found");
 });
@@ -105,14 +177,32 @@ check("stream_error", EVERY, async (model) => {
 });
 
 check("cancel", EVERY, async (model) => {
-  const stop = new AbortController();
+  const [stop, task] = [new AbortController(), fresh()];
   const order = `[[slow 300 60]] [[say ${LONG}]]`;
   const stream = await client.chat.completions.create(
     { model, messages: user(order), stream: true },
-    { signal: stop.signal },
+    { signal: stop.signal, headers: { [TASK]: task } },
   );
   for await (const _ of stream) stop.abort();
   assert.equal(told(await chat(model, "[[say Still here.]]")), "Still here.");
+  assert.deepEqual(await outcomes(task), ["cancelled"]);
+});
+
+// Whether a provider shows what was thought in a chat, and whether it counts it.
+const THOUGHTS = { [GPT_THINKS]: [false, true], [CLAUDE]: [true, false], [GEMINI]: [true, true] };
+
+check("reasoning", THINKERS, async (model) => {
+  const asked = { model, messages: user("[[say Yes.]]"), reasoning_effort: "low" };
+  const whole = await client.chat.completions.create(asked);
+  const stream = client.chat.completions.stream({ ...asked, stream_options: { include_usage: true } });
+  let thought = "";
+  stream.on("chunk", (chunk) => (thought += chunk.choices[0]?.delta.reasoning_content ?? ""));
+  const streamed = await stream.finalChatCompletion();
+  for (const [answer, shown] of [[whole, whole.choices[0].message.reasoning_content], [streamed, thought]]) {
+    assert.equal(told(answer), "Yes.");
+    const counted = answer.usage.completion_tokens_details?.reasoning_tokens;
+    assert.deepEqual([Boolean(shown), Boolean(counted)], THOUGHTS[model]);
+  }
 });
 
 check("responses", EVERY, async (model) => {
@@ -127,6 +217,22 @@ check("responses", EVERY, async (model) => {
   const turns = answer.output.map(({ parsed_arguments, ...item }) => item);
   const last = await client.responses.create({ ...asked, input: [...user(TWO), ...turns, ...outputs] });
   assert.match(last.output_text, /is-0.*is-1/);
+});
+
+// What was thought goes back with the tool's result, as it came.
+check("responses_reasoning", THINKERS, async (model) => {
+  const tools = [{ type: "function", name: "weather", parameters: schema, strict: true }];
+  const asked = { model, store: false, tools, reasoning: { effort: "low", summary: "auto" } };
+  const question = user('[[call weather {"city":"Oslo"}]]');
+  const { output } = await client.responses.stream({ ...asked, input: question }).finalResponse();
+  const call = output.find((item) => item.type === "function_call");
+  assert.equal(output[0].type, "reasoning");
+  assert.ok(output[0].summary[0].text);
+  const turns = output.map(({ parsed_arguments, ...item }) => item);
+  const result = { type: "function_call_output", call_id: call.call_id, output: "rain" };
+  const last = await client.responses.create({ ...asked, input: [...question, ...turns, result] });
+  assert.match(last.output_text, /rain/);
+  assert.deepEqual(last.output.map((item) => item.type), ["reasoning", "message"]);
 });
 
 check("embeddings", EMBEDDINGS, async (model) => {

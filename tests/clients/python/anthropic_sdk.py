@@ -4,7 +4,9 @@ import anthropic
 from anthropic import Anthropic
 from pydantic import BaseModel
 
-from checks import CLAUDE, EVERY, GPT, KEY, PNG, UNKNOWN, URL, check, once, raises, run, within
+from checks import CLAUDE, EVERY, GEMINI, GPT, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL
+from checks import check, fresh, once, raises, run, within
+from refusals import SAME, TASK, SlowBody, crowd, outcomes, refused, tries
 
 client = Anthropic(base_url=URL, api_key=KEY, max_retries=0, timeout=30)
 
@@ -118,7 +120,11 @@ def vision(model):
     within(answer.content[-1].text, "What is it?", "I see 1 (image/png of 73 bytes)")
 
 
-@check(CLAUDE)
+# What comes with a call: OpenAI's chat shows nothing of what was thought, the proof behind Gemini's call is a block of its own.
+SHOWN = {GPT_THINKS: [], CLAUDE: ["thinking"], GEMINI: ["thinking", "redacted_thinking"]}
+
+
+@check(*THINKERS)
 def thinking(model):
     """What was thought goes back with the tools' results, as it came."""
     thinks = {"type": "enabled", "budget_tokens": 1024}
@@ -130,8 +136,11 @@ def thinking(model):
                 answer = stream.get_final_message()
         else:
             answer = client.messages.create(messages=prompt, **asked)
-        thought, call = answer.content
-        assert thought.type == "thinking" and thought.thinking and thought.signature, answer
+        thoughts = [block for block in answer.content if block.type != "tool_use"]
+        (call,) = [block for block in answer.content if block.type == "tool_use"]
+        assert [thought.type for thought in thoughts] == SHOWN[model], answer
+        assert not thoughts or thoughts[0].thinking, answer
+        assert model != CLAUDE or thoughts[0].signature, answer
         result = {"type": "tool_result", "tool_use_id": call.id, "content": "rain"}
         turns = [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
         within(client.messages.create(messages=prompt + turns, **asked).content[-1].text, "rain")
@@ -150,10 +159,104 @@ def errors(model):
     raises(anthropic.BadRequestError, lambda: client.messages.create(model=model, max_tokens=9, messages="no list"))
 
 
+# What a provider says, and what its client hears.
+PROVIDER_SAYS = {
+    400: (400, "invalid_request_error", anthropic.BadRequestError),
+    404: (404, "not_found_error", anthropic.NotFoundError),
+    413: (413, "request_too_large", anthropic.RequestTooLargeError),
+    422: (400, "invalid_request_error", anthropic.BadRequestError),
+    429: (429, "rate_limit_error", anthropic.RateLimitError),
+    503: (529, "overloaded_error", anthropic.OverloadedError),
+    529: (529, "overloaded_error", anthropic.OverloadedError),
+} | dict.fromkeys((401, 402, 403, 408, 409, 500, 502, 504), (502, "api_error", anthropic.InternalServerError))
+
+
+@check(*EVERY)
+def provider_errors(model):
+    for said, (status, word, kind) in PROVIDER_SAYS.items():
+        error = raises(kind, lambda: ask(model, f"[[refuse {said} That is {said}]]"))
+        assert (error.status_code, error.body["error"]["type"]) == (status, word), (said, error.body)
+        within(error.message, f"That is {said}")
+
+
+# Its own refusals by their kind.
+OWN = {
+    "forbidden": (403, "permission_error", anthropic.PermissionDeniedError),
+    "conflict": (409, "invalid_request_error", anthropic.ConflictError),
+    "too_large": (413, "request_too_large", anthropic.RequestTooLargeError),
+    "over_budget": (402, "billing_error", anthropic.PaymentRequiredError),
+    "cancelled": (499, "invalid_request_error", anthropic.ClientClosedRequestError),
+    "deadline_exceeded": (504, "timeout_error", anthropic.DeadlineExceededError),
+}
+
+
 @check(CLAUDE)
-def overloaded(model):
-    error = raises(anthropic.OverloadedError, lambda: ask(model, "[[refuse 529 Overloaded]]"))
+def own_errors(model):
+    def call(text, headers=None, key=KEY):
+        return ask(model, text, client.with_options(api_key=key, max_retries=1), extra_headers=headers)
+
+    for kind, (times, refusal) in refused(call).items():
+        status, word, expected = OWN[kind]
+        error = raises(expected, refusal)
+        found = (error.status_code, error.body["error"]["type"], tries(error))
+        assert found == (status, word, times), (error.body, found)
+        assert error.response.headers["farebox-error"] == kind, error.response.headers
+
+
+@check(CLAUDE)
+def slow_body(model):
+    asked = {"content": SlowBody(), "cast_to": object, "options": {"headers": {"Content-Type": "application/json"}}}
+    raises(anthropic.RequestTimeoutError, lambda: client.post("/v1/messages", **asked))
+
+
+@check(CLAUDE)
+def rate_limited(model):
+    """By a limit of its own: when to come again, and how it stands."""
+    limited = client.with_options(api_key=LIMITED_KEY)
+
+    def twice():
+        ask(model, "Hello", limited)
+        ask(model, "Hello", limited)
+
+    error = raises(anthropic.RateLimitError, twice)
+    said = error.response.headers
+    assert error.body["error"]["type"] == "rate_limit_error" and 0 < int(said["retry-after"]) <= 60, said
+    limit, left = said["anthropic-ratelimit-requests-limit"], said["anthropic-ratelimit-requests-remaining"]
+    assert (limit, left) == ("1", "0") and said["anthropic-ratelimit-requests-reset"], said
+
+
+@check(CLAUDE)
+def no_room(model):
+    def served(text, retries):
+        return ask(model, text, client.with_options(max_retries=retries)).content[0].text
+
+    error = crowd(anthropic.OverloadedError, served)
     assert error.body["error"]["type"] == "overloaded_error", error.body
+    assert error.response.headers["retry-after"] == "1", error.response.headers
+
+
+@check(CLAUDE)
+def idempotency(model):
+    """By the keys that the SDK makes once it is told to: it asks again before there is an answer, and pays once."""
+    impatient = client.with_options(timeout=1, max_retries=8)
+    impatient._idempotency_header = SAME
+    labels = {TASK: fresh()}
+    answer = ask(model, "[[wait 1500]] [[say Once.]]", impatient, extra_headers=labels)
+    assert answer.content[0].text == "Once.", answer
+    assert outcomes(labels[TASK]) == ["ok"]
+
+
+@check(CLAUDE)
+def idempotent_error(model):
+    """One that was kept is the answer to that key, so it is not asked for again; another key is another call."""
+    order = f"{once()} [[say At last.]]"
+    patient = client.with_options(max_retries=2)
+    same = {SAME: fresh()}
+    for _ in range(2):
+        error = raises(anthropic.RateLimitError, lambda: ask(model, order, patient, extra_headers=same))
+        assert tries(error) == 1, error.response.headers
+    answer = ask(model, order, patient, extra_headers={SAME: fresh()})
+    assert answer.content[0].text == "At last.", answer
 
 
 @check(UNKNOWN)
@@ -189,10 +292,12 @@ def stream_error(model):
 
 @check(*EVERY)
 def cancel(model):
-    stream = ask(model, "[[slow 300 60]] [[say " + "word " * 100 + "]]", stream=True)
+    labels = {TASK: fresh()}
+    stream = ask(model, "[[slow 300 60]] [[say " + "word " * 100 + "]]", stream=True, extra_headers=labels)
     next(iter(stream))
     stream.close()
     assert ask(model, "[[say Still here.]]").content[0].text == "Still here."
+    assert outcomes(labels[TASK]) == ["cancelled"]
 
 
 @check(*EVERY)

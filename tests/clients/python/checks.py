@@ -13,12 +13,18 @@ import uuid
 
 URL = os.environ["FAREBOX_URL"]
 KEY = os.environ["FAREBOX_KEY"]
+# Keys that may ask for GEMINI only, and once a minute.
+NARROW_KEY = os.environ["FAREBOX_NARROW_KEY"]
+LIMITED_KEY = os.environ["FAREBOX_LIMITED_KEY"]
 
 # One of each provider's dialect; the emulator stands behind all of them.
 GPT = "gpt-4o-mini"
 CLAUDE = "claude-sonnet-4-5"
 GEMINI = "gemini-2.5-flash"
 EVERY = (GPT, CLAUDE, GEMINI)
+# Which of OpenAI's it is that thinks.
+GPT_THINKS = "gpt-5-mini"
+THINKERS = (GPT_THINKS, CLAUDE, GEMINI)
 UNKNOWN = "no-such-model"
 EMBEDDINGS = ("text-embedding-3-small", "gemini-embedding-001")
 
@@ -27,6 +33,10 @@ PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR42mP4z8AARAwQCgAf7gP9Y167"
     "WwAAAABJRU5ErkJggg=="
 )
+
+# Bytes: of one body that is too large, and of one for two of which there is room at a time.
+TOO_LARGE = 2 << 20
+LARGE = 3 << 19
 
 _checks = []
 
@@ -39,14 +49,19 @@ def check(*models):
     return add
 
 
+def fresh():
+    """An id that nobody else has."""
+    return uuid.uuid4().hex
+
+
 def once(seconds=1):
     """An order to refuse the first attempt with 429."""
-    return f"[[once 429 {seconds} {uuid.uuid4().hex}]]"
+    return f"[[once 429 {seconds} {fresh()}]]"
 
 
 def cut_once(pieces=4):
     """An order to break the first stream off."""
-    return f"[[cut {pieces} {uuid.uuid4().hex}]]"
+    return f"[[cut {pieces} {fresh()}]]"
 
 
 def raises(kind, call):

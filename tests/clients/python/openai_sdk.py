@@ -6,7 +6,9 @@ import openai
 from openai import OpenAI
 from pydantic import BaseModel
 
-from checks import EMBEDDINGS, EVERY, GPT, CLAUDE, KEY, PNG, UNKNOWN, URL, check, once, raises, run, within
+from checks import CLAUDE, EMBEDDINGS, EVERY, GEMINI, GPT, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL
+from checks import check, fresh, once, raises, run, within
+from refusals import SAME, TASK, SlowBody, crowd, outcomes, refused, tries
 
 client = OpenAI(base_url=f"{URL}/v1", api_key=KEY, max_retries=0, timeout=30)
 
@@ -30,8 +32,8 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
-def chat(model, text, **more):
-    return client.chat.completions.create(model=model, messages=user(text), **more)
+def chat(model, text, of=client, **more):
+    return of.chat.completions.create(model=model, messages=user(text), **more)
 
 
 @check(*EVERY)
@@ -123,6 +125,113 @@ def errors(model):
     assert error.type == "invalid_request_error", error.body
 
 
+# What a provider says, and what its client hears.
+PROVIDER_SAYS = {
+    400: (400, openai.BadRequestError),
+    404: (404, openai.NotFoundError),
+    413: (413, openai.APIStatusError),
+    422: (422, openai.UnprocessableEntityError),
+    429: (429, openai.RateLimitError),
+} | dict.fromkeys((401, 402, 403, 408, 409, 500, 502, 503, 504, 529), (502, openai.InternalServerError))
+
+
+@check(*EVERY)
+def provider_errors(model):
+    for said, (status, kind) in PROVIDER_SAYS.items():
+        error = raises(kind, lambda: chat(model, f"[[refuse {said} That is {said}]]"))
+        assert error.status_code == status, (said, error.status_code, error.body)
+        within(error.message, f"That is {said}")
+
+
+# Its own refusals by their kind.
+OWN = {
+    "forbidden": (403, "forbidden", openai.PermissionDeniedError),
+    "conflict": (409, "conflict", openai.ConflictError),
+    "too_large": (413, "too_large", openai.APIStatusError),
+    "over_budget": (429, "insufficient_quota", openai.RateLimitError),
+    "cancelled": (499, "cancelled", openai.APIStatusError),
+    "deadline_exceeded": (504, "deadline_exceeded", openai.InternalServerError),
+}
+
+
+@check(GPT)
+def own_errors(model):
+    def ask(text, headers=None, key=KEY):
+        return chat(model, text, client.with_options(api_key=key, max_retries=1), extra_headers=headers)
+
+    for kind, (times, call) in refused(ask).items():
+        status, code, expected = OWN[kind]
+        error = raises(expected, call)
+        assert (error.status_code, error.code, tries(error)) == (status, code, times), (error.body, tries(error))
+        assert error.response.headers["farebox-error"] == kind, error.response.headers
+
+
+@check(CLAUDE)
+def unsupported(model):
+    """What that provider has no form for, and what farebox does not keep."""
+    audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    asked = {"model": model, "messages": [{"role": "user", "content": [audio]}]}
+    error = raises(openai.UnprocessableEntityError, lambda: client.chat.completions.create(**asked))
+    assert error.code == "unsupported", error.body
+    raises(openai.UnprocessableEntityError, lambda: client.responses.retrieve("resp_1"))
+
+
+@check(GPT)
+def slow_body(model):
+    asked = {"content": SlowBody(), "cast_to": object, "options": {"headers": {"Content-Type": "application/json"}}}
+    assert raises(openai.APIStatusError, lambda: client.post("/chat/completions", **asked)).status_code == 408
+
+
+@check(GPT)
+def rate_limited(model):
+    """By a limit of its own: when to come again, and how it stands."""
+    limited = client.with_options(api_key=LIMITED_KEY)
+
+    def twice():
+        chat(model, "Hello", limited)
+        chat(model, "Hello", limited)
+
+    error = raises(openai.RateLimitError, twice)
+    said = error.response.headers
+    assert error.code == "rate_limit_exceeded" and 0 < int(said["retry-after"]) <= 60, (error.body, said)
+    assert (said["x-ratelimit-limit-requests"], said["x-ratelimit-remaining-requests"]) == ("1", "0"), said
+    assert said["x-ratelimit-reset-requests"], said
+
+
+@check(GPT)
+def no_room(model):
+    def ask(text, retries):
+        return chat(model, text, client.with_options(max_retries=retries)).choices[0].message.content
+
+    error = crowd(openai.InternalServerError, ask)
+    assert (error.status_code, error.code) == (503, "unavailable"), error.body
+    assert error.response.headers["retry-after"] == "1", error.response.headers
+
+
+@check(GPT)
+def idempotency(model):
+    """By the keys that the SDK makes once it is told to: it asks again before there is an answer, and pays once."""
+    impatient = client.with_options(timeout=1, max_retries=8)
+    impatient._idempotency_header = SAME
+    labels = {TASK: fresh()}
+    answer = chat(model, "[[wait 1500]] [[say Once.]]", impatient, extra_headers=labels)
+    assert answer.choices[0].message.content == "Once.", answer
+    assert outcomes(labels[TASK]) == ["ok"]
+
+
+@check(GPT)
+def idempotent_error(model):
+    """One that was kept is the answer to that key, so it is not asked for again; another key is another call."""
+    order = f"{once()} [[say At last.]]"
+    patient = client.with_options(max_retries=2)
+    same = {SAME: fresh()}
+    for _ in range(2):
+        error = raises(openai.RateLimitError, lambda: chat(model, order, patient, extra_headers=same))
+        assert tries(error) == 1, error.response.headers
+    answer = chat(model, order, patient, extra_headers={SAME: fresh()})
+    assert answer.choices[0].message.content == "At last.", answer
+
+
 @check(UNKNOWN)
 def unknown_model(model):
     error = raises(openai.NotFoundError, lambda: chat(model, "Hello"))
@@ -156,10 +265,29 @@ def stream_error(model):
 
 @check(*EVERY)
 def cancel(model):
-    stream = chat(model, "[[slow 300 60]] [[say " + "word " * 100 + "]]", stream=True)
+    labels = {TASK: fresh()}
+    stream = chat(model, "[[slow 300 60]] [[say " + "word " * 100 + "]]", stream=True, extra_headers=labels)
     next(iter(stream))
     stream.close()
     assert chat(model, "[[say Still here.]]").choices[0].message.content == "Still here."
+    assert outcomes(labels[TASK]) == ["cancelled"]
+
+
+# Whether a provider shows what was thought in a chat, and whether it counts it.
+THOUGHTS = {GPT_THINKS: (False, True), CLAUDE: (True, False), GEMINI: (True, True)}
+
+
+@check(*THINKERS)
+def reasoning(model):
+    asked = {"model": model, "messages": user("[[say Yes.]]"), "reasoning_effort": "low"}
+    whole = client.chat.completions.create(**asked)
+    with client.chat.completions.stream(stream_options={"include_usage": True}, **asked) as stream:
+        streamed = stream.get_final_completion()
+    for answer in (whole, streamed):
+        message, details = answer.choices[0].message, answer.usage.completion_tokens_details
+        assert message.content == "Yes.", answer
+        thoughts = (bool(getattr(message, "reasoning_content", None)), bool(details and details.reasoning_tokens))
+        assert thoughts == THOUGHTS[model], answer
 
 
 @check(*EVERY)
@@ -193,6 +321,28 @@ def responses_tools(model):
     turns = [question] + [item.model_dump(exclude_none=True) for item in answer.output] + outputs
     answer = client.responses.create(model=model, input=turns, tools=tools, store=False)
     within(answer.output_text, "OSLO", "ROME")
+
+
+@check(*THINKERS)
+def responses_reasoning(model):
+    """What was thought goes back with the tool's result, as it came."""
+    tools = [{"type": "function", "name": "weather", "parameters": WEATHER, "strict": True}]
+    asked = {"model": model, "tools": tools, "store": False, "reasoning": {"effort": "low", "summary": "auto"}}
+    question = {"role": "user", "content": '[[call weather {"city":"Oslo"}]]'}
+    with client.responses.stream(input=[question], **asked) as stream:
+        kinds = [event.type for event in stream]
+        answer = stream.get_final_response()
+    (call,) = [item for item in answer.output if item.type == "function_call"]
+    thought = answer.output[0]
+    assert thought.type == "reasoning" and thought.summary[0].text, answer
+    assert "response.reasoning_summary_text.delta" in kinds, kinds
+    turns = [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in answer.output]
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    answer = client.responses.create(input=[question, *turns, output], **asked)
+    within(answer.output_text, "The tools said:", "rain")
+    assert [item.type for item in answer.output] == ["reasoning", "message"], answer
+    counted = answer.usage.output_tokens_details.reasoning_tokens
+    assert bool(counted) == THOUGHTS[model][1], answer
 
 
 @check(*EVERY)

@@ -15,14 +15,14 @@ use std::{
 };
 
 use farebox_emulator::{Entry, Script};
-use farebox_testkit::{Row, compare};
+use farebox_testkit::{ProcessBuilder, Row, compare};
 use farebox_types::Money;
 use tokio::{process::Command, time::Instant};
 
 use crate::stage::{Stage, play_within};
 
 /// Installing is part of it, the first time on a machine.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(3600);
 const SCRIPT_LIMIT: Duration = Duration::from_secs(600);
 const ROWS_LIMIT: Duration = Duration::from_secs(30);
 
@@ -72,23 +72,37 @@ providers:
   gemini: { api_base: "EMULATOR/v1beta", api_key: os.environ/SYSTEM_TEST_KEY, prices: gemini-like }
 models:
   gpt-4o-mini: { deployments: [{ target: openai/gpt-4o-mini }], retries: 0 }
+  gpt-5-mini: { deployments: [{ target: openai/gpt-5-mini }], retries: 0 }
   claude-sonnet-4-5: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
   gemini-2.5-flash: { deployments: [{ target: gemini/gemini-2.5-flash }], retries: 0 }
   text-embedding-3-small: { deployments: [{ target: openai/text-embedding-3-small }], retries: 0 }
   gemini-embedding-001: { deployments: [{ target: gemini/gemini-embedding-001 }], retries: 0 }
 prices:
   - { provider: openai-like, models: [gpt-4o-mini, text-embedding-3-small], max_output: 40000, input: "1", output: "2" }
+  - { provider: openai-like, models: [gpt-5-mini], max_output: 40000, capabilities: [reasoning], input: "1", output: "2" }
   - { provider: anthropic-like, models: [claude-sonnet-4-5], max_output: 64000, capabilities: [reasoning], input: "1", output: "2" }
   - { provider: gemini-like, models: [gemini-2.5-flash, gemini-embedding-001], max_output: 64000, input: "1", output: "2" }
 keys:
-  client: { key: os.environ/SYSTEM_TEST_CLIENT, project: default }
+  client: { key: os.environ/CLIENTS_KEY, project: default }
+  narrow: { key: os.environ/CLIENTS_NARROW_KEY, project: default, models: [gemini-2.5-flash] }
+  limited: { key: os.environ/CLIENTS_LIMITED_KEY, project: default }
+limits:
+  - { name: rarely, scope: { key: limited }, requests: 1, per: minute, strategy: sliding-window }
+edge: { body_max: 2MiB, bodies_max: 4MiB, body_timeout: 3s }
 "#;
-const KEY: &str = "fb-client-0123456789abcdef0123456789abcdef";
+
+/// In the environment of scripts by these names behind `FAREBOX_`, in that of farebox behind `CLIENTS_`.
+const KEYS: [(&str, &str); 3] = [
+    ("KEY", "fb-client-0123456789abcdef0123456789abcdef"),
+    ("NARROW_KEY", "fb-narrow-0123456789abcdef0123456789abcdef"),
+    ("LIMITED_KEY", "fb-limited-0123456789abcdef0123456789abcdef"),
+];
 
 #[test]
 fn programs_that_know_nothing_of_farebox_are_served() {
     play_within(LIMIT, async {
-        let stage = Stage::with_config(CONFIG, &[], |up| up.env("SYSTEM_TEST_CLIENT", KEY)).await;
+        let keyed = |up| KEYS.iter().fold(up, |up: ProcessBuilder, (name, key)| up.env(format!("CLIENTS_{name}"), key));
+        let stage = Stage::with_config(CONFIG, &[], keyed).await;
         stage.emulator.script("*", Script::obedient());
         let mut tally = Tally::default();
         for (client, checks) in chosen() {
@@ -120,7 +134,6 @@ impl Client {
     async fn run(&self, stage: &Stage, checks: &[&str]) -> String {
         let home = tempfile::Builder::new().prefix("farebox-client-").tempdir().expect("a directory");
         let (program, script, path) = self.program(home.path());
-        let url = stage.ready["http"].as_str().expect("an address").trim_end_matches('/').to_owned();
         let mut command = Command::new(program);
         command.arg(script).args(checks).current_dir(home.path()).kill_on_drop(true).stdin(Stdio::null());
         // Nothing of this machine's user, and no way out of the machine.
@@ -129,7 +142,10 @@ impl Client {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env(name, "http://127.0.0.1:9");
         }
-        command.env("NO_PROXY", "127.0.0.1").env("FAREBOX_URL", url).env("FAREBOX_KEY", KEY);
+        command.env("NO_PROXY", "127.0.0.1").envs(KEYS.map(|(name, key)| (format!("FAREBOX_{name}"), key)));
+        for (name, place) in [("FAREBOX_URL", "http"), ("FAREBOX_NATS", "nats"), ("FAREBOX_CLICKHOUSE", "clickhouse")] {
+            command.env(name, stage.ready[place].as_str().expect("an address").trim_end_matches('/'));
+        }
         if let Some(name) = self.node {
             command.env("NODE_MODULES", install::node(name));
         }

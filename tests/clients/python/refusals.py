@@ -1,0 +1,94 @@
+"""What the scripts of the two SDKs share: how farebox comes to refuse, and how a call ended in its row.
+
+Both SDKs are made by the same generator: they count their tries in a header, and can make keys of idempotency.
+"""
+
+import asyncio
+import json
+import os
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import nats
+
+from checks import LARGE, NARROW_KEY, TOO_LARGE, fresh
+
+WITHIN = 20
+TASK, SAME = "farebox-task-id", "Idempotency-Key"
+
+
+def tries(error):
+    """How often the SDK has asked."""
+    return 1 + int(error.response.request.headers["x-stainless-retry-count"])
+
+
+def refused(ask):
+    """By kind: the call that farebox itself refuses, and how often an SDK that has one retry makes it.
+
+    `ask` takes a text, headers, and a key in place of the usual one.
+    """
+    taken, stopped = fresh(), fresh()
+    ask("Hello", {SAME: taken})
+    return {
+        "forbidden": (1, lambda: ask("Hello", key=NARROW_KEY)),
+        "conflict": (1, lambda: ask("Good bye", {SAME: taken})),
+        "too_large": (1, lambda: ask("x" * TOO_LARGE)),
+        "over_budget": (1, lambda: ask("Hello", {"farebox-max-cost": "0.0000001"})),
+        "cancelled": (1, lambda: while_stopped(stopped, lambda: ask("[[wait 60000]]", {SAME: stopped}))),
+        "deadline_exceeded": (2, lambda: ask("[[wait 60000]]", {"farebox-timeout": "500ms"})),
+    }
+
+
+def while_stopped(request_id, call):
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(call)
+        asyncio.run(stop(request_id))
+        return answer.result()
+
+
+async def stop(request_id):
+    """Over the bus, as soon as there is such a call."""
+    bus = await nats.connect(os.environ["FAREBOX_NATS"], allow_reconnect=False)
+    until = time.monotonic() + WITHIN
+    receipt = {"cancelled": False}
+    while not receipt["cancelled"]:
+        assert time.monotonic() < until, receipt
+        receipt = json.loads((await bus.request(f"llm.cancel.{request_id}", b"", timeout=WITHIN)).data)
+    await bus.close()
+
+
+def crowd(kind, ask):
+    """The error of one of three large bodies that come at once, where there is room for two; those that come again are served.
+
+    `ask` takes a text and how often the SDK is to ask again, and returns the answer's.
+    """
+    order = "[[wait 1000]] [[say Served.]] " + " " * LARGE
+    with ThreadPoolExecutor() as pool:
+        crowded = [pool.submit(ask, order, 0) for _ in range(3)]
+        (error,) = filter(None, [answer.exception() for answer in crowded])
+        assert type(error) is kind, repr(error)
+        assert list(pool.map(ask, [order] * 3, [5] * 3)) == ["Served."] * 3
+    return error
+
+
+class SlowBody:
+    """One that does not arrive in time."""
+
+    def __iter__(self):
+        yield b"{"
+        time.sleep(4)
+        yield b"}"
+
+
+def outcomes(task):
+    """How a task's calls ended, once there is a row of one."""
+    question = f"SELECT outcome FROM farebox.calls WHERE task_id = '{task}'".encode()
+    until = time.monotonic() + WITHIN
+    while True:
+        with urllib.request.urlopen(os.environ["FAREBOX_CLICKHOUSE"], data=question) as answer:
+            found = answer.read().decode().split()
+        if found:
+            return found
+        assert time.monotonic() < until, f"no row of {task}"
+        time.sleep(0.1)
