@@ -49,6 +49,27 @@ impl Notes {
         Ok(own.into_iter().map(|tool| &tool.raw).collect())
     }
 
+    /// Whom the call is for, as OpenAI takes it: it refuses a longer name, and Claude Code's is one.
+    pub(crate) fn user<'a>(&mut self, call: &'a Call) -> Result<Option<&'a str>, EncodeError> {
+        const LONGEST: usize = 64;
+        let user = call.user.as_deref();
+        if call.dialect != Some(self.dialect) && user.is_some_and(|user| user.chars().count() > LONGEST) {
+            self.drop("`user` of more than 64 characters")?;
+            return Ok(None);
+        }
+        Ok(user)
+    }
+
+    /// The tier in OpenAI's words, where Anthropic's are others.
+    pub(crate) fn service_tier<'a>(&mut self, call: &'a Call) -> Result<Option<&'a str>, EncodeError> {
+        let tier = call.service_tier.as_deref();
+        if call.dialect == Some(DialectName::AnthropicMessages) && tier.is_some_and(|tier| tier != "auto") {
+            self.drop("`service_tier`")?;
+            return Ok(None);
+        }
+        Ok(tier)
+    }
+
     /// Something was changed without loss of meaning that matters enough to refuse.
     pub(crate) fn say(&mut self, sentence: impl Into<String>) {
         let warning = Warning(sentence.into());

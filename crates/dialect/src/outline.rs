@@ -47,6 +47,10 @@ pub struct Outline {
     pub unbounded: Option<String>,
     /// Something of it has a price that no usage shows: a tool that the provider runs, another model.
     pub unmetered: bool,
+    /// The first such field, and whether there is such a price, at a provider of another dialect: tools that the caller's own
+    /// providers run are left out there.
+    pub unbounded_elsewhere: Option<String>,
+    pub unmetered_elsewhere: bool,
     /// The provider is to search the web, and its usage says how often it did.
     pub searches: bool,
     /// A field that lets the provider go on where nobody sees what it uses.
@@ -106,6 +110,7 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     let metered: Vec<&str> = facts.metered.iter().copied().filter(|name| says(name)).collect();
     let unmetered: Vec<&str> = facts.unmetered.iter().copied().filter(|name| says(name)).collect();
     let named = unmetered.iter().chain(&metered).next().map(|name| (*name).to_owned());
+    let unbounded_elsewhere = named.clone().or(scan.stored.clone());
     let unbounded = named.or(tools.providers).or(scan.stored);
     let whole = "a whole number";
     let (n, best_of) = (top.optional::<u64>("n", root, whole)?, top.optional::<u64>("best_of", root, whole)?);
@@ -125,7 +130,9 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
         inline_documents: scan.documents,
         named_reasoning: scan.named_reasoning,
         unbounded,
+        unbounded_elsewhere,
         unmetered: tools.unmetered || !unmetered.is_empty(),
+        unmetered_elsewhere: !unmetered.is_empty(),
         searches: tools.searches,
         unseen,
         service_tier: top.optional::<String>("service_tier", root, "a string")?,

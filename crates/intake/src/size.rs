@@ -62,8 +62,18 @@ impl Size<'_> {
 
     /// Whether it may be billed for something that no usage shows at a price that is known.
     pub(crate) fn unmetered(&self) -> bool {
-        let Outline { unmetered, searches, .. } = self.request.outline;
-        unmetered || (searches && self.priced.card.standard().per_search == 0) || self.unpriced_tier().is_some()
+        let Outline { unmetered, unmetered_elsewhere, .. } = self.request.outline;
+        let unmetered = if self.is_own_dialect() { unmetered } else { unmetered_elsewhere };
+        unmetered || (self.searches() && self.priced.card.standard().per_search == 0) || self.unpriced_tier().is_some()
+    }
+
+    /// Elsewhere, the tools that the caller's own providers would run are left out.
+    fn is_own_dialect(&self) -> bool {
+        v1::Dialect::from(self.dialect) == self.request.dialect
+    }
+
+    fn searches(&self) -> bool {
+        self.request.outline.searches && self.is_own_dialect()
     }
 
     /// Tokens that it will probably take, in and out: what a caller asks for at most is what it wants.
@@ -92,7 +102,8 @@ impl Size<'_> {
             )
         });
         let other = || {
-            outline.unbounded.as_ref().map(|field| {
+            let unbounded = if self.is_own_dialect() { &outline.unbounded } else { &outline.unbounded_elsewhere };
+            unbounded.as_ref().map(|field| {
                 format!(
                     "`{field}` has a cost that nothing in the request bounds: send files in base64, and run tools \
                      (searches included) yourself, as functions"
@@ -130,7 +141,7 @@ impl Size<'_> {
         let answers = self.answers();
         let searches = match self.request.operation() {
             Operation::Rerank => self.ranked(),
-            _ if self.deployment.searches || outline.searches => self.options.searches_max.saturating_mul(answers),
+            _ if self.deployment.searches || self.searches() => self.options.searches_max.saturating_mul(answers),
             _ => 0,
         };
         Extent {

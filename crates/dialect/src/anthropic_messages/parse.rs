@@ -63,7 +63,8 @@ fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
     let root = Path::Root;
     let mut out = Vec::new();
     if let Some(raw) = top.take("system") {
-        let parts = blocks::content(raw, root.member("system"))?;
+        let mut parts = blocks::content(raw, root.member("system"))?;
+        unattributed(&mut parts);
         out.extend((!parts.is_empty()).then(|| Message::new(Role::System, parts)));
     }
     let list: Vec<&RawValue> = top.required("messages", root, "an array of messages")?;
@@ -72,6 +73,20 @@ fn messages(top: &mut Object<'_>) -> Result<Vec<Message>> {
         message(raw, messages.item(index), &mut out)?;
     }
     Ok(out)
+}
+
+/// Leaves out what Claude Code says to Anthropic's billing in the first line of its system text. It is no word to a model,
+/// and it differs from call to call: at other providers no prompt would be found in the cache again.
+fn unattributed(parts: &mut Vec<Part>) {
+    const MARK: &str = "x-anthropic-billing-header:";
+    let Some(Content::Text(text)) = parts.first_mut().map(|part| &mut part.content) else { return };
+    if !text.starts_with(MARK) {
+        return;
+    }
+    match text.split_once('\n').map(|(_, rest)| rest.to_owned()).filter(|rest| !rest.trim().is_empty()) {
+        Some(rest) => *text = rest,
+        None => drop(parts.remove(0)),
+    }
 }
 
 /// Results of tools become a message of their own, before what else stands in the same turn.

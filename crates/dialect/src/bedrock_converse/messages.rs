@@ -14,6 +14,9 @@ use crate::{
     notes::{Notes, unsupported},
 };
 
+/// What the user says where the caller's conversation begins with the assistant.
+const OPENING: &str = "Begin.";
+
 #[derive(Serialize)]
 pub(super) struct Turn<'a> {
     role: &'static str,
@@ -110,6 +113,12 @@ pub(super) fn encode<'a>(
             field: "`messages`".to_owned(),
             problem: "beside system messages there must be at least one with content".to_owned(),
         });
+    }
+    if turns.first().is_some_and(|(role, _)| *role == "assistant") {
+        writer.notes.say(format!(
+            "the conversation begins with the assistant, which {NAME} refuses: `{OPENING}` stands before it"
+        ));
+        turns.insert(0, ("user", vec![Written { block: Block::Text(OPENING), cache: None }]));
     }
     Ok((
         flat(system),

@@ -149,9 +149,9 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
             .then_some(StreamOptions { include_usage: true }),
         usage: (target.has(Quirk::AsksForCost) && !call.extra.contains_key("usage"))
             .then_some(AskForCost { include: true }),
-        user: call.user.as_deref(),
+        user: notes.user(call)?,
         metadata: call.metadata.as_ref(),
-        service_tier: call.service_tier.as_deref(),
+        service_tier: notes.service_tier(call)?,
         extra: messages::own(&call.extra, call.dialect == Some(NAME), &mut notes)?,
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;

@@ -126,7 +126,7 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         // Usage is asked for whether the caller did or not: what a stream cost must be known.
         stream_options: (call.stream && !target.has(Quirk::NoStreamOptions))
             .then_some(StreamOptions { include_usage: true }),
-        user: call.user.as_deref(),
+        user: notes.user(call)?,
         extra: if own { &call.extra } else { &none },
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;

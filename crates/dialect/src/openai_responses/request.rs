@@ -105,9 +105,9 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
         top_logprobs: call.top_logprobs,
         stream: call.stream.then_some(true),
         store: (!own).then_some(false),
-        user: call.user.as_deref(),
+        user: notes.user(call)?,
         metadata: call.metadata.as_ref(),
-        service_tier: call.service_tier.as_deref(),
+        service_tier: notes.service_tier(call)?,
         extra,
     };
     let body = serde_json::to_vec(&wire).map_err(|error| EncodeError::Write(error.to_string()))?;

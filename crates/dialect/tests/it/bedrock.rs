@@ -328,6 +328,25 @@ fn members_of_its_own_dialect_go_through() {
     assert!(warnings.is_empty());
 }
 
+/// `A conversation must start with a user message.`
+#[test]
+fn a_conversation_that_the_assistant_begins_is_begun_for_it() {
+    let said = |role, text: &str| Message::text(role, text);
+    let call = Call {
+        messages: vec![
+            said(Role::System, "Be kind."),
+            said(Role::Assistant, "How can I help?"),
+            said(Role::User, "So."),
+        ],
+        ..Call::default()
+    };
+    let encoded = crate::provider(NAME).encode(&call, &Target::new(CLAUDE)).unwrap();
+    let body: Value = serde_json::from_slice(encoded.request.body()).unwrap();
+    let turns: Vec<&Value> = body["messages"].as_array().unwrap().iter().map(|turn| &turn["role"]).collect();
+    assert_eq!(turns, ["user", "assistant", "user"], "{body}");
+    assert_eq!(encoded.warnings.len(), 1, "{:?}", encoded.warnings);
+}
+
 #[test]
 fn tokens_are_counted_for_the_model_not_for_its_profile() {
     let counting = crate::provider(NAME).counting().unwrap();

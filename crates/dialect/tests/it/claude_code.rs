@@ -11,7 +11,7 @@ fn turn(more: Value) -> Value {
     let mut body = json!({
         "model": "any", "max_tokens": 64000, "stream": true,
         "system": [
-            {"type": "text", "text": "x-anthropic-billing-header: cc_version=1;"},
+            {"type": "text", "text": "x-anthropic-billing-header: cc_version=1; cch=36ee5;"},
             {"type": "text", "text": "Be an agent.", "cache_control": {"type": "ephemeral"}},
         ],
         "messages": [
@@ -34,7 +34,7 @@ fn turn(more: Value) -> Value {
         "thinking": {"type": "adaptive"},
         "output_config": {"effort": "high"},
         "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
-        "metadata": {"user_id": "{\"device_id\":\"d\",\"session_id\":\"s\"}"},
+        "metadata": {"user_id": format!("{{\"device_id\":\"{}\",\"session_id\":\"s\"}}", "d".repeat(64))},
     });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
@@ -68,6 +68,8 @@ fn a_turn_of_claude_code_can_be_put_to_any_provider() {
                     assert!(body.contains(word), "{to}: {word}: {body}");
                 }
             }
+            // What changes with every call would keep the rest out of a prompt cache, and OpenAI takes no such user.
+            assert!(!body.contains("x-anthropic-billing-header") && !body.contains("session_id"), "{to}: {body}");
             // Gemini's own form of a schema knows no `additionalProperties`; this member does.
             assert!(to != Gemini || !body.contains("additionalProperties") || body.contains("parametersJsonSchema"));
             for own in ["context_management", "clear_thinking", "device_id\\\\\""] {
@@ -109,5 +111,35 @@ fn a_word_and_tools_can_be_counted_and_nothing_cannot() {
             let fault = outline(AnthropicCountTokens, body.to_string().as_bytes()).unwrap_err();
             assert!(fault.message.contains("messages") && fault.message.contains(said), "{}", fault.message);
         }
+    }
+}
+
+#[test]
+fn the_note_to_anthropics_billing_is_for_anthropic_alone() {
+    const NOTE: &str = "x-anthropic-billing-header: cc_version=2; cch=0aaa9;";
+    let block = |text: &str| json!({"type": "text", "text": text});
+    for (system, left) in [
+        (json!(format!("{NOTE}\nBe kind.")), Some(json!("Be kind."))),
+        (json!([block(NOTE), block("Be kind.")]), Some(json!("Be kind."))),
+        (json!([block(NOTE)]), None),
+        // Only where it stands first.
+        (json!(format!("Say {NOTE}")), Some(json!(format!("Say {NOTE}")))),
+    ] {
+        let body = turn(json!({"system": system, "messages": [{"role": "user", "content": "hi"}], "tools": []}));
+        let chat: Value = serde_json::from_str(&sent(&body, OpenAiChat).unwrap()).unwrap();
+        let first = &chat["messages"][0];
+        assert_eq!((first["role"] == "system").then(|| first["content"].clone()), left, "{system}");
+        assert!(sent(&body, AnthropicMessages).unwrap().contains(NOTE));
+    }
+}
+
+#[test]
+fn a_tier_in_anthropics_words_is_not_openais() {
+    for (tier, sent_on) in [("auto", true), ("standard_only", false)] {
+        let body = turn(json!({"service_tier": tier}));
+        for to in [OpenAiChat, OpenAiResponses] {
+            assert_eq!(sent(&body, to).unwrap().contains("service_tier"), sent_on, "{to} {tier}");
+        }
+        assert!(sent(&body, AnthropicMessages).unwrap().contains(tier));
     }
 }

@@ -38,7 +38,9 @@ fn reads_what_routing_needs() {
         inline_documents: 0,
         media_bytes: 0,
         unbounded: None,
+        unbounded_elsewhere: None,
         unmetered: false,
+        unmetered_elsewhere: false,
         searches: false,
         unseen: None,
         service_tier: Some("flex".into()),
@@ -164,7 +166,14 @@ fn what_has_no_bound_is_named() {
         ),
         (r#""messages":[{}],"tools":[7,{"type":"function","type":"web_search"}]"#, "tools[1].type"),
     ] {
-        assert_eq!(read(&format!("{{{member}}}")).unbounded.as_deref(), Some(field), "{member}");
+        let told = read(&format!("{{{member}}}"));
+        assert_eq!(told.unbounded.as_deref(), Some(field), "{member}");
+        // A tool that the provider runs is left out at one that does not have it.
+        let elsewhere = Some(field).filter(|field| !field.starts_with("tools"));
+        assert_eq!(
+            (told.unbounded_elsewhere.as_deref(), told.unmetered_elsewhere),
+            (elsewhere, field == "web_search_options")
+        );
     }
     let group = |tools: &str| {
         let body =

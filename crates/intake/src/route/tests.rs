@@ -247,6 +247,26 @@ fn what_has_no_bound_goes_through_with_the_field_named_and_the_part_that_is_know
 }
 
 #[test]
+fn a_tool_that_is_left_out_at_a_provider_of_another_dialect_costs_nothing_there() {
+    let asked = |first: Value| {
+        json!({"model": "m", "input": "hi", "max_output_tokens": 1000, "tools": [
+            first, {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "spawn"}]},
+        ]})
+    };
+    let search = asked(json!({"type": "web_search"}));
+    for (target, body, unbounded) in [
+        ("openai/x", &search, true),
+        ("anthropic/x", &search, false),
+        // Functions in a group are like any others.
+        ("openai/x", &asked(json!({"type": "function", "name": "search"})), false),
+    ] {
+        let deployment = priced(json!({"target": target}), Some("openai-responses"), body).unwrap();
+        assert_eq!(deployment.unbounded.contains("`tools[0].type`"), unbounded, "{target}");
+        assert_eq!((!deployment.unbounded.is_empty(), deployment.unmetered), (unbounded, unbounded), "{target}");
+    }
+}
+
+#[test]
 fn what_is_answered_before_it_has_ended_is_refused() {
     let body = json!({"model": "m", "input": "hi", "background": true});
     let refused = priced(json!({"target": "openai/x"}), Some("openai-responses"), &body).unwrap_err();
