@@ -29,6 +29,7 @@ use crate::{
     notes::Notes,
     outline::{object_of, text_of},
     rewrite::{Edit, rewrite},
+    tool_names::Renamed,
     typed,
 };
 
@@ -48,6 +49,7 @@ enum Way<'a> {
         /// The bytes of both sides go through.
         passes: bool,
         emulation: Option<Emulation>,
+        renamed: Option<Renamed>,
     },
     Count {
         dialect: &'static dyn ProviderDialect,
@@ -185,9 +187,12 @@ impl<'a> Exchange<'a> {
     /// A whole answer with a status of success.
     pub fn whole(&self, head: &Head, body: Bytes, stamp: &Stamp) -> Result<(Answer, Facts), DecodeError> {
         match &self.way {
-            Way::Generate { dialect, caller, call, passes, emulation } => {
+            Way::Generate { dialect, caller, call, passes, emulation, renamed } => {
                 let mut done = dialect.decode(head, &body)?;
                 let mut facts = Facts::of(&done);
+                if let Some(renamed) = renamed {
+                    renamed.restore(&mut done);
+                }
                 if let Some(emulation) = emulation {
                     emulation.restore(&mut done);
                     facts.finish = done.finish().cloned();
@@ -229,8 +234,9 @@ impl<'a> Exchange<'a> {
     /// A streamed answer that begins; `None` where only whole ones come.
     pub fn stream(&self, limits: &StreamLimits, stamp: &Stamp) -> Option<Relay<'_>> {
         match &self.way {
-            Way::Generate { dialect, caller, call, passes, emulation } => {
-                let side = Side { caller: *caller, call, stamp: stamp.clone(), passes: *passes };
+            Way::Generate { dialect, caller, call, passes, emulation, renamed } => {
+                let renamed = renamed.as_ref();
+                let side = Side { caller: *caller, call, renamed, stamp: stamp.clone(), passes: *passes };
                 Some(Relay::new(*dialect, &self.target, limits, side, emulation.as_ref()))
             }
             Way::Count { .. } | Way::Embed { .. } | Way::Rerank { .. } => None,
@@ -250,6 +256,7 @@ fn generate<'a>(
     let emulation = emulation(&call, target);
     let thought_less = defaults.clamp.and_then(|clamp| thinks_below(&call, clamp, dialect.name()));
     let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
+    let mut renamed = None;
     let mut encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
         let edits = dialect.edits(&passing);
@@ -271,11 +278,15 @@ fn generate<'a>(
         if let Some(emulation) = &emulation {
             emulation.apply(&mut call);
         }
-        dialect.encode(&call, target)?
+        renamed = Renamed::of(&call);
+        match &renamed {
+            Some(renamed) => dialect.encode(&renamed.apply(&call), target)?,
+            None => dialect.encode(&call, target)?,
+        }
     };
     encoded.warnings.extend(emulation.as_ref().map(Emulation::warning));
     encoded.warnings.extend(thought_less.map(|(_, warning)| warning));
-    Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation }, encoded))
+    Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation, renamed }, encoded))
 }
 
 /// Less thinking, where a call was clamped to less output than it wanted to think, and the API refuses that.

@@ -63,6 +63,7 @@ mod refusal;
 mod replay;
 mod rewrite;
 mod titan_embeddings;
+mod tool_names;
 pub mod typed;
 
 pub use beside::{Beside, Heard, heard};

@@ -10,6 +10,7 @@ use crate::{
     emulate::{Emulation, Filter},
     error::DecodeError,
     framing::Framing,
+    tool_names::Renamed,
     typed,
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Side<'a> {
     /// `None`: a typed conversation.
     pub(super) caller: Option<&'static dyn CallerDialect>,
     pub(super) call: &'a Call,
+    /// Tools that the provider knows by other names.
+    pub(super) renamed: Option<&'a Renamed>,
     pub(super) stamp: Stamp,
     /// The provider's bytes go through.
     pub(super) passes: bool,
@@ -135,6 +138,9 @@ impl<'a> Relay<'a> {
 
     /// Hands on what has just been understood.
     fn hand_on(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) {
+        if let Some(renamed) = self.side.renamed {
+            self.events.iter_mut().for_each(|event| renamed.restore_event(event));
+        }
         if let (Some(filter), Some(unfiltered)) = (&mut self.filter, &mut self.unfiltered) {
             self.events.iter().for_each(|event| unfiltered.push(event));
             let mut filtered = Vec::with_capacity(self.events.len());

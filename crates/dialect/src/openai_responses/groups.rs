@@ -1,7 +1,7 @@
 //! Groups of functions under one name (`type: namespace`), which no other dialect has: their functions stand among the
 //! call's, each under a name of its own, by which they are told apart in what the model answers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::value::RawValue;
 
@@ -10,10 +10,9 @@ use crate::{
     canonical::{Call, Grouped, NativeTool, Tool},
     error::BadRequest,
     json::{Object, Path, RawJson},
+    tool_names::Names,
 };
 
-/// What every provider takes as a name: this long, of ASCII letters, digits, `_` and `-`, no digit or `-` in front.
-const MAX_NAME: usize = 64;
 /// The group of what stands in none: OpenAI's models call its functions by their names alone.
 const NO_GROUP: &str = "functions";
 
@@ -46,41 +45,20 @@ pub(super) fn unfold(raw: &RawValue, mut group: Object<'_>, at: Path<'_>, call: 
 
 /// Gives the functions of groups names that nothing else in the call has.
 pub(super) fn name(tools: &mut [Tool]) {
-    const DIGITS: usize = 8;
     let plain = tools.iter().filter(|tool| tool.grouped.is_none());
-    let mut taken: HashSet<String> = plain.map(|tool| tool.name.clone()).collect();
-    // By the ends of names: however many are alike, each number is tried once.
-    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let mut names = Names::beside(plain.map(|tool| tool.name.as_str()));
     for tool in tools {
-        let Some(Grouped { group, name }) = &tool.grouped else { continue };
-        let wanted = joined(group, name);
-        let mut free = cut(&wanted, MAX_NAME);
-        while taken.contains(&free) {
-            let number = numbers.entry(cut(&wanted, MAX_NAME - DIGITS)).or_insert(1);
-            *number += 1;
-            let number = format!("_{number}");
-            free = format!("{}{number}", cut(&wanted, MAX_NAME - number.len()));
+        if let Some(Grouped { group, name }) = &tool.grouped {
+            tool.name = names.next(&joined(group, name));
         }
-        tool.name.clone_from(&free);
-        taken.insert(free);
     }
 }
 
 fn joined(group: &str, name: &str) -> String {
-    let whole = match group {
+    match group {
         NO_GROUP => name.to_owned(),
         _ if group.ends_with("__") => format!("{group}{name}"),
         _ => format!("{group}__{name}"),
-    };
-    whole.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
-}
-
-/// The end says which function it is; the beginning is the group's.
-fn cut(name: &str, max: usize) -> String {
-    let end = &name[name.len().saturating_sub(max)..];
-    match end.as_bytes().first() {
-        Some(first) if first.is_ascii_alphabetic() || *first == b'_' => end.to_owned(),
-        _ => format!("_{}", &name[name.len().saturating_sub(max - 1)..]),
     }
 }
 

@@ -107,6 +107,74 @@ fn tokens_that_were_counted_here_are_told_where_the_provider_told_none() {
     assert_eq!(usage(D::OpenAiEmbeddings, r#"{"data":[{"embedding":[0.5]}]}"#), Value::Null);
 }
 
+/// Claude Code's tools of MCP servers bear longer names than others take.
+#[test]
+fn a_tool_that_its_provider_cannot_name_is_sent_under_another_name_and_comes_back_by_its_own() {
+    use DialectName as D;
+    let long = format!("mcp__{}__find", "catalogue_".repeat(7));
+    let tool = |name: &str| json!({"name": name, "input_schema": {"type": "object"}});
+    let call = |id: &str, name: &str| json!({"type": "tool_use", "id": id, "name": name, "input": {}});
+    let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "done"});
+    let body = json!({
+        "model": "alias", "max_tokens": 9, "tools": [tool(&long), tool("plain"), tool("a.b"), tool("a_b")],
+        "tool_choice": {"type": "tool", "name": long},
+        "messages": [
+            {"role": "user", "content": "Go."},
+            {"role": "assistant", "content": [call("c1", &long), call("c2", "a.b"), call("c3", "gone/by")]},
+            {"role": "user", "content": [result("c1"), result("c2"), result("c3")]},
+        ],
+    });
+    let short = &long[long.len() - 64..];
+    for to in [D::OpenAiChat, D::OpenAiResponses, D::Gemini, D::BedrockConverse] {
+        let asked = ask(D::AnthropicMessages, &body.to_string(), false);
+        let (_, request, _) = begin(&asked, to, &Target::new("up-1"));
+        let sent = String::from_utf8(request.into_body().to_vec()).unwrap();
+        assert!(!sent.contains(&long) && !sent.contains("\"a.b\"") && !sent.contains("gone/by"), "{to}: {sent}");
+        // The tool, the choice, and the earlier call.
+        assert_eq!(sent.matches(&format!("\"{short}\"")).count(), 3 + usize::from(to == D::Gemini), "{to}: {sent}");
+        for name in ["plain", "a_b", "a_b_2", "gone_by"] {
+            assert!(sent.contains(&format!("\"{name}\"")), "{to}: {name}: {sent}");
+        }
+    }
+    let made = |index: usize, name: &str| json!({"index": index, "id": format!("c{index}"), "type": "function", "function": {"name": name, "arguments": "{}"}});
+    let calls = json!([made(0, short), made(1, "a_b_2"), made(2, "a_b")]);
+    let names =
+        |blocks: &[Value]| blocks.iter().map(|block| block["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let own = [long.as_str(), "a.b", "a_b"];
+    let asked = ask(D::AnthropicMessages, &body.to_string(), false);
+    let (exchange, ..) = begin(&asked, D::OpenAiChat, &Target::new("up-1"));
+    let whole = json!({"id": "x", "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": null, "tool_calls": calls}, "finish_reason": "tool_calls"},
+    ]});
+    let (answer, _) = exchange.whole(&Head::default(), Bytes::from(whole.to_string()), &stamp()).unwrap();
+    let Answer::Raw(answer) = answer else { panic!("it is the caller's dialect") };
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    assert_eq!(names(answer["content"].as_array().unwrap()), own);
+
+    let asked = ask(D::AnthropicMessages, &body.to_string(), true);
+    let (exchange, ..) = begin(&asked, D::OpenAiChat, &Target::new("up-1"));
+    let chunk = |delta: Value, finish: Option<&str>| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "x", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+        )
+    };
+    let bytes = format!(
+        "{}{}data: [DONE]\n\n",
+        chunk(json!({"tool_calls": calls}), None),
+        chunk(json!({}), Some("tool_calls"))
+    );
+    let mut relay = exchange.stream(&StreamLimits::default(), &stamp()).unwrap();
+    let mut pieces = Vec::new();
+    relay.feed(bytes.as_bytes(), &mut pieces).unwrap();
+    assert_eq!(relay.finish(&mut pieces), Ok(Ending::Complete));
+    let starts = pieces.iter().filter_map(|piece| match piece {
+        Piece::Raw(raw) => serde_json::from_slice::<Value>(raw).ok().map(|event| event["content_block"].clone()),
+        Piece::Delta(_) => None,
+    });
+    assert_eq!(names(&starts.filter(|block| block["type"] == "tool_use").collect::<Vec<_>>()), own);
+}
+
 #[test]
 fn what_is_said_beside_a_body_is_heard_by_the_dialects_own_company_and_mapped_for_clouds() {
     use DialectName as D;
