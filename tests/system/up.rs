@@ -83,9 +83,13 @@ fn the_ready_file_says_where_everything_is() {
         let answer = ask(&agent(&ready).await, json!({})).await;
         assert_eq!(answer["farebox"]["outcome"], "ok", "{answer}");
         assert_eq!(answer["farebox"]["provider"], "demo", "{answer}");
-        let edge = format!("{}/ready", ready["http"].as_str().expect("an address"));
-        let asked = reqwest::get(edge).await.expect("it listens");
+        let edge = ready["http"].as_str().expect("an address");
+        let asked = reqwest::get(format!("{edge}/ready")).await.expect("it listens");
         assert!(asked.status().is_success(), "{}", asked.text().await.expect("a text"));
+        let vectors = reqwest::Client::new().post(format!("{edge}/v1/embeddings"));
+        let vectors = vectors.body(r#"{"model":"demo-embed","input":"Hello"}"#).send().await.expect("it listens");
+        let vectors: Value = vectors.json().await.expect("JSON");
+        assert!(vectors["data"][0]["embedding"].as_array().is_some_and(|vector| !vector.is_empty()), "{vectors}");
         let text = std::fs::read_to_string(dir.path().join("ready.json")).expect("the file stays");
         assert_eq!(text.trim_end().lines().count(), 1);
         assert!(process.log().contains("an emulator answers, not a real model"));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use farebox_runtime::listener::TlsOptions;
+use farebox_runtime::{bounds, listener::TlsOptions};
 use farebox_types::{ByteSize, Secret, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,16 +83,9 @@ impl Options {
     }
 
     /// What cannot work, as path below `admin` and reason.
-    pub fn faults(&self, listen: SocketAddr) -> Vec<(&'static str, String)> {
-        let mut faults = Vec::new();
-        if !listen.ip().is_loopback() && self.tls.is_none() && !self.allow_plaintext {
-            let message = format!(
-                "keys would travel unprotected to {listen} (listen.grpc): set admin.tls, listen on 127.0.0.1, or set \
-                 admin.allow_plaintext: true where something in front speaks TLS"
-            );
-            faults.push(("tls", message));
-        }
-        faults.extend(self.tls.iter().flat_map(TlsOptions::faults));
+    pub fn faults(&self, listen: SocketAddr) -> Vec<bounds::Fault> {
+        let tls = self.tls.as_ref();
+        let in_the_clear = bounds::in_the_clear(listen, tls, self.allow_plaintext, "listen.grpc", "admin");
         let counts = [
             ("connections_max", self.connections_max),
             ("streams_max", self.streams_max as usize),
@@ -100,11 +93,6 @@ impl Options {
             ("tail_capacity", self.tail_capacity),
             ("health_calls_max", self.health_calls_max),
         ];
-        for (name, count) in counts {
-            if count == 0 {
-                faults.push((name, "0 would let nothing through: at least 1".to_owned()));
-            }
-        }
         let spans = [
             ("request_timeout", self.request_timeout),
             ("handshake_timeout", self.handshake_timeout),
@@ -112,12 +100,8 @@ impl Options {
             ("keepalive_timeout", self.keepalive_timeout),
             ("call_timeout", self.call_timeout),
         ];
-        for (name, span) in spans {
-            if span.millis() < 10 {
-                faults.push((name, format!("{span} is too short: at least 10ms")));
-            }
-        }
-        faults
+        let of_tls = tls.into_iter().flat_map(TlsOptions::faults);
+        in_the_clear.into_iter().chain(of_tls).chain(bounds::zero(counts)).chain(bounds::too_short(spans)).collect()
     }
 }
 

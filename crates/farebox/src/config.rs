@@ -9,6 +9,7 @@ use farebox_identity::Durability;
 use farebox_policy::{BudgetOptions, GroupOptions, KeyOptions, LimitOptions, OrganisationOptions, ProjectOptions};
 use farebox_pricing::{PriceBook, PriceRow};
 use farebox_providers::{Catalog, Egress, Model, ProviderOptions, RoutingOptions, Target};
+use farebox_runtime::bounds;
 use farebox_types::{ByteSize, Money, Secret, Span};
 use farebox_worker::ProjectSecrets;
 use schemars::JsonSchema;
@@ -256,7 +257,7 @@ fn is_live(path: &ConfigPath) -> bool {
 }
 
 impl Config {
-    /// Adds the emulator as a provider, with two models.
+    /// Adds the emulator as a provider, with two models that talk and one that has embeddings.
     fn add_demo(&mut self, emulator: &str) {
         let provider = ProviderOptions {
             kind: Some("demo".to_owned()),
@@ -264,7 +265,7 @@ impl Config {
             ..Default::default()
         };
         self.providers.insert("demo".to_owned(), provider);
-        for name in ["demo-small", "demo-large"] {
+        for name in ["demo-small", "demo-large", "demo-embed"] {
             let target = Target { provider: "demo".to_owned(), model: name.to_owned() };
             self.models.entry(name.to_owned()).or_insert_with(|| Model::from(target));
         }
@@ -274,6 +275,7 @@ impl Config {
 
 /// What is wrong with a config that can be read.
 pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
+    let fault = |(path, message): bounds::Fault| ConfigFault::new(path, message);
     let mut faults: Vec<ConfigFault> =
         Catalog::check(&config.providers, &config.models, &config.routing, &config.egress)
             .into_iter()
@@ -313,7 +315,8 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
         );
         faults.push(ConfigFault::new("worker.heartbeat_interval", message));
     }
-    for (path, span) in [
+    faults.extend(drains(config));
+    let spans = [
         ("guard.lease", config.guard.lease),
         ("guard.expiry_interval", config.guard.expiry_interval),
         ("guard.store_timeout", config.guard.store_timeout),
@@ -325,11 +328,8 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
         ("identity.sweep_interval", config.identity.sweep_interval),
         ("intake.job_ack_wait", config.intake.job_ack_wait),
         ("intake.result_wait", config.intake.result_wait),
-    ] {
-        if span.get() < Duration::from_millis(10) {
-            faults.push(ConfigFault::new(path, format!("{span} is too short: at least 10ms")));
-        }
-    }
+    ];
+    faults.extend(bounds::too_short(spans).map(fault));
     faults.extend(rules::faults(config));
     for (path, wait) in
         [("guard.wait_for_holds", config.guard.wait_for_holds), ("guard.limit_wait", config.guard.limit_wait)]
@@ -343,22 +343,37 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
     if config.guard.lead_ttl.get() < Duration::from_secs(1) {
         faults.push(ConfigFault::new("guard.lead_ttl", "a lead of less than 1s cannot be kept"));
     }
-    for (path, count) in [
+    let counts = [
         ("guard.batch_max", config.guard.batch_max),
         ("worker.max_in_flight", config.worker.max_in_flight),
         ("intake.max_in_flight", config.intake.max_in_flight),
         ("nats.connection.command_capacity", config.nats.connection.command_capacity),
         ("nats.connection.subscription_capacity", config.nats.connection.subscription_capacity),
-    ] {
-        if count == 0 {
-            faults.push(ConfigFault::new(path, "0 would let nothing through: at least 1"));
-        }
-    }
+    ];
+    faults.extend(bounds::zero(counts).map(fault));
     faults.extend(project_secrets(&config.worker.project_secrets));
     if config.process.threads == 0 {
         faults.push(ConfigFault::new("process.threads", "at least one thread is needed".to_owned()));
     }
     faults
+}
+
+/// A process that is ended before its parts have ended cuts off what they still do.
+fn drains(config: &Config) -> Vec<ConfigFault> {
+    let (edge, worker, end) = (&config.edge, &config.worker, config.process.drain_timeout);
+    let parts = [
+        ("edge.drain_timeout", edge.drain_timeout, "edge.answer_grace", edge.answer_grace),
+        ("worker.drain_timeout", worker.drain_timeout, "worker.guard_timeout", worker.guard_timeout),
+    ];
+    let late = parts.into_iter().filter(|(_, drain, _, last)| drain.get() + last.get() > end.get());
+    let fault = |(path, drain, name, last)| {
+        let message = format!(
+            "{drain}, and {last} more ({name}), are longer than the {end} in which the whole process ends \
+             (process.drain_timeout): shorten this, or give the process more"
+        );
+        ConfigFault::new(path, message)
+    };
+    late.map(fault).collect()
 }
 
 /// What projects may name must be less than everything.
@@ -427,6 +442,25 @@ mod tests {
         let error = base(FILE).check(document("models:\n  a: nowhere/a\nmodel: 1\n")).unwrap_err();
         let said: Vec<String> = error.faults.iter().map(|fault| format!("{} {}", fault.origin, fault.path)).collect();
         assert_eq!(said, ["document:2:6 models.a.deployments[0].target", "document:3:1 model"], "{error}");
+    }
+
+    #[test]
+    fn parts_end_before_their_process_does() {
+        let said = |process: &str| match base(&format!("process: {{ drain_timeout: {process} }}\n")).load() {
+            Ok(_) => Vec::new(),
+            Err(error) => error.faults.iter().map(|fault| format!("{} {}", fault.path, fault.message)).collect(),
+        };
+        assert_eq!(said("30s"), Vec::<String>::new());
+        let short = said("21s");
+        assert_eq!(short.len(), 2, "{short:?}");
+        for (path, fault) in
+            ["edge.drain_timeout 20s, and 2s more (edge.answer_grace)", "worker.drain_timeout 20s"].iter().zip(&short)
+        {
+            assert!(
+                fault.starts_with(path) && fault.contains("21s") && fault.contains("process.drain_timeout"),
+                "{fault}"
+            );
+        }
     }
 
     #[test]

@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn shows_where_a_value_came_from() {
-        let (code, out, err) = run("process: { threads: 2 }\n", &["show", "--set", "process.drain_timeout=3s"]);
+        let (code, out, err) = run("process: { threads: 2 }\n", &["show", "--set", "process.drain_timeout=30s"]);
         assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
         assert!(out.contains("threads: 2  # FILE:1:"), "{out}");
-        assert!(out.contains("drain_timeout: 3s  # flag "), "{out}");
+        assert!(out.contains("drain_timeout: 30s  # flag "), "{out}");
         assert!(out.contains("start_timeout: 60s  # default") || out.contains("start_timeout: 1m  # default"), "{out}");
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use tokio_rustls::TlsAcceptor;
 
-use crate::listener::ListenError;
+use crate::{bounds, listener::ListenError};
 
 /// Certificates and keys are PEM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,11 +42,8 @@ impl TlsOptions {
     }
 
     /// What cannot work, as path below `tls` and reason.
-    pub fn faults(&self) -> Vec<(&'static str, String)> {
-        if self.check_interval.millis() >= 10 {
-            return Vec::new();
-        }
-        vec![("tls.check_interval", format!("{} is too short: at least 10ms", self.check_interval))]
+    pub fn faults(&self) -> Vec<bounds::Fault> {
+        bounds::too_short([("tls.check_interval", self.check_interval)]).collect()
     }
 }
 
