@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use farebox_runtime::listener::TlsOptions;
+use farebox_runtime::{bounds, listener::TlsOptions};
 use farebox_types::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct Options {
     pub requests_max: usize,
     /// Requests at a time on one HTTP/2 connection.
     pub streams_max: u32,
+    /// Requests on one HTTP/2 connection that its client may take back before they were looked at, and as many that may be
+    /// refused for errors of its own; with more the connection ends.
+    pub resets_max: usize,
     /// How long a client may take to agree on TLS.
     pub handshake_timeout: Span,
     /// How long an answer may take that names no deadline (`farebox-timeout`).
@@ -54,7 +57,8 @@ pub struct Options {
     pub ping_interval: Span,
     /// The most bytes of one answer that wait for a client that reads slowly; then it is cut and its call stopped.
     pub buffer_max: ByteSize,
-    /// How long a client may read nothing of what waits for it; then it is cut and its call stopped.
+    /// How long a client may read nothing of what waits for it, on a connection or of one answer on it; then it is cut and its
+    /// call stopped.
     pub write_timeout: Span,
     /// How long a stream may say nothing after its deadline before it is given up.
     pub answer_grace: Span,
@@ -81,6 +85,7 @@ impl Default for Options {
             connections_max: 4096,
             requests_max: 4096,
             streams_max: 256,
+            resets_max: 100,
             handshake_timeout: Span::from_secs(5),
             default_deadline: Span::from_secs(600),
             first_piece_wait: Span::from_secs(10),
@@ -112,29 +117,21 @@ impl Options {
     }
 
     /// What cannot work, as path below `edge` and reason.
-    pub fn faults(&self, listen: SocketAddr) -> Vec<(&'static str, String)> {
+    pub fn faults(&self, listen: SocketAddr) -> Vec<bounds::Fault> {
         let mut faults = Vec::new();
-        if !listen.ip().is_loopback() && self.tls.is_none() && !self.allow_plaintext {
-            let message = format!(
-                "keys would travel unprotected to {listen} (listen.http): set edge.tls, listen on 127.0.0.1, or set \
-                 edge.allow_plaintext: true where something in front speaks TLS"
-            );
-            faults.push(("tls", message));
-        }
-        faults.extend(self.tls.iter().flat_map(TlsOptions::faults));
+        let tls = self.tls.as_ref();
+        faults.extend(bounds::in_the_clear(listen, tls, self.allow_plaintext, "listen.http", "edge"));
+        faults.extend(tls.into_iter().flat_map(TlsOptions::faults));
         faults.extend(self.cors.iter().flat_map(cors_faults));
         let counts = [
             ("body_max", self.body_max.len()),
             ("connections_max", self.connections_max),
             ("requests_max", self.requests_max),
             ("streams_max", self.streams_max as usize),
+            ("resets_max", self.resets_max),
             ("buffer_max", self.buffer_max.len()),
         ];
-        for (name, count) in counts {
-            if count == 0 {
-                faults.push((name, "0 would let nothing through: at least 1".to_owned()));
-            }
-        }
+        faults.extend(bounds::zero(counts));
         if self.bodies_max < self.body_max {
             let message = format!("{} has no room for a body of {} (edge.body_max)", self.bodies_max, self.body_max);
             faults.push(("bodies_max", message));
@@ -154,16 +151,12 @@ impl Options {
             ("bus_patience", self.bus_patience),
             ("ready_timeout", self.ready_timeout),
         ];
-        for (name, span) in spans {
-            if span.millis() < 10 {
-                faults.push((name, format!("{span} is too short: at least 10ms")));
-            }
-        }
+        faults.extend(bounds::too_short(spans));
         faults
     }
 }
 
-fn cors_faults(cors: &CorsOptions) -> Vec<(&'static str, String)> {
+fn cors_faults(cors: &CorsOptions) -> Vec<bounds::Fault> {
     if cors.origins.is_empty() {
         return vec![("cors.origins", "no page may call: name its origin, or leave edge.cors out".to_owned())];
     }
@@ -205,6 +198,7 @@ mod tests {
             connections_max: 0,
             requests_max: 0,
             streams_max: 0,
+            resets_max: 0,
             buffer_max: ByteSize(0),
             body_timeout: zero,
             headers_timeout: zero,
@@ -227,6 +221,7 @@ mod tests {
                 "connections_max",
                 "requests_max",
                 "streams_max",
+                "resets_max",
                 "buffer_max",
                 "headers_max",
                 "body_timeout",

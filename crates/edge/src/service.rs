@@ -137,6 +137,8 @@ impl Server {
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(options.streams_max)
+            .max_pending_accept_reset_streams(options.resets_max)
+            .max_local_error_reset_streams(options.resets_max)
             .max_header_list_size(u32::try_from(headers_max).unwrap_or(u32::MAX))
             .keep_alive_interval(options.headers_timeout.get())
             .keep_alive_timeout(options.write_timeout.get());

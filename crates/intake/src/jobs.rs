@@ -162,21 +162,20 @@ async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
         }
     }
     let outcome = attempt(shared, delivery, &job, &project, &id).await;
-    let fault = match outcome {
+    let mut error = match outcome {
         Ok(()) => return After::Done,
-        Err(fault) => fault,
+        Err(error) => error,
     };
-    let passing = fault.kind.disposition() == Disposition::Nak;
+    let kind = error.kind().known().unwrap_or(ErrorKind::Internal);
+    let passing = kind.disposition() == Disposition::Nak;
     if passing && delivery.delivered < shared.options.job_runs_max {
-        tracing::info!(job = delivery.subject, kind = %fault.kind, runs = delivery.delivered, "a job will run again");
+        tracing::info!(job = delivery.subject, %kind, runs = delivery.delivered, "a job will run again");
         return After::Again;
     }
-    let fault = if passing {
-        Fault { message: format!("given up after {} runs: {}", delivery.delivered, fault.message), ..fault }
-    } else {
-        fault
-    };
-    end(shared, job.json, &project, &id, digest, fault).await
+    if passing {
+        error.message = format!("given up after {} runs: {}", delivery.delivered, error.message);
+    }
+    end(shared, job.json, &project, &id, digest, error).await
 }
 
 /// Ends a job whose message cannot be read: its subject still says whose it is.
@@ -197,9 +196,9 @@ async fn end(
     project: &Project,
     id: &RequestId,
     digest: Option<&str>,
-    fault: Fault,
+    error: impl Into<v1::Error>,
 ) -> After {
-    let mut outgoing = Outgoing::refusal(json, id.as_str(), fault);
+    let mut outgoing = Outgoing::refusal(json, id.as_str(), error);
     outgoing.headers.set(headers::BODY_DIGEST, digest.unwrap_or_default());
     match shared.results.keep(project, id, &outgoing).await {
         Ok(_) => After::Done,
@@ -217,7 +216,7 @@ async fn attempt(
     job: &v1::Job,
     project: &Project,
     id: &RequestId,
-) -> Result<(), Fault> {
+) -> Result<(), v1::Error> {
     let deadline = Timestamp(job.deadline_unix_ms);
     let dialect = DialectName::known(job.dialect()).map(DialectName::as_str);
     let arrival = Arrival {
@@ -245,7 +244,7 @@ async fn attempt(
             Admission::Refused(error) if error.kind() == v1::ErrorKind::Unavailable => {
                 tracing::debug!(job = delivery.subject, reason = error.message, "a job waits");
             }
-            Admission::Refused(error) => return Err(error.into()),
+            Admission::Refused(error) => return Err(error),
             // Existing: run by an intake that is no longer here; its worker stores the answer.
             Admission::Taken | Admission::Existing(_) => break,
             Admission::Answered => return Ok(()),
@@ -269,7 +268,7 @@ async fn ended(
     id: &RequestId,
     inbox: &mut Inbox,
     deadline: Timestamp,
-) -> Result<(), Fault> {
+) -> Result<(), v1::Error> {
     let look = shared.options.result_wait.get();
     loop {
         if let Ok(Some(answer)) = tokio::time::timeout(look, inbox.next()).await {
@@ -281,10 +280,11 @@ async fn ended(
         }
         if let Some(closed) = known.filter(|known| !known.open) {
             let kind = closed.error_kind().known().unwrap_or(ErrorKind::Lost);
-            return Err(Fault::new(kind, format!("its call ended as {kind} and left no answer")));
+            return Err(Fault::new(kind, format!("its call ended as {kind} and left no answer")).into());
         }
         if deadline.after(look) < shared.clock.now() {
-            return Err(Fault::new(ErrorKind::DeadlineExceeded, format!("job `{id}` did not end before its deadline")));
+            let message = format!("job `{id}` did not end before its deadline");
+            return Err(Fault::new(ErrorKind::DeadlineExceeded, message).into());
         }
     }
 }
@@ -300,28 +300,27 @@ async fn take(
     project: &Project,
     id: &RequestId,
     answer: &Delivery,
-) -> Result<(), Fault> {
+) -> Result<(), v1::Error> {
     match error_kind(&answer.headers) {
         Some(kind) if kind.disposition() == Disposition::Nak => {
-            Err(said(job.json, &answer.payload).unwrap_or_else(|| Fault::new(kind, format!("it ended as {kind}"))))
+            let unsaid = || Fault::new(kind, format!("it ended as {kind}")).into();
+            Err(said(job.json, &answer.payload).unwrap_or_else(unsaid))
         }
         // The worker stored it before it said so here; where it could not, this is the second try.
         _ => {
             let outgoing = Outgoing::delivered(answer);
-            shared.results.keep(project, id, &outgoing).await.map(|_| ()).map_err(unavailable)
+            shared.results.keep(project, id, &outgoing).await.map(|_| ()).map_err(|error| unavailable(error).into())
         }
     }
 }
 
 /// The error that an answer carries, in the words of whoever said it.
-fn said(json: bool, answer: &[u8]) -> Option<Fault> {
-    let error = if json {
-        json::error_of(answer)?
-    } else {
-        match v1::LlmResponse::decode(answer).ok()?.result? {
-            v1::llm_response::Result::Error(error) => error,
-            _ => return None,
-        }
-    };
-    Some(error.into())
+fn said(json: bool, answer: &[u8]) -> Option<v1::Error> {
+    if json {
+        return json::error_of(answer);
+    }
+    match v1::LlmResponse::decode(answer).ok()?.result? {
+        v1::llm_response::Result::Error(error) => Some(error),
+        _ => None,
+    }
 }

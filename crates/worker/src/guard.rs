@@ -21,7 +21,7 @@ pub(crate) struct Guard {
 pub(crate) enum Amended {
     Granted(v1::Granted),
     /// The attempt stays open, for its worker to end; also where the guard could not be reached in time.
-    Refused(Fault),
+    Refused(v1::Error),
     /// The reservation had ended before: nothing may be sent any more.
     Closed,
 }
@@ -74,12 +74,15 @@ impl Guard {
             self.insist(&subject, &request, self.options.guard_deadline.get(), |_| false).await;
         match reply.and_then(|reply| reply.result) {
             Some(v1::amend_reply::Result::Granted(granted)) => Amended::Granted(granted),
-            Some(v1::amend_reply::Result::Refused(error)) => Amended::Refused(error.into()),
+            Some(v1::amend_reply::Result::Refused(error)) => Amended::Refused(error),
             Some(v1::amend_reply::Result::Closed(_)) => Amended::Closed,
-            None => Amended::Refused(Fault::new(
-                ErrorKind::Unavailable,
-                "the guard cannot be reached, so no further attempt was made: try again later",
-            )),
+            None => Amended::Refused(
+                Fault::new(
+                    ErrorKind::Unavailable,
+                    "the guard cannot be reached, so no further attempt was made: try again later",
+                )
+                .into(),
+            ),
         }
     }
 

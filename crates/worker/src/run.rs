@@ -109,6 +109,13 @@ impl Progress {
         (self.budgets, self.limits) = (granted.budgets, granted.limits);
     }
 
+    /// The guard covers no further attempt, by these limits.
+    fn refused(&mut self, limits: Vec<v1::LimitLeft>) {
+        if !limits.is_empty() {
+            self.limits = limits;
+        }
+    }
+
     /// What the caller is told in any case.
     fn report(self, deployment: &v1::Deployment) -> v1::CallReport {
         let mut warnings = self.warnings;
@@ -244,7 +251,10 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
                 work.plan[next + further].grant(&granted);
                 progress.granted(next + further, granted);
             }
-            Next::Over(ended) => return Some((*ended, progress, deployment)),
+            Next::Over(ended, limits) => {
+                progress.refused(limits);
+                return Some((*ended, progress, deployment));
+            }
             Next::Closed => return None,
         }
     }
@@ -312,8 +322,8 @@ async fn wait(pause: Duration, deadline: Instant, handle: &Handle) -> bool {
 enum Next {
     /// How much further in the plan, and by what grant.
     Covered(usize, v1::Granted, Reservation),
-    /// The guard covers no further attempt: this one was the last.
-    Over(Box<Ended>),
+    /// The guard covers no further attempt: this one was the last. Where limits are the reason, how they stand.
+    Over(Box<Ended>, Vec<v1::LimitLeft>),
     Closed,
 }
 
@@ -331,12 +341,12 @@ async fn amend(shared: &Shared, plan: &[v1::Deployment], mut ended: Ended) -> Ne
             Next::Covered(further, granted, covered)
         }
         Amended::Closed => Next::Closed,
-        Amended::Refused(refusal) => {
+        Amended::Refused(v1::Error { message, retry_after_ms, limits, .. }) => {
             if let Err(fault) = &mut ended.result {
-                fault.message = format!("{} (no further attempt: {})", fault.message, refusal.message);
-                fault.retry_after = fault.retry_after.or(refusal.retry_after);
+                fault.message = format!("{} (no further attempt: {})", fault.message, message);
+                fault.retry_after = fault.retry_after.or(retry_after_ms.map(Duration::from_millis));
             }
-            Next::Over(Box::new(ended))
+            Next::Over(Box::new(ended), limits)
         }
     }
 }

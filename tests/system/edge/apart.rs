@@ -6,7 +6,7 @@ use farebox_testkit::{PATIENCE, Process, eventually, free_port};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{config, wire};
-use crate::stage::{FAREBOX, Stage};
+use crate::stage::{FAREBOX, LIMITED, Stage};
 
 /// One measurement at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -43,6 +43,7 @@ impl Apart {
             .args(["--set".to_owned(), format!("listen.http={addr}")])
             .args(sets)
             .env("SYSTEM_TEST_KEY", "sk-system-test")
+            .env("SYSTEM_TEST_CALLER", LIMITED)
             .spawn()
             .await
             .expect("farebox starts");

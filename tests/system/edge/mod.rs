@@ -3,7 +3,9 @@
 mod apart;
 mod exact;
 mod faults;
+mod frames;
 mod leaving;
+mod limited;
 mod malformed;
 mod outages;
 mod streams;
@@ -36,6 +38,11 @@ ALIASES
 prices:
   - { provider: openai, models: [recorded, OPENAI], input: "1", output: "2", context_window: 200000, max_output: 100000 }
   - { provider: anthropic, models: [recorded, ANTHROPIC], input: "1", output: "2", context_window: 200000, max_output: 100000 }
+keys:
+  limited: { key: os.environ/SYSTEM_TEST_CALLER, project: default }
+limits:
+  - { name: a-minute, scope: { key: limited }, requests: 6, per: minute, strategy: sliding-window }
+  - { name: tokens, scope: { key: limited }, tokens: 1000000, per: minute, strategy: sliding-window }
 edge: { write_timeout: 1s }
 worker: { max_in_flight: 4096, drain_up_to: 0.001 }
 "#;

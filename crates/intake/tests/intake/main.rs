@@ -12,7 +12,7 @@ use farebox_proto::{
     v1::{self, reserve_reply},
 };
 use farebox_testkit::{PATIENCE, eventually};
-use farebox_types::{Project, RequestId, Span};
+use farebox_types::{ErrorKind, Fault, Project, RequestId, Span};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -199,6 +199,24 @@ async fn a_job_cancelled_while_its_money_is_reserved_is_not_offered() {
     })
     .await;
     assert!(world.work.try_next().is_none(), "it was offered");
+}
+
+#[tokio::test]
+async fn a_job_that_is_refused_by_a_limit_says_how_it_stands() {
+    let mut world = World::start(quick()).await;
+    let body = chat("limited", json!({ "request_id": "j-1" }));
+    assert_eq!(said(&mut world.ask("llm.job", &body).await).await["stored"], true);
+    let (delivery, _) = world.reserve().await;
+    let limit = v1::LimitLeft { limit: "slow".into(), allowed: 60, reset_ms: 30_000, ..Default::default() };
+    let fault = Fault::new(ErrorKind::OverBudget, "no such room");
+    let error = v1::Error { limits: vec![limit], ..fault.into() };
+    world.answer(&delivery, &v1::ReserveReply { result: Some(reserve_reply::Result::Refused(error)) }).await;
+    let answer = || async {
+        let answer = world.bus.request("llm.result.j-1", Headers::new(), Vec::new().into(), PATIENCE).await.unwrap();
+        serde_json::from_slice::<Value>(&answer.payload).unwrap()
+    };
+    eventually(PATIENCE, "it is ended", || async { answer().await["error"]["type"] == "over_budget" }).await;
+    assert_eq!(answer().await["error"]["limits"][0]["limit"], "slow");
 }
 
 #[tokio::test]

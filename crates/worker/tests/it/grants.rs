@@ -4,7 +4,7 @@ use farebox_bus::Headers;
 use farebox_emulator::Script;
 use farebox_proto::v1::{self, amend_reply};
 use farebox_testkit::PATIENCE;
-use farebox_types::Money;
+use farebox_types::{ErrorKind, Fault, Money};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -65,8 +65,14 @@ async fn a_call_that_gets_no_further_attempt_is_answered_and_then_ended() {
     world.emulator.script("a", Script::refuse(500, "down"));
     let mut inbox = world.offer(vec![deployment("a"), deployment("b")], Vec::new()).await;
     let (to, asked) = world.amend().await;
-    world.refuse(&to).await;
+    let limit = v1::LimitLeft { limit: "slow".into(), allowed: 60, reset_ms: 30_000, ..Default::default() };
+    let fault = Fault::new(ErrorKind::OverBudget, "budget `team` has nothing left");
+    let error = v1::Error { limits: vec![limit], retry_after_ms: Some(30_000), ..fault.into() };
+    let result = Some(amend_reply::Result::Refused(error));
+    world.bus.publish_message(&to, Headers::new(), &v1::AmendReply { result }).await.unwrap();
     let answer = said(&mut inbox).await;
+    assert_eq!(answer["farebox"]["limits"][0]["limit"], "slow", "{answer}");
+    assert_eq!(answer["error"]["retry_after_ms"], 30_000, "{answer}");
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("(no further attempt: budget `team` has nothing left)"), "{answer}");
     assert_eq!((&answer["error"]["type"], &answer["farebox"]["attempts"]), (&json!("upstream"), &json!(1)), "{answer}");
