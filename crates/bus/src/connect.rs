@@ -57,13 +57,26 @@ pub(crate) struct Link {
     started: Instant,
     /// Milliseconds after `started` at which the connection was lost, plus one; zero while it stands.
     down_since: AtomicU64,
+    /// Milliseconds after `started` from which on others that lost their connections, too, have had time to come back.
+    steady_from: AtomicU64,
     seen: Mutex<HashSet<String>>,
     url: String,
+    pause_max: Duration,
 }
 
 impl Link {
     pub(crate) fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Whether it stands, and has not just come back.
+    fn is_steady(&self) -> bool {
+        let from = self.steady_from.load(Relaxed);
+        self.down_since.load(Relaxed) == 0 && (from == 0 || self.millis() >= from)
     }
 
     fn down_for(&self) -> Option<Duration> {
@@ -74,8 +87,12 @@ impl Link {
     fn handle(&self, event: Event) {
         match event {
             Event::Connected => {
-                self.down_since.store(0, Relaxed);
                 let first = *self.generation.borrow() == 0;
+                if !first {
+                    let pause = u64::try_from(self.pause_max.as_millis()).unwrap_or(u64::MAX);
+                    self.steady_from.store(self.millis().saturating_add(pause), Relaxed);
+                }
+                self.down_since.store(0, Relaxed);
                 self.generation.send_modify(|g| *g += 1);
                 if !first {
                     self.counters.reconnects.add_one();
@@ -83,8 +100,7 @@ impl Link {
                 }
             }
             Event::Disconnected => {
-                let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-                self.down_since.store(at + 1, Relaxed);
+                self.down_since.store(self.millis() + 1, Relaxed);
                 tracing::warn!(url = %self.url, "lost the connection to NATS: connecting again");
             }
             Event::SlowConsumer(subscription) => {
@@ -147,8 +163,10 @@ impl Bus {
             generation: watch::Sender::new(0),
             started: Instant::now(),
             down_since: AtomicU64::new(0),
+            steady_from: AtomicU64::new(0),
             seen: Mutex::default(),
             url: options.url.clone(),
+            pause_max: options.reconnect_pause_max.get(),
         });
         let client = connect_client(options, &login, &link).await?;
         let gone = |reason: String| ConnectError::NoServer { url: options.url.clone(), reason };
@@ -178,6 +196,12 @@ impl Bus {
     /// Whether the connection stands right now.
     pub fn is_connected(&self) -> bool {
         self.0.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Whether the connection stands, and has for so long that others which lost theirs at the same time have had the time
+    /// to come back (`reconnect_pause_max`): what is published before may find nobody.
+    pub fn is_steady(&self) -> bool {
+        self.is_connected() && self.0.link.is_steady()
     }
 
     /// How long the connection has been down; `None` while it stands.

@@ -10,12 +10,13 @@ use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{ErrorKind, Fault, Timestamp};
 use http::request::Parts;
 use prost::Message;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::{
     access::Caller,
     app::App,
     ask::{self, Ask},
+    doubt::Doubt,
     facts::Facts,
     failure::{self, Shape},
     stream, whole,
@@ -133,8 +134,7 @@ pub(crate) struct Call {
     is_open: bool,
     /// Ends when its final answer is no longer waited for.
     late: Pin<Box<Sleep>>,
-    /// Ends when the bus may have been away for too long.
-    look: Pin<Box<Sleep>>,
+    doubt: Doubt,
     /// Pieces that have come.
     pieces: u64,
     /// The request's body, where it was too large for a message.
@@ -154,8 +154,10 @@ impl Call {
             return Err(away("farebox has lost its connection to NATS"));
         }
         let Ask { request, deadline, .. } = ask;
+        let inbox = bus.inbox();
         let mut call = Call {
-            inbox: bus.inbox(),
+            doubt: Doubt::new(bus, inbox.subject(), app.deps.clock.now(), &app.options),
+            inbox,
             cancel: v1::EdgeCancel {
                 principal: request.principal.clone(),
                 request_id: request.request.as_ref().map(|r| r.request_id.clone()).unwrap_or_default(),
@@ -164,7 +166,6 @@ impl Call {
             is_kept: request.id_chosen,
             is_open: false,
             late: Box::pin(sleep_until(until(&app, deadline))),
-            look: Box::pin(sleep(app.options.bus_patience.get())),
             pieces: 0,
             stored: None,
             app,
@@ -212,10 +213,12 @@ impl Call {
                     let message = "there was no whole answer before the request's deadline (farebox-timeout)";
                     return Err(Fault::new(ErrorKind::DeadlineExceeded, message));
                 }
-                () = self.look.as_mut() => match self.without_bus() {
-                    Some(fault) => return Err(fault),
-                    None => continue,
-                },
+                fault = self.doubt.despair(&self.cancel) => {
+                    self.cancel.caller_gone = false;
+                    // What is over needs no cancel.
+                    self.is_open = fault.kind != ErrorKind::Lost;
+                    return Err(fault);
+                }
             };
             let Some(delivery) = heard else {
                 return Err(self.lost("pieces of the answer came faster than they could be taken"));
@@ -235,20 +238,6 @@ impl Call {
         }
     }
 
-    /// Why nothing more is waited for, once the bus has been away for too long. Else it is looked at again when that may be so.
-    fn without_bus(&mut self) -> Option<Fault> {
-        let patience = self.app.options.bus_patience.get();
-        let down = self.app.deps.bus.down_for().unwrap_or_default();
-        self.look.as_mut().reset(Instant::now() + patience.saturating_sub(down));
-        if down < patience {
-            return None;
-        }
-        self.cancel.caller_gone = false;
-        let message = "farebox has lost its connection to NATS; the call may have been made and be billed (the same request \
-                       with the same Idempotency-Key finds its answer)";
-        Some(away(message))
-    }
-
     fn piece(&mut self, delivery: &Delivery) -> Result<Piece, Fault> {
         let chunk: v1::LlmChunk = delivery.decode().map_err(garbled)?;
         if chunk.seq != self.pieces {
@@ -257,7 +246,7 @@ impl Call {
         self.pieces += 1;
         match chunk.piece {
             Some(v1::llm_chunk::Piece::Raw(payload)) => Ok(Piece { payload, begun: chunk.begun }),
-            _ => Err(garbled("a piece of the answer is of another form than the request")),
+            _ => Err(other_form()),
         }
     }
 
@@ -266,9 +255,8 @@ impl Call {
         Fault::new(ErrorKind::Truncated, format!("{what}: ask again"))
     }
 
-    /// The answer's bytes, or why there are none. Where they were stored, they are not any more, unless the caller may come
-    /// again for them.
-    pub(crate) async fn take_body(&self, last: &mut v1::LlmResponse) -> Result<Bytes, Fault> {
+    /// The answer's bytes, or why there are none.
+    pub(crate) async fn take_body(&mut self, last: &mut v1::LlmResponse) -> Result<Bytes, Fault> {
         use v1::llm_response::Result::{Completion, Error, Raw, Stored};
         match last.result.take() {
             Some(Raw(raw)) => Ok(raw.bytes),
@@ -280,12 +268,31 @@ impl Call {
             Some(Stored(stored)) => {
                 let object = ObjectRef::from(stored.object.unwrap_or_default());
                 let fetched = self.app.deps.bus.get_object(&object).await;
-                if !self.is_kept {
-                    self.app.discard(object);
-                }
+                self.leave(object);
                 fetched.map_err(|error| self.unfetched(error))
             }
-            Some(Completion(_)) | None => Err(garbled("the answer is of another form than the request")),
+            Some(Completion(_)) | None => Err(other_form()),
+        }
+    }
+
+    /// What the end says of an answer that came in pieces. Its bytes are not needed again.
+    pub(crate) fn leave_body(&self, last: &v1::LlmResponse) -> Result<(), Fault> {
+        use v1::llm_response::Result::{Completion, Error, Raw, Stored};
+        match &last.result {
+            Some(Raw(_)) => Ok(()),
+            Some(Error(error)) => Err(error.clone().into()),
+            Some(Stored(stored)) => {
+                self.leave(stored.object.clone().unwrap_or_default().into());
+                Ok(())
+            }
+            Some(Completion(_)) | None => Err(other_form()),
+        }
+    }
+
+    /// An answer that was stored is no longer, unless the caller may come again for it.
+    fn leave(&self, object: ObjectRef) {
+        if !self.is_kept {
+            self.app.discard(object);
         }
     }
 
@@ -402,6 +409,10 @@ fn unstored(error: ObjectError) -> Fault {
         ObjectError::TooLarge { .. } => Fault::new(ErrorKind::TooLarge, error.to_string()),
         _ => away(&format!("the body is too large for one message, and {error}")),
     }
+}
+
+fn other_form() -> Fault {
+    garbled("the answer is of another form than the request")
 }
 
 fn garbled(error: impl ToString) -> Fault {

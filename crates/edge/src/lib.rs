@@ -18,6 +18,7 @@
 //! | `access` | who is calling |
 //! | `ask` | an HTTP request as `EdgeRequest` |
 //! | `call` | one call on the bus: what arrives, and the cancel when its caller has gone |
+//! | `doubt` | whether its answer can still come after a loss of the connection |
 //! | `whole`, `stream` | its answer as HTTP |
 //! | `held` | what a request holds until its answer is taken |
 //! | `flow` | what waits for a client that reads slowly |
@@ -33,6 +34,7 @@ mod ask;
 mod body;
 mod call;
 mod cors;
+mod doubt;
 mod error;
 mod facts;
 mod failure;

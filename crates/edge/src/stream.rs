@@ -139,13 +139,14 @@ impl Writer {
         self.flow.due().map_or(ping, |late| late.min(ping))
     }
 
-    async fn finish(&mut self, call: &Call, mut last: v1::LlmResponse) -> Result<(), Ended> {
+    async fn finish(&mut self, call: &mut Call, mut last: v1::LlmResponse) -> Result<(), Ended> {
         let mut out = Vec::with_capacity(1024);
-        let written = match (call.take_body(&mut last).await, call.pieces()) {
-            (Err(fault), _) => Err(fault),
-            (Ok(body), 0) => write_whole(&self.origin, &body, &mut out),
-            (Ok(_), sent) if sent == last.chunks => Ok(()),
-            (Ok(_), _) => Err(Fault::new(ErrorKind::Truncated, "a piece of the answer was lost on its way: ask again")),
+        let written = match call.pieces() {
+            0 => call.take_body(&mut last).await.and_then(|body| write_whole(&self.origin, &body, &mut out)),
+            sent => call.leave_body(&last).and_then(|()| match last.chunks {
+                chunks if chunks == sent => Ok(()),
+                _ => Err(Fault::new(ErrorKind::Truncated, "a piece of the answer was lost on its way: ask again")),
+            }),
         };
         if let Err(fault) = written {
             return self.fail(call, &fault);

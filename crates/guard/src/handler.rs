@@ -281,7 +281,9 @@ impl State {
         let Ok(request) = v1::LookupRequest::decode(delivery.payload.clone()) else {
             return;
         };
-        let existing = self.ledger.lookup(&request.project, &request.request_id);
+        let (project, id) = (&request.project, &request.request_id);
+        let running = || self.ledger.running(project, id).filter(|_| request.made_here);
+        let existing = self.ledger.lookup(project, id).or_else(running);
         batch.reply(delivery, &v1::LookupReply { existing });
     }
 

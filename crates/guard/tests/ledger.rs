@@ -140,7 +140,8 @@ async fn a_guard_that_another_overtook_removes_nothing_and_leads_anew() {
         ..request()
     };
     let known = |id: &'static str| {
-        let lookup = v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: id.into() };
+        let lookup =
+            v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: id.into(), made_here: false };
         let bus = &world.bus;
         async move {
             let reply = bus.call(&subjects::lookup(SHARD), &lookup, Duration::from_millis(500)).await;
@@ -324,7 +325,7 @@ async fn a_guard_that_does_not_know_yet_that_another_leads_does_not_answer_from_
     let options = Options { lead_ttl: Span::from_secs(600), lead_check: Span::from_millis(0), ..Options::default() };
     let _guard = world.guard(options).await;
     world.reserve(&request()).await;
-    let lookup = v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: "r".into() };
+    let lookup = v1::LookupRequest { shard: SHARD, project: "acme".into(), request_id: "r".into(), made_here: false };
     let ask = || async {
         let asked = world.bus.call(&subjects::lookup(SHARD), &lookup, Duration::from_secs(1)).await;
         asked.map(|_: v1::LookupReply| ())

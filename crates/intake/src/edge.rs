@@ -1,16 +1,17 @@
-//! Requests and cancels of farebox's own HTTP edge: the same road, and who is calling was found out there.
+//! Requests, cancels and questions of farebox's own HTTP edge: the same road, and who is calling was found out there.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_bus::{Delivery, Headers, topology};
 use farebox_proto::{subjects, v1};
-use farebox_types::{ErrorKind, Fault, Timestamp};
+use farebox_types::{ErrorKind, Fault, Project, RequestId, Timestamp};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     answer::Outgoing,
     live::{self, Shared, Way},
+    queries,
     request::{Payload, within_body_max},
 };
 
@@ -110,4 +111,47 @@ pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
     }
     let to = delivery.reply.as_deref().unwrap_or_default();
     shared.say(to, Outgoing::new(false, prost::Message::encode_to_vec(&receipt))).await;
+}
+
+/// Says whether the answer to a request may still come, to an edge whose connection was lost. An answer that was kept is
+/// sent again.
+pub(crate) async fn lookup(shared: &Shared, delivery: Delivery) {
+    let Ok(asked) = delivery.decode::<v1::EdgeLookup>() else {
+        tracing::warn!("a question of the edge cannot be read");
+        return;
+    };
+    let reply = v1::EdgeLookupReply { over: is_over(shared, &asked).await };
+    let to = delivery.reply.as_deref().unwrap_or_default();
+    shared.say(to, Outgoing::new(false, prost::Message::encode_to_vec(&reply))).await;
+}
+
+async fn is_over(shared: &Shared, asked: &v1::EdgeLookup) -> bool {
+    let project = asked.principal.as_ref().map(|principal| principal.project.as_str()).unwrap_or_default();
+    let (Ok(owner), Ok(id)) = (Project::parse(project), RequestId::parse(&asked.request_id)) else { return true };
+    let ask = v1::LookupRequest {
+        shard: subjects::SHARD,
+        project: project.to_owned(),
+        request_id: asked.request_id.clone(),
+        made_here: true,
+    };
+    let Ok(v1::LookupReply { existing: known }) = queries::ask_guard(shared, &ask).await else { return false };
+    if known.as_ref().is_some_and(|known| known.open) {
+        return false;
+    }
+    // Kept before its call ended: looked for after that is known.
+    match shared.results.find(&owner, &id).await {
+        Ok(Some(kept)) => {
+            shared.say(&asked.reply_to, Outgoing::stored(kept)).await;
+            false
+        }
+        Ok(None) if known.is_some() => true,
+        // The guard has not heard of it, or no longer knows it. It may still be on its way there.
+        Ok(None) => {
+            let options = &shared.options;
+            let sent = Timestamp(asked.reached_unix_ms);
+            let admitted_by = sent.after(options.guard_deadline.get()).after(options.worker_deadline.get());
+            shared.clock.now() >= admitted_by
+        }
+        Err(_) => false,
+    }
 }

@@ -86,11 +86,13 @@ pub(crate) async fn lookup(shared: &Shared, project: &Project, id: &RequestId) -
         shard: subjects::SHARD,
         project: project.as_str().to_owned(),
         request_id: id.as_str().to_owned(),
+        made_here: false,
     };
-    let subject = subjects::lookup(subjects::SHARD);
-    let answer: Result<v1::LookupReply, CallError> =
-        shared.bus.call(&subject, &ask, shared.options.guard_timeout.get()).await;
-    answer.ok().and_then(|reply| reply.existing)
+    ask_guard(shared, &ask).await.ok().and_then(|reply| reply.existing)
+}
+
+pub(crate) async fn ask_guard(shared: &Shared, ask: &v1::LookupRequest) -> Result<v1::LookupReply, CallError> {
+    shared.bus.call(&subjects::lookup(subjects::SHARD), ask, shared.options.guard_timeout.get()).await
 }
 
 /// How often a cancel is repeated for a worker that is about to get the call.

@@ -99,12 +99,14 @@ impl Service {
         let edge: Handler = |shared, delivery| Box::pin(async move { edge::request(&shared, delivery).await });
         let gone: Handler = |shared, delivery| Box::pin(async move { edge::cancel(&shared, delivery).await });
         let edge_cancels = self.serve(subjects::EDGE_CANCEL, gone, &drain).await?;
+        let look: Handler = |shared, delivery| Box::pin(async move { edge::lookup(&shared, delivery).await });
+        let edge_lookups = self.serve(subjects::EDGE_LOOKUP, look, &drain).await?;
         let edge_requests = self.serve(subjects::EDGE_REQUEST, edge, &drain).await?;
         let requests = self.serve(&tenancy.requests(), live, &drain).await?;
         let running = self.run_jobs(jobs, &drain);
         self.shared.bus.flush().await?;
         tracing::info!("taking requests");
-        tokio::try_join!(requests, edge_requests, submissions, results, cancels, edge_cancels, running)?;
+        tokio::try_join!(requests, edge_requests, submissions, results, cancels, edge_cancels, edge_lookups, running)?;
         while self.in_flight.count.load(Ordering::Acquire) > 0 {
             sleep(Duration::from_millis(5)).await;
         }

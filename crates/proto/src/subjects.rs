@@ -122,6 +122,8 @@ pub const CANCEL: &str = "farebox.v1.cancel";
 pub const EDGE_REQUEST: &str = "farebox.v1.edge.request";
 /// Cancels of the edge.
 pub const EDGE_CANCEL: &str = "farebox.v1.edge.cancel";
+/// Whether an answer to the edge may still come.
+pub const EDGE_LOOKUP: &str = "farebox.v1.edge.lookup";
 /// Questions about usage from farebox's own roles, about the project that the header names, or about all.
 pub const USAGE: &str = "farebox.v1.usage";
 pub const WORK_QUEUE: &str = "worker";

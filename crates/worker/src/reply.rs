@@ -49,15 +49,16 @@ pub(crate) struct Silenced;
 
 impl Reply {
     /// Whether this worker may speak, after waiting for its lease if need be. It may not without a connection either:
-    /// what is handed to a broken one may arrive after the lease has gone.
+    /// what is handed to a broken one may arrive after the lease has gone, and what is said as soon as it is made again may
+    /// find its caller not yet back.
     async fn may_speak(&self) -> Result<(), Silenced> {
-        while !self.bus.is_connected() || !self.held.may_act(&self.handle) {
+        while !self.bus.is_steady() || !self.held.may_act(&self.handle) {
             if Instant::now() >= self.until {
                 return Err(Silenced);
             }
             // A lost lease comes back with the guard's next answer, a lost connection by itself.
             let _ = timeout(RELINK, self.held.valid(&self.handle)).await;
-            if !self.bus.is_connected() {
+            if !self.bus.is_steady() {
                 sleep(RELINK).await;
             }
         }

@@ -123,6 +123,8 @@ async fn reads_no_more(stage: &Stage, api: Api, name: &str, script: Script) -> D
     let rest = timeout(SOON, wire.rest(head)).await.expect("the connection is closed");
     assert!(!rest.whole, "{model}: the answer ended as if it were whole");
     assert_eq!(row(stage, &model).await.outcome, "cancelled");
+    let why = format!("SELECT error_kind FROM farebox.calls WHERE model = '{model}' FORMAT TSV");
+    assert_eq!(stage.clickhouse(&why).await.trim(), "cancelled");
     took
 }
 

@@ -1,6 +1,13 @@
 //! Parts of farebox that die or stand still, as callers over HTTP see it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use farebox_emulator::Script;
 use farebox_testkit::{PATIENCE, eventually};
@@ -12,7 +19,7 @@ use tokio::{
 
 use super::{
     Api,
-    wire::{self, Answer},
+    wire::{self, Answer, Wire},
 };
 use crate::{books::ledgers_match, cluster::Cluster};
 
@@ -25,16 +32,36 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 const SHAPES: [(Api, &str); 2] = [(Api::Chat, "tokens"), (Api::Messages, "claude")];
 
+/// How many parts of a running answer have come.
+type Seen = Arc<AtomicUsize>;
+
 async fn ask(edge: SocketAddr, api: Api, model: &str, stream: bool, headers: &[(&str, &str)]) -> (Answer, Duration) {
+    ask_seen(edge, api, model, stream, headers, Seen::default()).await
+}
+
+async fn ask_seen(
+    edge: SocketAddr,
+    api: Api,
+    model: &str,
+    stream: bool,
+    headers: &[(&str, &str)],
+    seen: Seen,
+) -> (Answer, Duration) {
     let began = Instant::now();
-    let body = api.body(model, stream, Some(100)).to_string();
     let asking = async {
-        let mut wire = wire::Wire::connect(edge).await;
-        wire.send(&wire::post(api.path(), headers, body.as_bytes())).await.expect("it is sent");
-        wire.answer().await.expect("an answer")
+        let mut wire = begun(edge, api, model, stream, headers).await;
+        let head = wire.head().await.expect("an answer");
+        wire.rest_seen(head, || drop(seen.fetch_add(1, Ordering::Relaxed))).await
     };
     let answer = timeout(PATIENCE, asking).await.expect("no silence");
     (answer, began.elapsed())
+}
+
+async fn begun(edge: SocketAddr, api: Api, model: &str, stream: bool, headers: &[(&str, &str)]) -> Wire {
+    let body = api.body(model, stream, Some(100)).to_string();
+    let mut wire = Wire::connect(edge).await;
+    wire.send(&wire::post(api.path(), headers, body.as_bytes())).await.expect("it is sent");
+    wire
 }
 
 /// In the caller's own form, with when to come again: 503 in OpenAI's, 529 in Anthropic's.
@@ -67,15 +94,17 @@ async fn dies_in_the_middle(cluster: &Cluster, edge: SocketAddr) {
     let script = Script::default().bill_on_arrival();
     cluster.emulator.script("m-tokens", script.clone().delay(Duration::from_secs(60)));
     cluster.emulator.script("m-claude", script.pace(Duration::from_millis(300)).chunks(200));
-    let mut callers = JoinSet::new();
+    let (mut callers, mut streams) = (JoinSet::new(), Vec::new());
     for number in 0..12 {
         let stream = number % 2 == 1;
         let (api, model) = SHAPES[usize::from(stream)];
-        callers.spawn(async move { (api, stream, ask(edge, api, model, stream, &[]).await) });
+        let seen = Seen::default();
+        streams.extend(stream.then(|| seen.clone()));
+        callers.spawn(async move { (api, stream, ask_seen(edge, api, model, stream, &[], seen).await) });
     }
     eventually(PATIENCE, "12 calls are out", || async { cluster.emulator.ledger().totals().open == 12 }).await;
-    // Some pieces of the streams have come.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let all_seen = || async { streams.iter().all(|seen| seen.load(Ordering::Relaxed) >= 3) };
+    eventually(PATIENCE, "some of each stream has come", all_seen).await;
     cluster.kill9("worker.1").await;
     let killed = Instant::now();
     for (api, stream, (answer, _)) in callers.join_all().await {
@@ -108,6 +137,7 @@ async fn whatever_dies_in_farebox_callers_over_http_are_told() {
     dies_in_the_middle(&cluster, edge).await;
 
     cluster.sigstop("guard.1");
+    leave_unadmitted(edge).await;
     is_told_to_come_again(edge, Duration::from_secs(3) + AT_ONCE, "the guard stands still").await;
     cluster.sigcont("guard.1");
     answers_again(edge, "the guard stood still").await;
@@ -145,5 +175,77 @@ async fn whatever_dies_in_farebox_callers_over_http_are_told() {
     assert!(found.status() == 200 && found.text().contains("asked before"), "{}", found.text());
 
     let matched = ledgers_match(&cluster).await;
+    // A reservation that was left behind would have been lost, too.
     assert_eq!(matched.lost, 12, "{matched:?}");
+    assert_eq!(asked(&cluster, "m-flat"), 0, "called for who had gone");
+}
+
+/// Callers that go while nobody can admit their calls.
+async fn leave_unadmitted(edge: SocketAddr) {
+    for stream in [false, true] {
+        let mut wire = begun(edge, Api::Chat, "flat", stream, &[]).await;
+        timeout(Duration::from_millis(300), wire.head()).await.expect_err("nothing is admitted");
+    }
+}
+
+/// How often the provider was asked for a model.
+fn asked(cluster: &Cluster, model: &str) -> usize {
+    cluster.emulator.ledger().entries().iter().filter(|entry| *entry.model == *model).count()
+}
+
+/// NATS is killed while answers are made, and `edge.bus_patience` has not passed when it is back: what was said in between
+/// reached nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_made_while_nats_is_killed_and_started_again_comes_or_is_said_to_be_lost() {
+    const WHOLE: u32 = 12;
+    const STREAMS: usize = 4;
+    // Long after it is back.
+    const LAST: Duration = Duration::from_secs(9);
+    let builder = Cluster::builder().with("edge.1").set("intake.guard_deadline", "3s").set("edge.bus_patience", "8s");
+    let cluster = builder.start().await.expect("farebox starts");
+    let edge = cluster.edge;
+    answers_again(edge, "the start").await;
+    let before = asked(&cluster, "m-tokens");
+    for number in 1..=WHOLE {
+        cluster.emulator.push("m-tokens", Script::text("made").delay(LAST * (number + 4) / (WHOLE + 4)));
+    }
+    cluster.emulator.script("m-claude", Script::default().pace(LAST / 30).chunks(30));
+    let mut callers = JoinSet::new();
+    for _ in 0..WHOLE {
+        callers.spawn(async move { (false, ask(edge, Api::Chat, "tokens", false, &[]).await) });
+    }
+    for _ in 0..STREAMS {
+        callers.spawn(async move { (true, ask(edge, Api::Messages, "claude", true, &[]).await) });
+    }
+    let all = || async { cluster.emulator.ledger().totals().open == u64::from(WHOLE) + STREAMS as u64 };
+    eventually(PATIENCE, "all are out", all).await;
+    cluster.signal_server("nats-server", Signal::KILL);
+    let (mut answered, mut lost) = (0, 0);
+    for (stream, (answer, took)) in callers.join_all().await {
+        let said = answer.text();
+        assert!(took < Duration::from_secs(30), "told after {took:?}: {said}");
+        match (answer.status(), stream) {
+            (200, false) => {
+                assert!(answer.whole && said.contains("made"), "{said}");
+                answered += 1;
+            }
+            (200, true) => {
+                let events = answer.events();
+                let whole = events.iter().any(|(name, data)| Api::Messages.is_end(name, data));
+                assert_ne!(whole, Api::Messages.broken_by(&events).is_some(), "{said}");
+                answered += usize::from(whole);
+                lost += usize::from(!whole);
+            }
+            (status, _) => {
+                assert_eq!((status, answer.get("farebox-error")), (502, Some("lost")), "{said}");
+                lost += 1;
+            }
+        }
+    }
+    eprintln!("NATS was killed: {answered} answered, {lost} lost");
+    assert!(answered >= 4, "only {answered} were answered, {lost} lost");
+    assert_eq!(asked(&cluster, "m-tokens") - before, WHOLE as usize, "asked twice");
+    assert_eq!(asked(&cluster, "m-claude"), STREAMS, "asked twice");
+    let matched = ledgers_match(&cluster).await;
+    assert_eq!(matched.lost, 0, "{matched:?}");
 }

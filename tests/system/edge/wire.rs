@@ -203,10 +203,18 @@ impl Wire {
 
     /// The rest of an answer.
     pub(crate) async fn rest(&mut self, head: Head) -> Answer {
+        self.rest_seen(head, || ()).await
+    }
+
+    /// The same, and says so of each part of it that comes.
+    pub(crate) async fn rest_seen(&mut self, head: Head, seen: impl Fn()) -> Answer {
         let mut answer = Answer { head, body: Vec::new(), whole: false };
         loop {
             match self.next().await {
-                Next::Data(data) => answer.body.extend_from_slice(&data),
+                Next::Data(data) => {
+                    answer.body.extend_from_slice(&data);
+                    seen();
+                }
                 end => {
                     answer.whole = end == Next::End;
                     return answer;

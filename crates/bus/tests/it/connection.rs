@@ -89,6 +89,25 @@ async fn a_connection_that_is_down_refuses_instead_of_piling_up() {
 }
 
 #[tokio::test]
+async fn a_connection_that_has_just_come_back_is_not_steady_yet() {
+    let server = Server::start().await;
+    let options = Options { reconnect_pause_max: Span::from_secs(1), ..server.options() };
+    let bus = Bus::connect(&options).await.unwrap();
+    assert!(bus.is_steady());
+    server.kill().await;
+    server.restart().await;
+    while bus.counts().reconnects == 0 || !bus.is_connected() {
+        tokio::task::yield_now().await;
+    }
+    let back = Instant::now();
+    assert!(!bus.is_steady());
+    while !bus.is_steady() {
+        tokio::task::yield_now().await;
+    }
+    assert!(back.elapsed() > Duration::from_millis(200), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
 async fn a_slow_subscription_is_counted_and_the_rest_goes_on() {
     let server = Server::start().await;
     let slow = Bus::connect(&Options { subscription_capacity: 10, ..server.options() }).await.unwrap();

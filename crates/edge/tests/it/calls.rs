@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use farebox_bus::{ObjectError, ObjectRef};
+use farebox_bus::{Headers, ObjectError, ObjectRef};
 use farebox_edge::Options;
 use farebox_proto::v1;
 use farebox_testkit::{PATIENCE, eventually};
@@ -177,6 +177,43 @@ async fn who_waits_for_an_answer_hears_of_a_lost_nats_long_before_the_deadline()
     let said = timeout(PATIENCE, stream.text()).await.unwrap().unwrap();
     assert!(said.contains(r#""code":"unavailable""#) && !said.contains("[DONE]"), "{said}");
     assert!(killed.elapsed() >= Duration::from_millis(300), "a short loss is waited out");
+}
+
+#[tokio::test]
+async fn what_was_lost_with_a_short_loss_of_nats_is_asked_for_or_told() {
+    let patience = Duration::from_secs(3);
+    let options =
+        Options { bus_patience: Span::from_secs(3), answer_grace: Span::from_millis(100), ..Options::default() };
+    let mut world = World::start(options).await;
+    let lost = world.send(world.post(CHAT, BODY));
+    let lost_id = world.asked().await.id().to_owned();
+    let kept = world.send(world.post(MESSAGES, BODY).header("idempotency-key", "order-1"));
+    let mut asked = world.asked().await;
+    world.nats.restart().await.unwrap();
+    let back = Instant::now();
+    let mut times = 0;
+    while times < 2 {
+        let (to, lookup) = world.looked_up().await;
+        if lookup.request_id == "order-1" {
+            // It was kept: intake sends it again.
+            asked.to = lookup.reply_to;
+            asked.whole(r#"{"id":"m-1"}"#).await;
+        } else {
+            assert_eq!(
+                (lookup.request_id.as_str(), lookup.principal.unwrap().project.as_str()),
+                (&*lost_id, "default")
+            );
+            times += 1;
+        }
+        // It runs at first, and has ended then.
+        let reply = v1::EdgeLookupReply { over: lookup.request_id != "order-1" && times == 2 };
+        world.bus.publish_message(&to, Headers::new(), &reply).await.unwrap();
+    }
+    let response = lost.answer().await;
+    assert_eq!((response.status().as_u16(), header(&response, "farebox-error")), (502, "lost"));
+    assert!(response.text().await.unwrap().contains("be billed"));
+    assert!(back.elapsed() < patience * 3, "{:?}", back.elapsed());
+    assert_eq!(kept.answer().await.text().await.unwrap(), r#"{"id":"m-1"}"#);
 }
 
 #[tokio::test]

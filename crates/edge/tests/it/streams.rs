@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use farebox_bus::ObjectError;
 use farebox_edge::Options;
 use farebox_proto::v1;
-use farebox_testkit::PATIENCE;
+use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::{ByteSize, ErrorKind, Fault, Span};
 use reqwest::Response;
 use tokio::{
@@ -170,6 +171,24 @@ async fn a_repeat_of_a_stream_that_has_ended_is_a_stream() {
         assert!(said.contains("Herons wade.") && said.ends_with("\n\ndata: [DONE]\n\n"), "{said}");
         assert_eq!(said.contains("total_tokens"), asks_for_usage, "{said}");
     }
+}
+
+#[tokio::test]
+async fn the_whole_of_an_answer_whose_pieces_came_is_not_fetched() {
+    let mut world = World::start(Options::default()).await;
+    let there = world.put("{}").await;
+    let gone = world.put("[]").await;
+    world.bus.delete_object(&gone).await.unwrap();
+    for object in [there.clone(), gone] {
+        let (mut asked, response) = begun(&mut world, CHAT).await;
+        asked.piece(STOP).await;
+        let stored = v1::StoredBody { dialect: 0, object: Some(object.into()) };
+        asked.ends(v1::llm_response::Result::Stored(stored)).await;
+        let said = rest(response).await;
+        assert!(said.ends_with("data: [DONE]\n\n"), "{said}");
+    }
+    let deleted = || async { matches!(world.bus.get_object(&there).await, Err(ObjectError::Gone { .. })) };
+    eventually(PATIENCE, "nobody can come again for it", deleted).await;
 }
 
 #[tokio::test]

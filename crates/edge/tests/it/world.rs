@@ -34,6 +34,7 @@ pub(crate) struct World {
     pub(crate) addr: SocketAddr,
     requests: Subscription,
     cancels: Subscription,
+    lookups: Subscription,
     http: reqwest::Client,
     pub(crate) tasks: Tasks,
     pub(crate) trigger: DrainTrigger,
@@ -53,6 +54,7 @@ impl World {
         topology::ensure_topology(&bus, Tenancy::Single, &topology::StorageOptions::default()).await.unwrap();
         let requests = bus.subscribe(subjects::EDGE_REQUEST, Some(subjects::INTAKE_QUEUE)).await.unwrap();
         let cancels = bus.subscribe(subjects::EDGE_CANCEL, Some(subjects::INTAKE_QUEUE)).await.unwrap();
+        let lookups = bus.subscribe(subjects::EDGE_LOOKUP, Some(subjects::INTAKE_QUEUE)).await.unwrap();
         bus.flush().await.unwrap();
         let (trigger, drain) = farebox_runtime::drain();
         let tasks = Tasks::new(trigger.clone());
@@ -70,7 +72,7 @@ impl World {
         let service = Service::create(SocketAddr::from(([127, 0, 0, 1], 0)), options, deps).await.unwrap();
         let addr = service.addr();
         tasks.spawn("edge", service.run(drain));
-        World { nats, bus, addr, requests, cancels, http: reqwest::Client::new(), tasks, trigger }
+        World { nats, bus, addr, requests, cancels, lookups, http: reqwest::Client::new(), tasks, trigger }
     }
 
     pub(crate) fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
@@ -103,6 +105,12 @@ impl World {
         timeout(PATIENCE, self.cancels.next()).await.unwrap().unwrap().decode().unwrap()
     }
 
+    /// The edge asks whether an answer may still come.
+    pub(crate) async fn looked_up(&mut self) -> (String, v1::EdgeLookup) {
+        let delivery = timeout(PATIENCE, self.lookups.next()).await.unwrap().unwrap();
+        (delivery.reply.clone().unwrap(), delivery.decode().unwrap())
+    }
+
     /// There is no intake any more.
     pub(crate) async fn without_intake(mut self) -> World {
         self.requests = self.bus.subscribe("nobody.asks.here", None).await.unwrap();
@@ -132,7 +140,7 @@ impl Sent {
 pub(crate) struct Asked {
     pub(crate) request: v1::EdgeRequest,
     pub(crate) traceparent: Option<String>,
-    to: String,
+    pub(crate) to: String,
     bus: Bus,
     sent: u64,
 }

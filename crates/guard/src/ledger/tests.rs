@@ -335,6 +335,19 @@ fn a_request_id_is_attached_to_and_another_body_is_a_conflict() {
 }
 
 #[test]
+fn a_request_whose_id_farebox_made_is_found_while_it_runs() {
+    let mut ledger = ledger("10");
+    let call = request(Money::usd(1), "");
+    ledger.reserve(call.clone(), NOW);
+    assert_eq!(ledger.lookup("acme", "r"), None);
+    let running = ledger.running("acme", "r").expect("it runs");
+    assert_eq!((running.open, &running.reservation_id), (true, &call.reservation_id));
+    assert_eq!((ledger.running("other", "r"), ledger.running("acme", "s")), (None, None));
+    settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
+    assert_eq!(ledger.running("acme", "r"), None);
+}
+
+#[test]
 fn a_lost_job_may_run_again_and_a_finished_one_may_not() {
     let mut ledger = ledger("10");
     let job = || v1::ReserveRequest {

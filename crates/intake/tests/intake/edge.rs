@@ -8,7 +8,7 @@ use farebox_intake::Options;
 use farebox_policy::Policies;
 use farebox_proto::{headers, subjects, v1};
 use farebox_testkit::PATIENCE;
-use farebox_types::Span;
+use farebox_types::{Clock, Span, SystemClock, Timestamp};
 use prost::Message;
 use serde_json::json;
 use tokio::time::timeout;
@@ -218,4 +218,53 @@ async fn a_cancel_that_finds_no_place_is_not_answered_like_the_end_of_its_call()
     world.bus.publish_message(&order.reply_to, Headers::new(), &receipt).await.unwrap();
     let heard = timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     assert_eq!(heard.decode::<v1::CancelReceipt>().unwrap(), receipt);
+}
+
+/// What the edge is told of a request; and what is sent again.
+async fn looked_up(world: &mut World, id: &str, reached: Timestamp, guard: Option<v1::LookupReply>) -> (bool, Inbox) {
+    let inbox = world.bus.inbox();
+    let lookup = v1::EdgeLookup {
+        principal: Some(v1::Principal { project: "default".into(), ..Default::default() }),
+        request_id: id.into(),
+        reply_to: inbox.subject(),
+        reached_unix_ms: reached.millis(),
+    };
+    let bus = world.bus.clone();
+    let asking = bus.call::<_, v1::EdgeLookupReply>(subjects::EDGE_LOOKUP, &lookup, PATIENCE);
+    let answering = async {
+        let delivery = world.asked(&subjects::lookup(subjects::SHARD)).await;
+        let asked: v1::LookupRequest = delivery.decode().unwrap();
+        assert_eq!((asked.project.as_str(), asked.request_id.as_str(), asked.made_here), ("default", id, true));
+        if let Some(reply) = guard {
+            world.answer(&delivery, &reply).await;
+        }
+    };
+    let (reply, ()) = tokio::join!(asking, answering);
+    (reply.unwrap().over, inbox)
+}
+
+#[tokio::test]
+async fn the_edge_is_told_whether_an_answer_may_still_come() {
+    let mut world = World::start(quick()).await;
+    let kept = v1::LlmResponse { request_id: "kept".into(), ..Default::default() };
+    world.keep_as("kept", headers::PROTOBUF, "", kept.encode_to_vec()).await;
+    let (now, before) = (SystemClock.now(), Timestamp(SystemClock.now().millis() - 60_000));
+    let known = |open| Some(v1::LookupReply { existing: Some(v1::Existing { open, ..Default::default() }) });
+    let unknown = Some(v1::LookupReply::default());
+    for (reached, guard, over, why) in [
+        (before, known(true), false, "it runs"),
+        (before, known(false), true, "it has ended"),
+        (now, unknown.clone(), false, "it may be on its way to the guard"),
+        (before, unknown.clone(), true, "it never came, or has ended long ago"),
+        (before, None, false, "who could know does not answer"),
+    ] {
+        let (told, mut inbox) = looked_up(&mut world, "r", reached, guard).await;
+        assert_eq!(told, over, "{why}");
+        assert!(inbox.try_next().is_none(), "{why}");
+    }
+    for guard in [known(false), unknown] {
+        let (told, mut inbox) = looked_up(&mut world, "kept", before, guard).await;
+        assert!(!told);
+        assert_eq!(said(&mut inbox).await, kept, "it is sent again");
+    }
 }
