@@ -2,8 +2,9 @@
 
 import json
 import os
+import sys
 
-from checks import EVERY, GPT, KEY, UNKNOWN, URL, check, once, run, within
+from checks import CLAUDE, EVERY, GEMINI, GPT, KEY, UNKNOWN, URL, check, once, run, within
 from command import command, directory, package, printed
 
 CONFIG = """
@@ -19,7 +20,11 @@ env_key = "GATEWAY_KEY"
 wire_api = "responses"
 stream_max_retries = 2
 request_max_retries = 2
+[mcp_servers.sums]
+command = "{python}"
+args = ["{mcp_server}"]
 """
+MCP_SERVER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_server.py")
 
 
 def codex(model, prompt):
@@ -27,7 +32,7 @@ def codex(model, prompt):
     home = directory()
     os.mkdir(os.path.join(home, ".codex"))
     with open(os.path.join(home, ".codex/config.toml"), "w") as file:
-        file.write(CONFIG.format(model=model, url=URL))
+        file.write(CONFIG.format(model=model, url=URL, python=sys.executable, mcp_server=MCP_SERVER))
     flags = ("exec", "--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
     done = command("node", package(".bin/codex"), *flags, prompt, cwd=home, GATEWAY_KEY=KEY)
     return done, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -50,6 +55,13 @@ def tool_turn(model):
     """A command runs here, and what it printed reaches the model."""
     order = '[[call exec_command {"cmd":"echo $((40+2))"}]]'
     within(last_words(*codex(model, order)), "The tools said:", "42")
+
+
+@check(CLAUDE, GEMINI)
+def tool_of_a_server(model):
+    """It stands in a group, which these models do not know: they call it by one name, and codex finds it by its group."""
+    order = '[[call mcp__sums__add {"a":40,"b":2}]]'
+    within(last_words(*codex(model, order)), "The tools said:", "It is 42.")
 
 
 @check(*EVERY)
