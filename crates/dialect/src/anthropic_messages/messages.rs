@@ -10,7 +10,9 @@ use super::{
     types::NAME,
 };
 use crate::{
-    canonical::{CacheMark, Call, Content, Extra, Media, Part, Reasoning, Role, Source, ToolCall, ToolResult},
+    canonical::{
+        CacheMark, Call, Content, Extra, Media, Part, Reasoning, Role, Source, ToolCall, ToolResult, plain_id,
+    },
     error::EncodeError,
     json::RawJson,
     notes::{Notes, unsupported},
@@ -207,23 +209,14 @@ fn thought<'a>(reasoning: &'a Reasoning, notes: &mut Notes) -> Result<Option<Kno
 }
 
 fn tool_use(call: &ToolCall) -> Result<Known<'_>, EncodeError> {
-    Ok(Known::ToolUse { id: id(&call.id), name: &call.name, input: call.object()? })
+    Ok(Known::ToolUse { id: plain_id(&call.id), name: &call.name, input: call.object()? })
 }
 
 fn tool_result<'a>(result: &'a ToolResult, own: bool, notes: &mut Notes) -> Result<Known<'a>, EncodeError> {
     let mut content = Vec::with_capacity(result.parts.len());
     blocks(&result.parts, own, &mut content, notes)?;
     let is_error = result.is_error.then_some(true);
-    Ok(Known::ToolResult { tool_use_id: id(&result.call_id), content, is_error })
-}
-
-/// The API takes letters, digits, `_` and `-`; other dialects' ids hold more. Call and result get the same.
-fn id(given: &str) -> Cow<'_, str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if given.chars().all(fits) {
-        return Cow::Borrowed(given);
-    }
-    Cow::Owned(given.chars().map(|c| if fits(c) { c } else { '_' }).collect())
+    Ok(Known::ToolResult { tool_use_id: plain_id(&result.call_id), content, is_error })
 }
 
 /// An upload is known to the provider of its own dialect only.

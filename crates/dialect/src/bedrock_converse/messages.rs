@@ -1,5 +1,7 @@
 //! The conversation: system text apart, roles in turns, a cache point behind the block that bears its mark.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     types::{Family, NAME},
 };
 use crate::{
-    canonical::{CacheMark, Call, Content, Part, Reasoning, Role, ToolCall, ToolResult},
+    canonical::{CacheMark, Call, Content, Part, Reasoning, Role, ToolCall, ToolResult, plain_id},
     dialect::DialectName,
     error::EncodeError,
     json::RawJson,
@@ -33,13 +35,13 @@ pub(super) enum Block<'a> {
     Document(Document<'a>),
     #[serde(rename_all = "camelCase")]
     ToolUse {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         name: &'a str,
         input: RawJson,
     },
     #[serde(rename_all = "camelCase")]
     ToolResult {
-        tool_use_id: &'a str,
+        tool_use_id: Cow<'a, str>,
         content: Vec<Block<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<&'static str>,
@@ -211,7 +213,7 @@ impl Writer<'_> {
     fn tool_result<'a>(&mut self, result: &'a ToolResult) -> Result<Block<'a>, EncodeError> {
         let content = self.blocks(&result.parts)?.into_iter().map(|written| written.block).collect();
         let status = result.is_error.then_some("error");
-        Ok(Block::ToolResult { tool_use_id: &result.call_id, content, status })
+        Ok(Block::ToolResult { tool_use_id: id(&result.call_id), content, status })
     }
 }
 
@@ -226,11 +228,15 @@ fn sealed(reasoning: &Reasoning) -> Option<WireReasoning<'_>> {
     }
 }
 
+/// The API takes no longer ones.
+fn id(given: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 64;
+    match plain_id(given) {
+        long if long.len() > LONGEST => Cow::Owned(long[long.len() - LONGEST..].to_owned()),
+        id => id,
+    }
+}
+
 fn tool_use(call: &ToolCall) -> Result<Block<'_>, EncodeError> {
-    let text = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.trim() };
-    let input = RawJson::new(text).filter(RawJson::is_object).ok_or_else(|| EncodeError::Invalid {
-        field: format!("the arguments of tool call `{}`", call.id),
-        problem: "they must be the text of one JSON object".to_owned(),
-    })?;
-    Ok(Block::ToolUse { tool_use_id: &call.id, name: &call.name, input })
+    Ok(Block::ToolUse { tool_use_id: id(&call.id), name: &call.name, input: call.object()? })
 }

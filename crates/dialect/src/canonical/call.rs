@@ -238,6 +238,16 @@ impl ToolCall {
     }
 }
 
+/// The id of a call in letters, digits, `_` and `-`: some APIs take no other, and other dialects' ids hold more. Call and
+/// result get the same.
+pub(crate) fn plain_id(given: &str) -> Cow<'_, str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if given.chars().all(fits) {
+        return Cow::Borrowed(given);
+    }
+    Cow::Owned(given.chars().map(|c| if fits(c) { c } else { '_' }).collect())
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolResult {
     /// Which [`ToolCall`] this answers.

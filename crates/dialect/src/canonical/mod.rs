@@ -9,11 +9,11 @@ mod rerank;
 pub(crate) mod sealed;
 mod written;
 
-pub(crate) use call::Schema;
 pub use call::{
     CacheMark, Call, Citation, Content, Effort, Extra, Grouped, Media, Message, NativeTool, Part, Reasoning,
     ReasoningRequest, ResponseFormat, Role, Sampling, Source, Tool, ToolCall, ToolChoice, ToolResult,
 };
+pub(crate) use call::{Schema, plain_id};
 pub use collect::Collector;
 pub use completion::{Choice, Completion, FinishReason, Refusal};
 pub use embedding::{EmbedCall, EmbedInput, EmbedPurpose, Embeddings, Vector, VectorEncoding};

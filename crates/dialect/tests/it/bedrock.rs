@@ -328,6 +328,31 @@ fn members_of_its_own_dialect_go_through() {
     assert!(warnings.is_empty());
 }
 
+#[test]
+fn ids_of_tool_calls_are_as_the_api_takes_them() {
+    let ids = ["functions.look:0".to_owned(), "x".repeat(70), "tooluse_1-a".to_owned()];
+    let of = |id: &String| ToolCall { id: id.clone(), name: "look".into(), arguments: String::new() };
+    let calls = ids.iter().map(|id| Part::from(Content::ToolCall(of(id)))).collect();
+    let results = ids.iter().map(|id| {
+        Part::from(Content::ToolResult(ToolResult {
+            call_id: id.clone(),
+            is_error: false,
+            parts: vec![Part::text("so")],
+        }))
+    });
+    let (body, _) = claude(&call(vec![
+        Message::text(Role::User, "Look."),
+        Message::new(Role::Assistant, calls),
+        Message::new(Role::Tool, results.collect()),
+    ]));
+    let expected = ["functions_look_0".to_owned(), "x".repeat(64), "tooluse_1-a".to_owned()];
+    for (at, id) in expected.iter().enumerate() {
+        for (turn, block) in [(1, "toolUse"), (2, "toolResult")] {
+            assert_eq!(body["messages"][turn]["content"][at][block]["toolUseId"], **id, "{body}");
+        }
+    }
+}
+
 /// `A conversation must start with a user message.`
 #[test]
 fn a_conversation_that_the_assistant_begins_is_begun_for_it() {
