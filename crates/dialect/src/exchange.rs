@@ -48,7 +48,7 @@ enum Way<'a> {
         call: Box<Call>,
         /// The bytes of both sides go through.
         passes: bool,
-        emulation: Option<Emulation>,
+        emulation: Option<Box<Emulation>>,
         renamed: Option<Renamed>,
     },
     Count {
@@ -237,7 +237,7 @@ impl<'a> Exchange<'a> {
             Way::Generate { dialect, caller, call, passes, emulation, renamed } => {
                 let renamed = renamed.as_ref();
                 let side = Side { caller: *caller, call, renamed, stamp: stamp.clone(), passes: *passes };
-                Some(Relay::new(*dialect, &self.target, limits, side, emulation.as_ref()))
+                Some(Relay::new(*dialect, &self.target, limits, side, emulation.as_deref()))
             }
             Way::Count { .. } | Way::Embed { .. } | Way::Rerank { .. } => None,
         }
@@ -253,7 +253,7 @@ fn generate<'a>(
     defaults: Defaults,
 ) -> Result<(Way<'a>, Encoded), Fault> {
     let mut call = call.clone();
-    let emulation = emulation(&call, target);
+    let emulation = emulation(&call, target).map(Box::new);
     let thought_less = defaults.clamp.and_then(|clamp| thinks_below(&call, clamp, dialect.name()));
     let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
     let mut renamed = None;
@@ -284,7 +284,7 @@ fn generate<'a>(
             None => dialect.encode(&call, target)?,
         }
     };
-    encoded.warnings.extend(emulation.as_ref().map(Emulation::warning));
+    encoded.warnings.extend(emulation.as_deref().map(Emulation::warning));
     encoded.warnings.extend(thought_less.map(|(_, warning)| warning));
     Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation, renamed }, encoded))
 }
