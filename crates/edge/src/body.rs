@@ -12,7 +12,7 @@ use std::{
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use farebox_types::{ByteSize, ErrorKind, Fault, Span};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header, request::Parts};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -86,55 +86,74 @@ fn kib(size: u64) -> u32 {
     u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
-/// Room for one body.
-pub(crate) fn room<'a>(
+/// Room for one body: for as much as has come of it, however much is to come.
+pub(crate) struct Room<'a> {
     rooms: &'a Semaphore,
-    headers: &HeaderMap,
-    incoming: &Incoming,
+    taken: Option<SemaphorePermit<'a>>,
+}
+
+impl<'a> Room<'a> {
+    pub(crate) fn of(rooms: &'a Semaphore) -> Room<'a> {
+        Room { rooms, taken: None }
+    }
+
+    fn grow(&mut self, size: usize) -> Result<(), Failure> {
+        let taken = self.taken.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let missing = kib(size as u64).saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        let more = self.rooms.try_acquire_many(missing).map_err(|_| Failure::NoRoom)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+
+    fn free(&mut self) {
+        self.taken = None;
+    }
+}
+
+/// Reads the body. Afterwards its headers say what it is now: no encoding, no length.
+pub(crate) async fn read(
+    head: &mut Parts,
+    mut incoming: Incoming,
+    room: &mut Room<'_>,
     options: &Options,
-) -> Result<SemaphorePermit<'a>, Unread> {
-    let known = incoming.size_hint().exact().filter(|_| !headers.contains_key(header::CONTENT_ENCODING));
-    let size = known.unwrap_or(u64::MAX).min(options.body_max.0);
-    rooms.try_acquire_many(kib(size)).map_err(|_| Unread::NoRoom)
-}
-
-/// Frees what of its room a body does not need that is there: its size may not have been known before.
-pub(crate) fn fit(room: &mut SemaphorePermit<'_>, body: &Bytes) {
-    let needed = kib(body.len() as u64) as usize;
-    drop(room.split(room.num_permits().saturating_sub(needed)));
-}
-
-/// Reads the body. Afterwards `headers` say what it is now: no encoding, no length.
-pub(crate) async fn read(headers: &mut HeaderMap, mut incoming: Incoming, options: &Options) -> Result<Bytes, Unread> {
-    let encoding = encoding(headers)?;
+) -> Result<Bytes, Unread> {
+    let encoding = encoding(&head.headers)?;
     let (max, within) = (options.body_max.len(), options.body_timeout);
     if incoming.size_hint().lower() > options.body_max.0 {
-        discard(headers, incoming, options).await;
+        discard(head, incoming, options).await;
         return Err(Unread::TooLarge(options.body_max));
     }
-    headers.remove(header::CONTENT_ENCODING);
-    headers.remove(header::CONTENT_LENGTH);
+    head.headers.remove(header::CONTENT_ENCODING);
+    head.headers.remove(header::CONTENT_LENGTH);
     let (read, rest) = match encoding {
-        None => (timeout(within.get(), collect(&mut incoming, max, |error| Failure::of(&error))).await, Some(incoming)),
-        Some(encoding) => (timeout(within.get(), unpack(incoming, encoding, max)).await, None),
-    };
-    match read {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(Failure::TooLarge)) => {
-            if let Some(rest) = rest {
-                discard(headers, rest, options).await;
-            }
-            Err(Unread::TooLarge(options.body_max))
+        None => {
+            let reading = collect(&mut incoming, room, max, |error| Failure::of(&error));
+            (timeout(within.get(), reading).await, Some(incoming))
         }
-        Ok(Err(Failure::Broken(reason))) => Err(Unread::Broken(reason)),
-        Err(_) => Err(Unread::Late(within)),
+        Some(encoding) => (timeout(within.get(), unpack(incoming, encoding, room, max)).await, None),
+    };
+    let unread = match read {
+        Ok(Ok(body)) => return Ok(body),
+        Ok(Err(Failure::TooLarge)) => Unread::TooLarge(options.body_max),
+        Ok(Err(Failure::NoRoom)) => Unread::NoRoom,
+        Ok(Err(Failure::Broken(reason))) => return Err(Unread::Broken(reason)),
+        Err(_) => return Err(Unread::Late(within)),
+    };
+    room.free();
+    if let Some(rest) = rest {
+        discard(head, rest, options).await;
     }
+    Err(unread)
 }
 
 /// Lets a client finish sending what nobody will read, so that it hears why: many look at the answer only then. Within the
-/// bounds of any body; not if the client waits to be asked for it.
-pub(crate) async fn discard(headers: &HeaderMap, mut incoming: Incoming, options: &Options) {
-    if headers.contains_key(header::EXPECT) || incoming.size_hint().lower() > options.body_max.0 * 2 {
+/// bounds of any body; not if the client waits to be asked for it, nor over HTTP/2, which can say to send no more.
+pub(crate) async fn discard(head: &Parts, mut incoming: Incoming, options: &Options) {
+    let can_stop = head.version == Version::HTTP_2 || head.headers.contains_key(header::EXPECT);
+    if can_stop || incoming.size_hint().lower() > options.body_max.0 * 2 {
         return;
     }
     let discarding = async {
@@ -168,6 +187,8 @@ fn encoding(headers: &HeaderMap) -> Result<Option<HeaderValue>, Unread> {
 enum Failure {
     #[error("too large")]
     TooLarge,
+    #[error("no room")]
+    NoRoom,
     #[error("{0}")]
     Broken(String),
 }
@@ -203,7 +224,12 @@ impl http_body::Body for Bounded {
     }
 }
 
-async fn collect<B>(body: &mut B, max: usize, failure: fn(B::Error) -> Failure) -> Result<Bytes, Failure>
+async fn collect<B>(
+    body: &mut B,
+    room: &mut Room<'_>,
+    max: usize,
+    failure: fn(B::Error) -> Failure,
+) -> Result<Bytes, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -211,9 +237,11 @@ where
     while let Some(frame) = body.frame().await {
         // What is no data is a trailer.
         let Ok(data) = frame.map_err(failure)?.into_data() else { continue };
-        if first.len() + whole.len() + data.len() > max {
+        let size = first.len() + whole.len() + data.len();
+        if size > max {
             return Err(Failure::TooLarge);
         }
+        room.grow(size)?;
         if first.is_empty() && whole.is_empty() {
             first = data;
             continue;
@@ -226,7 +254,7 @@ where
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-async fn unpack(incoming: Incoming, encoding: HeaderValue, max: usize) -> Result<Bytes, Failure> {
+async fn unpack(incoming: Incoming, encoding: HeaderValue, room: &mut Room<'_>, max: usize) -> Result<Bytes, Failure> {
     let mut packed = Request::new(Bounded { incoming, left: max });
     packed.headers_mut().insert(header::CONTENT_ENCODING, encoding);
     let echo = tower::service_fn(|request: Request<_>| ready(Ok::<_, Infallible>(Response::new(request.into_body()))));
@@ -234,7 +262,7 @@ async fn unpack(incoming: Incoming, encoding: HeaderValue, max: usize) -> Result
         Ok(unpacked) => unpacked.into_body(),
         Err(never) => match never {},
     };
-    collect(&mut unpacked, max, |error| Failure::of(&*error)).await
+    collect(&mut unpacked, room, max, |error| Failure::of(&*error)).await
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

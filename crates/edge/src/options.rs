@@ -29,7 +29,7 @@ pub struct Options {
     /// The largest body, unpacked. Those above the bus's payload limit travel through its object store.
     pub body_max: ByteSize,
     /// The most of all bodies whose requests have not begun to be answered; a request that finds no room is answered with
-    /// 503. Until it is there, a body whose length is not said, or that is packed, counts with `body_max`.
+    /// 503. Of a body counts what has come.
     pub bodies_max: ByteSize,
     /// How long a body may take to arrive.
     pub body_timeout: Span,

@@ -17,7 +17,8 @@ use serde_json::json;
 use crate::{
     access,
     app::{App, Peer},
-    body, call,
+    body::{self, Room},
+    call,
     failure::{Shape, refusal, unknown_url},
     health, models,
 };
@@ -153,20 +154,16 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
     let caller = match access::principal(&app, &head.headers, peer) {
         Ok(caller) => caller,
         Err(fault) => {
-            body::discard(&head.headers, incoming, &app.options).await;
+            body::discard(&head, incoming, &app.options).await;
             return refusal(shape, &fault);
         }
     };
     // Kept until the answer begins.
-    let mut room = match body::room(&app.bodies, &head.headers, &incoming, &app.options) {
-        Ok(room) => room,
-        Err(unread) => return unread.response(shape),
-    };
-    let body = match body::read(&mut head.headers, incoming, &app.options).await {
+    let mut room = Room::of(&app.bodies);
+    let body = match body::read(&mut head, incoming, &mut room, &app.options).await {
         Ok(body) => body,
         Err(unread) => return unread.response(shape),
     };
-    body::fit(&mut room, &body);
     let stopping = || {
         let fault = Fault::new(ErrorKind::Unavailable, "this farebox is being stopped: ask again");
         refusal(shape, &fault.retry_after(std::time::Duration::from_secs(1)))

@@ -2,10 +2,16 @@
 
 use bytes::Bytes;
 use farebox_edge::Options;
+use farebox_testkit::PATIENCE;
 use farebox_types::ByteSize;
+use futures::StreamExt;
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::world::{CHAT, World, header, json_of};
+use crate::{
+    raw::Raw,
+    world::{CHAT, World, header, json_of},
+};
 
 const BODY: &str = r#"{"model":"fast","messages":[{"role":"user","content":"packed"}]}"#;
 const ANSWER: &str = r#"{"id":"1"}"#;
@@ -107,9 +113,13 @@ async fn all_bodies_together_have_a_bound() {
 }
 
 #[tokio::test]
-async fn a_body_of_unknown_length_takes_no_more_room_than_it_has_once_it_is_there() {
-    let options = Options { body_max: ByteSize(100_000), bodies_max: ByteSize(104_000), ..Options::default() };
+async fn a_body_takes_the_room_of_what_has_come_of_it_and_not_of_what_it_may_become() {
+    let options = Options { body_max: ByteSize(100_000), bodies_max: ByteSize(100_000), ..Options::default() };
     let mut world = World::start(options).await;
+    let mut slow = Raw::connect(world.addr).await;
+    slow.send(&format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 100000\r\n\r\n"))
+        .await;
+    assert!(slow.head().await.starts_with("HTTP/1.1 100 "), "it is being read");
     let chunked = || reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(BODY)]));
     let mut waiting = Vec::new();
     for encoding in ["identity", "gzip", "identity"] {
@@ -121,4 +131,14 @@ async fn a_body_of_unknown_length_takes_no_more_room_than_it_has_once_it_is_ther
         asked.whole(ANSWER).await;
         assert_eq!(sent.answer().await.status().as_u16(), 200);
     }
+}
+
+#[tokio::test]
+async fn who_may_not_come_in_over_http_2_is_not_waited_for() {
+    let world = World::start(Options::default()).await;
+    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>("{")]).chain(futures::stream::pending());
+    let asked = client.post(format!("http://{}{CHAT}", world.addr)).body(reqwest::Body::wrap_stream(begun));
+    let asked = asked.header("x-api-key", "fb-nobody-0123456789abcdef0123456789abcdef").send();
+    assert_eq!(timeout(PATIENCE, asked).await.unwrap().unwrap().status().as_u16(), 401);
 }
