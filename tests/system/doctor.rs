@@ -5,7 +5,10 @@ use std::process::Output;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::stage::{FAREBOX, play, shared};
+use crate::{
+    edge,
+    stage::{FAREBOX, play, shared},
+};
 
 async fn doctor(args: &[&str], key: Option<&str>) -> Output {
     let mut command = Command::new(FAREBOX);
@@ -48,6 +51,18 @@ fn what_works_is_said_and_what_does_not_with_what_to_do() {
         assert_eq!(closed.status.code(), Some(1), "{said}");
         assert!(said.contains("✗ key: ") && said.contains("farebox key create"), "{said}");
         assert!(!said.contains("nobodyhasthissecret"), "a key is not shown: {said}");
+    });
+}
+
+#[test]
+fn what_is_asked_of_openai_its_models_that_reason_take() {
+    play(async {
+        let stage = edge::shared().await;
+        let well = doctor(&[&format!("http://{}", edge::http(stage)), "--model", "chat-doctor"], None).await;
+        assert!(well.status.success(), "{}", text(&well.stdout));
+        let asked = stage.emulator.last_request("chat-doctor").expect("it was asked");
+        let asked: Value = serde_json::from_slice(&asked).expect("JSON");
+        assert!(asked["max_tokens"].is_null() && asked["max_completion_tokens"].is_u64(), "{asked}");
     });
 }
 

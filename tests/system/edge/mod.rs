@@ -144,12 +144,13 @@ impl Api {
 }
 
 /// What each test asks for beside those cases, so that they keep apart.
-const TRIED: [&str; 12] = [
+const TRIED: [&str; 13] = [
     "plain",
     "leaves",
     "leaves-stream",
     "cheap",
     "cheap-stream",
+    "doctor",
     "slow-reader",
     "flooded",
     "storm",
@@ -181,7 +182,7 @@ fn config() -> String {
 static SHARED: OnceCell<Stage> = OnceCell::const_new();
 
 /// The one that most tests here use.
-async fn shared() -> &'static Stage {
+pub(crate) async fn shared() -> &'static Stage {
     SHARED.get_or_init(|| async { Stage::with_config(&config(), &[], |up| up).await }).await
 }
 

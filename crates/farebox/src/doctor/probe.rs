@@ -39,8 +39,9 @@ impl Way {
 
     fn body(self, model: &str) -> Value {
         match self {
+            // OpenAI's models that reason refuse `max_tokens`.
             Way::Chat => json!({
-                "model": model, "max_tokens": TOKENS, "messages": [{ "role": "user", "content": "Answer with: ok" }],
+                "model": model, "max_completion_tokens": TOKENS, "messages": [{ "role": "user", "content": "Answer with: ok" }],
             }),
             Way::Embeddings => json!({ "model": model, "input": "ok" }),
             Way::Rerank => json!({ "model": model, "query": "ok", "documents": ["ok"] }),
