@@ -99,12 +99,13 @@ fn read_outline(dialect: DialectName, body: &[u8]) -> Result<Outline, BadRequest
     // Whether they are as they should be is the provider's to say.
     let mut named = |name: &str| serde_json::from_str::<String>(top.take(name)?.get()).ok().filter(|u| !u.is_empty());
     let user = named("user").or_else(|| named("safety_identifier"));
-    let scan = content(&mut top, dialect, facts.content)?;
+    let mut scan = content(&mut top, dialect, facts.content)?;
     let tools = top.take("tools").filter(|raw| raw.get() != "[]");
-    let has_tools = tools.is_some() || top.take("functions").is_some_and(|raw| raw.get() != "[]");
-    let tools = tools
-        .map(|raw| tools_of(dialect, raw, root.member("tools"), dialect == DialectName::OpenAiResponses))
-        .unwrap_or_default();
+    let has_functions = top.take("functions").is_some_and(|raw| raw.get() != "[]");
+    let has_tools = tools.is_some() || has_functions || scan.tools.any;
+    let groups = dialect == DialectName::OpenAiResponses;
+    let mut tools = tools.map(|raw| tools_of(dialect, raw, root.member("tools"), groups)).unwrap_or_default();
+    tools.add(std::mem::take(&mut scan.tools));
     let mut says = |name: &str| top.take(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false" | "[]"));
     let unseen = facts.unseen.iter().copied().find(|name| says(name));
     let metered: Vec<&str> = facts.metered.iter().copied().filter(|name| says(name)).collect();
@@ -340,6 +341,7 @@ pub(crate) fn object_of(text: &str) -> Result<Object<'_>, BadRequest> {
 /// What stands in a list of tools.
 #[derive(Default)]
 struct Tools {
+    any: bool,
     /// The first one that the provider would run itself, at a price of its own.
     providers: Option<String>,
     /// One of them has a price that no usage shows.
@@ -354,6 +356,7 @@ fn tools_of(dialect: DialectName, tools: &RawValue, at: Path<'_>, groups: bool) 
     let mut found = Tools::default();
     let list: Vec<&RawValue> = serde_json::from_str(tools.get()).unwrap_or_default();
     for (index, raw) in list.into_iter().enumerate() {
+        found.any = true;
         let Ok(mut tool) = serde_json::from_str::<Object<'_>>(raw.get()) else { continue };
         let at = at.item(index);
         let said = |name: &str| tool.keys().filter(|key| folded(key) == name).count();
@@ -385,6 +388,7 @@ fn tools_of(dialect: DialectName, tools: &RawValue, at: Path<'_>, groups: bool) 
 
 impl Tools {
     fn add(&mut self, more: Tools) {
+        self.any |= more.any;
         self.unmetered |= more.unmetered;
         self.searches |= more.searches;
         self.designed += more.designed;

@@ -84,7 +84,8 @@ pub(super) fn encode(call: &Call, target: &Target) -> Result<Encoded, EncodeErro
     }
     notes.native_tools(call)?;
     let tools = own_tools(call);
-    let callable = !tools.is_empty();
+    // In this dialect tools may stand among the items, too.
+    let callable = own || !tools.is_empty();
     let wire = WireCall {
         model: &target.model,
         instructions,

@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+use super::{Tools, folded, tools_of};
 use crate::{dialect::DialectName, json::Path};
 
 /// What was found.
@@ -21,13 +22,15 @@ pub(super) struct Scan {
     pub(super) media_bytes: usize,
     pub(super) documents: usize,
     pub(super) named_reasoning: usize,
-    /// A file stands in its part without a member around it (responses).
-    flat_files: bool,
+    /// Tools that stand among the messages (`additional_tools` of responses).
+    pub(super) tools: Tools,
+    /// Items of responses: a file stands in its part without a member around it, and tools may stand among them.
+    responses: bool,
 }
 
 impl Scan {
     pub(super) fn of(dialect: DialectName) -> Scan {
-        Scan { flat_files: dialect == DialectName::OpenAiResponses, ..Scan::default() }
+        Scan { responses: dialect == DialectName::OpenAiResponses, ..Scan::default() }
     }
 }
 
@@ -97,6 +100,10 @@ impl<'de> de::Visitor<'de> for MessageScan<'_, '_> {
                 if kind == "item_reference" && self.scan.stored.is_none() {
                     self.scan.stored = Some(self.at.to_string());
                 }
+            } else if self.scan.responses && folded(&key) == "tools" {
+                let raw = map.next_value::<&'de RawValue>()?;
+                let more = tools_of(DialectName::OpenAiResponses, raw, self.at.member(&key), true);
+                self.scan.tools.add(more);
             } else if key == "encrypted_content" {
                 carried = map.next_value::<Option<IgnoredAny>>()?.is_some();
             } else if key == "audio" {
@@ -188,7 +195,7 @@ impl<'de> de::Visitor<'de> for Content<'_, '_> {
             if matches!(&*key, "image_url" | "video_url" | "file" | "input_audio" | "source") {
                 self.scan.media += 1;
             }
-            let flat = self.scan.flat_files && matches!(&*key, "file_data" | "file_url");
+            let flat = self.scan.responses && matches!(&*key, "file_data" | "file_url");
             self.scan.media += usize::from(flat);
             self.scan.documents += usize::from(flat || key == "file");
             if key == "file_id" {

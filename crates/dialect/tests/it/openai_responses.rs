@@ -446,6 +446,17 @@ fn a_tool_that_must_be_called_is_not_left_out() {
     }
 }
 
+/// Tools may stand among the items, too.
+#[test]
+fn how_to_call_tools_is_said_to_a_provider_of_the_callers_own_dialect() {
+    let tools = json!([{"type": "function", "name": "f", "parameters": {"type": "object"}}]);
+    let input =
+        json!([{"role": "user", "content": "Go."}, {"type": "additional_tools", "role": "developer", "tools": tools}]);
+    let (body, _) = encoded(&parse(&json!({"input": input, "tool_choice": "auto", "parallel_tool_calls": false})));
+    assert_eq!((&body["tool_choice"], &body["parallel_tool_calls"]), (&json!("auto"), &json!(false)), "{body}");
+    assert_eq!(body["input"][1], input[1]);
+}
+
 /// OpenAI's API refuses both without tools.
 #[test]
 fn how_to_call_tools_is_not_said_where_none_is_left() {

@@ -193,6 +193,17 @@ fn what_has_no_bound_is_named() {
         group(&format!(r#""tools":[{{"type":"function"}},{{"type":"namespace",{search}}}]"#)),
         hosted(inside, true, false)
     );
+    // Tools that come later stand among the items.
+    let among = |tools: &str| {
+        let body =
+            format!(r#"{{"input":[{{"role":"user","content":"x"}},{{"type":"additional_tools","tools":{tools}}}]}}"#);
+        let outline = outline(DialectName::OpenAiResponses, body.as_bytes()).unwrap();
+        (outline.has_tools, outline.unbounded, outline.unmetered, outline.searches)
+    };
+    assert_eq!(among("[]"), (false, None, false, false));
+    assert_eq!(among(r#"[{"type":"function","name":"f"}]"#), free);
+    assert_eq!(among(r#"[{"type":"web_search"}]"#), hosted("input[1].tools[0].type", false, true));
+    assert_eq!(among(r#"[{"type":"shell"}]"#), hosted("input[1].tools[0].type", true, false));
     for twice in [r#""tools":[],"tools":[{"type":"web_search"}]"#, r#""Tools":[{"type":"web_search"}]"#] {
         assert_eq!(group(twice), hosted("tools[1].type", true, false), "{twice}");
     }
