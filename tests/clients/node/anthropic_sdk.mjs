@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import { CLAUDE, EVERY, GEMINI, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL } from "./checks.mjs";
-import { SAME, TASK, check, counted, fresh, once, outcomes, raises, refused, run } from "./checks.mjs";
+import { SAME, TASK, check, counted, crowd, fresh, once, outcomes, raises, refused, run, slowBody } from "./checks.mjs";
 
 const options = { baseURL: URL, apiKey: KEY, maxRetries: 0, timeout: 30_000 };
 const client = new Anthropic(options);
@@ -108,6 +108,7 @@ const OWN = {
   conflict: [409, "invalid_request_error", Anthropic.ConflictError],
   too_large: [413, "request_too_large", Anthropic.ContentTooLargeError],
   over_budget: [402, "billing_error", Anthropic.PaymentRequiredError],
+  cancelled: [499, "invalid_request_error", Anthropic.ClientClosedRequestError],
   deadline_exceeded: [504, "timeout_error", Anthropic.GatewayTimeoutError],
 };
 
@@ -136,6 +137,18 @@ check("rate_limited", [CLAUDE], async (model) => {
   assert.equal(type, "rate_limit_error");
   assert.ok(headers.get("retry-after") > 0 && headers.get("anthropic-ratelimit-requests-reset"));
   assert.equal(headers.get("anthropic-ratelimit-requests-remaining"), "0");
+});
+
+check("slow_body", [CLAUDE], async () => {
+  const headers = { "content-type": "application/json" };
+  await raises(Anthropic.RequestTimeoutError, client.post("/v1/messages", { body: slowBody(), headers }));
+});
+
+check("no_room", [CLAUDE], async (model) => {
+  const served = async (text, maxRetries) =>
+    (await ask(model, text, {}, new Anthropic({ ...options, maxRetries }))).content[0].text;
+  const { type, headers } = await crowd(Anthropic.OverloadedError, served);
+  assert.deepEqual([type, headers.get("retry-after")], ["overloaded_error", "1"]);
 });
 
 check("idempotency", [CLAUDE], async (model) => {

@@ -1,6 +1,8 @@
 // What the scripts of clients in Node share: the like of python/checks.py, which says how they run.
 
+import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export const URL = process.env.FAREBOX_URL;
@@ -23,8 +25,8 @@ export const PNG =
 
 export const TASK = "farebox-task-id";
 export const SAME = "Idempotency-Key";
-// Bytes of a body that is too large.
-const TOO_LARGE = 2 << 20;
+// Bytes: of one body that is too large, and of one for two of which there is room at a time.
+const [TOO_LARGE, LARGE] = [2 << 20, 3 << 19];
 
 const checks = [];
 
@@ -46,18 +48,54 @@ export function counted() {
 
 /**
  * By kind: the call that farebox itself refuses, and how often an SDK that has one retry makes it. `ask` takes a text, headers,
- * and a key in place of the usual one. (python/refusals.py has those, too, that take more than a request.)
+ * and a key in place of the usual one.
  */
 export async function refused(ask) {
-  const taken = fresh();
+  const [taken, stopped] = [fresh(), fresh()];
   await ask("Hello", { [SAME]: taken });
   return {
     forbidden: [1, () => ask("Hello", {}, NARROW_KEY)],
     conflict: [1, () => ask("Good bye", { [SAME]: taken })],
     too_large: [1, () => ask("x".repeat(TOO_LARGE))],
     over_budget: [1, () => ask("Hello", { "farebox-max-cost": "0.0000001" })],
+    cancelled: [1, () => Promise.race([ask("[[wait 60000]]", { [SAME]: stopped }), stop(stopped)])],
     deadline_exceeded: [2, () => ask("[[wait 60000]]", { "farebox-timeout": "500ms" })],
   };
+}
+
+/** Stops a call over the bus, as soon as there is one; never comes back. */
+async function stop(id) {
+  const { hostname, port } = new globalThis.URL(process.env.FAREBOX_NATS);
+  const bus = connect(port, hostname).setEncoding("utf8");
+  bus.write(`CONNECT {"verbose":false}\r\nSUB _INBOX.${id} 1\r\n`);
+  const order = () => bus.write(`PUB llm.cancel.${id} _INBOX.${id} 0\r\n\r\n`);
+  order();
+  for await (const said of bus) {
+    if (/"cancelled": ?true/.test(said)) break;
+    if (said.includes("MSG ")) await sleep(50).then(order);
+  }
+  await new Promise(() => {});
+}
+
+/**
+ * The error of one of three large bodies that come at once, where there is room for two; those that come again are served. `ask`
+ * takes a text and how often the SDK is to ask again, and returns the answer's.
+ */
+export async function crowd(kind, ask) {
+  const order = `[[wait 1000]] [[say Served.]] ${" ".repeat(LARGE)}`;
+  const three = (retries) => Promise.allSettled([1, 2, 3].map(() => ask(order, retries)));
+  const failed = (await three(0)).filter(({ status }) => status === "rejected");
+  assert.deepEqual(failed.map(({ reason }) => reason.constructor), [kind]);
+  assert.deepEqual((await three(5)).map(({ value }) => value), Array(3).fill("Served."));
+  return failed[0].reason;
+}
+
+/** A body that does not arrive in time. */
+export async function* slowBody() {
+  const bytes = new TextEncoder();
+  yield bytes.encode("{");
+  await sleep(4000);
+  yield bytes.encode("}");
 }
 
 /** How a task's calls ended, once there is a row of one. */

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 import { CLAUDE, EMBEDDINGS, EVERY, GEMINI, GPT, GPT_THINKS, KEY, LIMITED_KEY, PNG, THINKERS, UNKNOWN, URL } from "./checks.mjs";
-import { SAME, TASK, check, counted, fresh, once, outcomes, raises, refused, run } from "./checks.mjs";
+import { SAME, TASK, check, counted, crowd, fresh, once, outcomes, raises, refused, run, slowBody } from "./checks.mjs";
 
 const options = { baseURL: `${URL}/v1`, apiKey: KEY, maxRetries: 0, timeout: 30_000 };
 const client = new OpenAI(options);
@@ -107,6 +107,7 @@ const OWN = {
   conflict: [409, "conflict", OpenAI.ConflictError],
   too_large: [413, "too_large", OpenAI.APIError],
   over_budget: [429, "insufficient_quota", OpenAI.RateLimitError],
+  cancelled: [499, "cancelled", OpenAI.APIError],
   deadline_exceeded: [504, "deadline_exceeded", OpenAI.InternalServerError],
 };
 
@@ -141,6 +142,18 @@ check("rate_limited", [GPT], async (model) => {
   assert.equal(code, "rate_limit_exceeded");
   assert.ok(headers.get("retry-after") > 0 && headers.get("x-ratelimit-reset-requests"));
   assert.equal(headers.get("x-ratelimit-remaining-requests"), "0");
+});
+
+check("slow_body", [GPT], async () => {
+  const headers = { "content-type": "application/json" };
+  const error = await raises(OpenAI.APIError, client.post("/chat/completions", { body: slowBody(), headers }));
+  assert.equal(error.status, 408);
+});
+
+check("no_room", [GPT], async (model) => {
+  const served = async (text, maxRetries) => told(await chat(model, text, {}, new OpenAI({ ...options, maxRetries })));
+  const { status, code, headers } = await crowd(OpenAI.InternalServerError, served);
+  assert.deepEqual([status, code, headers.get("retry-after")], [503, "unavailable", "1"]);
 });
 
 // By the keys that the SDK makes once it is told to.
