@@ -78,14 +78,16 @@ async function stop(id) {
 }
 
 /**
- * The error of one of three large bodies that come at once, where there is room for two; those that come again are served. `ask`
+ * Why one of three large bodies that come at once is not taken, where there is room for two; those that come again are. `ask`
  * takes a text and how often the SDK is to ask again, and returns the answer's.
  */
 export async function crowd(kind, ask) {
   const order = `[[wait 1000]] [[say Served.]] ${" ".repeat(LARGE)}`;
   const three = (retries) => Promise.allSettled([1, 2, 3].map(() => ask(order, retries)));
   const failed = (await three(0)).filter(({ status }) => status === "rejected");
-  assert.deepEqual(failed.map(({ reason }) => reason.constructor), [kind]);
+  // Two, if they ran out of room in the same moment.
+  assert.ok(failed.length === 1 || failed.length === 2, `${failed.length} failed`);
+  assert.ok(failed.every(({ reason }) => reason.constructor === kind), failed[0].reason);
   assert.deepEqual((await three(5)).map(({ value }) => value), Array(3).fill("Served."));
   return failed[0].reason;
 }

@@ -59,17 +59,18 @@ async def stop(request_id):
 
 
 def crowd(kind, ask):
-    """The error of one of three large bodies that come at once, where there is room for two; those that come again are served.
+    """Why one of three large bodies that come at once is not taken, where there is room for two; those that come again are.
 
     `ask` takes a text and how often the SDK is to ask again, and returns the answer's.
     """
     order = "[[wait 1000]] [[say Served.]] " + " " * LARGE
     with ThreadPoolExecutor() as pool:
         crowded = [pool.submit(ask, order, 0) for _ in range(3)]
-        (error,) = filter(None, [answer.exception() for answer in crowded])
-        assert type(error) is kind, repr(error)
+        failed = [error for error in (answer.exception() for answer in crowded) if error]
+        # Two, if they ran out of room in the same moment.
+        assert 1 <= len(failed) <= 2 and all(type(error) is kind for error in failed), failed
         assert list(pool.map(ask, [order] * 3, [5] * 3)) == ["Served."] * 3
-    return error
+    return failed[0]
 
 
 class SlowBody:
