@@ -48,7 +48,7 @@ impl From<async_nats::Message> for Delivery {
         Delivery {
             subject: message.subject.into_string(),
             reply: message.reply.map(|reply| reply.into_string()),
-            headers: message.headers.map(Headers::from_map).unwrap_or_default(),
+            headers: message.headers.as_ref().map(Headers::from_map).unwrap_or_default(),
             payload: message.payload,
             // The client reports 200 for some ordinary messages: only what is not a success is a status.
             status: message.status.map(|s| Status(s.as_u16())).filter(|s| s.0 != 200),

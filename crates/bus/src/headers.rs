@@ -1,6 +1,6 @@
 //! Headers of a message: a short list, because almost everything travels in the payload.
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use async_nats::HeaderMap;
 
 /// W3C trace context, the one header that every message may carry.
 pub const TRACEPARENT: &str = "traceparent";
@@ -16,9 +16,9 @@ pub(crate) const SUBJECT: &str = "Nats-Subject";
 pub(crate) const TIME_STAMP: &str = "Nats-Time-Stamp";
 pub(crate) const REQUEST_INFO: &str = "Nats-Request-Info";
 
-/// Headers by name. Names are compared exactly as written, as NATS does.
+/// Headers by name, each a line. Names are compared exactly as written, as NATS does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(HeaderMap);
+pub struct Headers(String);
 
 impl Headers {
     pub fn new() -> Headers {
@@ -34,17 +34,15 @@ impl Headers {
     }
 
     pub fn set(&mut self, name: &str, value: &str) {
-        let Ok(name) = name.parse::<HeaderName>() else {
-            return;
-        };
-        let value = value.parse::<HeaderValue>().or_else(|_| value.replace(['\r', '\n'], " ").parse());
-        if let Ok(value) = value {
-            self.0.insert(name, value);
+        if self.get(name).is_some() {
+            let others = self.lines().filter(|(other, _)| *other != name);
+            *self = others.fold(Headers::new(), |kept, (name, value)| kept.and(name, value));
         }
+        *self = std::mem::take(self).and(name, value);
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name.parse::<HeaderName>().ok()?).map(HeaderValue::as_str)
+        self.lines().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
     pub fn traceparent(&self) -> Option<&str> {
@@ -60,13 +58,35 @@ impl Headers {
         self.0.is_empty()
     }
 
-    pub(crate) fn from_map(map: HeaderMap) -> Headers {
-        Headers(map)
+    pub(crate) fn from_map(map: &HeaderMap) -> Headers {
+        let lines = map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        lines.fold(Headers::new(), |headers, (name, value)| headers.and(name.as_ref(), value.as_str()))
     }
 
     /// `None` when there is nothing to send: a message without a header block is smaller and faster.
     pub(crate) fn into_map(self) -> Option<HeaderMap> {
-        if self.0.is_empty() { None } else { Some(self.0) }
+        let mut map = HeaderMap::new();
+        self.lines().for_each(|(name, value)| map.append(name, value));
+        (!map.is_empty()).then_some(map)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split_terminator('\n').filter_map(|line| line.split_once(':'))
+    }
+
+    /// One more line, whatever there is.
+    fn and(mut self, name: &str, value: &str) -> Headers {
+        if name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') {
+            self.0.reserve(name.len() + value.len() + 2);
+            self.0.push_str(name);
+            self.0.push(':');
+            match value.contains(['\r', '\n']) {
+                true => self.0.push_str(&value.replace(['\r', '\n'], " ")),
+                false => self.0.push_str(value),
+            }
+            self.0.push('\n');
+        }
+        self
     }
 }
 
