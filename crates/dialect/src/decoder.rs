@@ -63,12 +63,11 @@ pub(crate) struct Decoder<W> {
     framing: Box<dyn Framing>,
     wire: W,
     state: State,
-    understood: usize,
 }
 
 impl<W: Wire> Decoder<W> {
     pub(crate) fn new(framing: Box<dyn Framing>, wire: W) -> Decoder<W> {
-        Decoder { framing, wire, state: State::Open, understood: 0 }
+        Decoder { framing, wire, state: State::Open }
     }
 
     fn terminal(wire: &mut W, out: &mut Vec<Event>) -> State {
@@ -84,7 +83,12 @@ fn is_array(frame: Frame<'_>) -> bool {
 }
 
 impl<W: Wire> StreamDecoder for Decoder<W> {
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError> {
+    fn watch(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<Event>,
+        seen: &mut dyn FnMut(Frame<'_>),
+    ) -> Result<(), DecodeError> {
         if matches!(self.state, State::Open) {
             self.framing.push(bytes);
         }
@@ -107,6 +111,9 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
             } else {
                 self.wire.interpret(frame, out)
             };
+            if matches!(verdict, Verdict::Understood | Verdict::Unknown(_) | Verdict::Terminal) {
+                seen(frame);
+            }
             match verdict {
                 Verdict::Understood => {}
                 Verdict::Unknown(kind) => out.push(Event::Unknown(kind)),
@@ -119,7 +126,6 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
                 }
                 Verdict::Terminal => self.state = Self::terminal(&mut self.wire, out),
             }
-            self.understood += usize::from(!matches!(self.state, State::Failed(_)));
         }
         match &self.state {
             State::Failed(error) => Err(error.clone()),
@@ -127,21 +133,17 @@ impl<W: Wire> StreamDecoder for Decoder<W> {
         }
     }
 
-    fn understood(&self) -> usize {
-        self.understood
-    }
-
     fn is_done(&self) -> bool {
         !matches!(self.state, State::Open)
     }
 
-    fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
+    fn watch_end(&mut self, out: &mut Vec<Event>, seen: &mut dyn FnMut(Frame<'_>)) -> Result<Ending, Truncated> {
         if matches!(self.state, State::Open) {
             let last = self.framing.finish().filter(|last| !is_array(*last) && self.wire.is_terminal(*last));
             // The terminal event may carry more than the end: usage, or why it ended.
-            let terminal = last.is_some_and(|last| matches!(self.wire.interpret(last, out), Verdict::Terminal));
-            self.understood += usize::from(terminal);
-            if terminal || self.wire.ends_here() {
+            let terminal = last.filter(|last| matches!(self.wire.interpret(*last, out), Verdict::Terminal));
+            terminal.into_iter().for_each(seen);
+            if terminal.is_some() || self.wire.ends_here() {
                 self.state = Self::terminal(&mut self.wire, out);
             }
         }

@@ -60,7 +60,7 @@ pub trait ProviderDialect: Send + Sync {
     /// A decoder for one streamed answer, framing included. It may also watch bytes that are passed through untouched.
     fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder>;
 
-    /// Whether a frame is handed on to a caller of the same dialect. Errors never are: they become the final answer.
+    /// Whether a frame of the answer is handed on to a caller of the same dialect.
     fn passes(&self, _frame: Frame<'_>, _include_usage: bool) -> bool {
         true
     }
@@ -212,16 +212,26 @@ impl Provider {
 
 /// Bytes of one streamed answer in, events out. A fed error is final: every later call gives it again.
 pub trait StreamDecoder: Send {
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError>;
+    /// `seen` gets each frame that is a part of the answer, the terminal one included: what follows it, is corrupt or an
+    /// error is none.
+    fn watch(&mut self, bytes: &[u8], out: &mut Vec<Event>, seen: &mut dyn FnMut(Frame<'_>))
+    -> Result<(), DecodeError>;
 
-    /// How many frames had a meaning so far, the terminal one included: what follows it, or is corrupt, is nobody's.
-    fn understood(&self) -> usize;
+    /// The connection has ended. Call it once.
+    fn watch_end(&mut self, out: &mut Vec<Event>, seen: &mut dyn FnMut(Frame<'_>)) -> Result<Ending, Truncated>;
 
     /// Whether the provider's terminal event (or its error) has been seen: nothing of worth can follow.
     fn is_done(&self) -> bool;
 
-    /// The connection has ended. Call it once.
-    fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated>;
+    /// Without a look at the frames.
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), DecodeError> {
+        self.watch(bytes, out, &mut |_| {})
+    }
+
+    /// Without a look at the last frame.
+    fn finish(&mut self, out: &mut Vec<Event>) -> Result<Ending, Truncated> {
+        self.watch_end(out, &mut |_| {})
+    }
 }
 
 /// Events in, chunks of a streamed answer out: one JSON object each, without framing (see [`crate::sse`]).

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use farebox_types::Fault;
+use memchr::memchr_iter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -27,10 +28,12 @@ pub fn write(dialect: DialectName, payload: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(kind.as_bytes());
         out.push(b'\n');
     }
-    for line in payload.split(|byte| *byte == b'\n') {
+    let mut from = 0;
+    for end in memchr_iter(b'\n', payload).chain([payload.len()]) {
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(line);
+        out.extend_from_slice(&payload[from..end]);
         out.push(b'\n');
+        from = end + 1;
     }
     out.push(b'\n');
 }

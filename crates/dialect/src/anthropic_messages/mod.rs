@@ -28,7 +28,7 @@ use crate::{
         StreamDecoder, StreamEncoder, StreamLimits, Target,
     },
     error::{BadRequest, DecodeError, EncodeError},
-    framing::{Frame, Framing, event_stream::InvokedModel, sse::Sse},
+    framing::{Framing, event_stream::InvokedModel, sse::Sse},
     rewrite::Edit,
 };
 
@@ -72,10 +72,6 @@ impl ProviderDialect for AnthropicMessages {
 
     fn decoder(&self, target: &Target, limits: &StreamLimits) -> Box<dyn StreamDecoder> {
         Box::new(Decoder::new(self.framing(target, limits), stream::Events::default()))
-    }
-
-    fn passes(&self, frame: Frame<'_>, _include_usage: bool) -> bool {
-        stream::passes(frame)
     }
 
     fn counting(&self) -> Option<&'static dyn CountDialect> {

@@ -1,6 +1,5 @@
 //! `message_start` … `message_stop`: <https://docs.anthropic.com/en/api/messages-streaming>.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -289,18 +288,4 @@ impl Wire for Events {
         out.extend(finish.map(|(reason, stop_sequence)| Event::Finish { choice: 0, reason, stop_sequence }));
         finished
     }
-}
-
-/// Errors stay here: they become the caller's final answer.
-pub(super) fn passes(frame: Frame<'_>) -> bool {
-    #[derive(Deserialize)]
-    struct Kind {
-        #[serde(rename = "type", default)]
-        kind: Option<String>,
-    }
-    // Most events do not even hold the word.
-    let says_error = frame.data.windows(7).any(|window| window == b"\"error\"");
-    let is_error = says_error
-        && serde_json::from_slice::<Kind>(frame.data).map_or(true, |event| event.kind.as_deref() == Some("error"));
-    event_stream::exception(&frame).is_none() && !is_error
 }

@@ -9,7 +9,7 @@ use crate::{
     dialect::{CallerDialect, ProviderDialect, Stamp, StreamDecoder, StreamEncoder, StreamLimits, Target},
     emulate::{Emulation, Filter},
     error::DecodeError,
-    framing::Framing,
+    framing::Frame,
     tool_names::Renamed,
     typed,
 };
@@ -44,9 +44,6 @@ enum Form {
     /// Same dialect on both sides: the provider's own bytes, frame by frame.
     Pass {
         dialect: &'static dyn ProviderDialect,
-        frames: Box<dyn Framing>,
-        /// Frames cut out so far: no more than the decoder has understood.
-        cut: usize,
         include_usage: bool,
     },
     Render(Box<dyn StreamEncoder>),
@@ -62,12 +59,7 @@ impl<'a> Relay<'a> {
         emulation: Option<&Emulation>,
     ) -> Relay<'a> {
         let form = match side.caller {
-            Some(_) if side.passes => Form::Pass {
-                dialect,
-                frames: dialect.framing(target, limits),
-                cut: 0,
-                include_usage: side.call.include_usage,
-            },
+            Some(_) if side.passes => Form::Pass { dialect, include_usage: side.call.include_usage },
             Some(caller) => Form::Render(caller.renderer(side.call, &side.stamp)),
             None => Form::Typed(typed::Deltas::new()),
         };
@@ -78,10 +70,7 @@ impl<'a> Relay<'a> {
 
     /// The pieces that `bytes` complete. On an error, those before it.
     pub fn feed(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) -> Result<(), DecodeError> {
-        self.events.clear();
-        let fed = self.decoder.feed(bytes, &mut self.events);
-        self.hand_on(bytes, pieces);
-        fed
+        self.decode(pieces, |decoder, events, seen| decoder.watch(bytes, events, seen))
     }
 
     /// Whether the provider's end has been seen: nothing of worth can follow.
@@ -91,21 +80,13 @@ impl<'a> Relay<'a> {
 
     /// The connection has ended. Call it once.
     pub fn finish(&mut self, pieces: &mut Vec<Piece>) -> Result<Ending, Truncated> {
-        self.events.clear();
-        let ending = self.decoder.finish(&mut self.events);
-        self.hand_on(&[], pieces);
-        match &mut self.form {
-            Form::Render(encoder) if ending == Ok(Ending::Complete) => {
-                let mut last = Vec::new();
-                encoder.finish(&mut last);
-                pieces.extend(last.into_iter().map(Piece::Raw));
-            }
-            // The terminal event came whole, but for its closing mark.
-            Form::Pass { dialect, frames, cut, include_usage } if *cut < self.decoder.understood() => {
-                let last = frames.finish().filter(|last| dialect.passes(*last, *include_usage));
-                pieces.extend(last.map(|last| Piece::Raw(Bytes::copy_from_slice(last.data))));
-            }
-            _ => {}
+        let ending = self.decode(pieces, |decoder, events, seen| decoder.watch_end(events, seen));
+        if let Form::Render(encoder) = &mut self.form
+            && ending == Ok(Ending::Complete)
+        {
+            let mut last = Vec::new();
+            encoder.finish(&mut last);
+            pieces.extend(last.into_iter().map(Piece::Raw));
         }
         ending
     }
@@ -136,8 +117,22 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Hands on what has just been understood.
-    fn hand_on(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) {
+    /// Hands on what a step of the decoder understands.
+    fn decode<T>(
+        &mut self,
+        pieces: &mut Vec<Piece>,
+        step: impl FnOnce(&mut dyn StreamDecoder, &mut Vec<Event>, &mut dyn FnMut(Frame<'_>)) -> T,
+    ) -> T {
+        self.events.clear();
+        let form = &self.form;
+        let mut pass = |frame: Frame<'_>| {
+            if let Form::Pass { dialect, include_usage } = form
+                && dialect.passes(frame, *include_usage)
+            {
+                pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
+            }
+        };
+        let done = step(self.decoder.as_mut(), &mut self.events, &mut pass);
         if let Some(renamed) = self.side.renamed {
             self.events.iter_mut().for_each(|event| renamed.restore_event(event));
         }
@@ -149,18 +144,7 @@ impl<'a> Relay<'a> {
         }
         self.events.iter().for_each(|event| self.collector.push(event));
         match &mut self.form {
-            Form::Pass { dialect, frames, cut, include_usage } => {
-                frames.push(bytes);
-                // A frame that cannot be cut out is the decoder's to report.
-                while *cut < self.decoder.understood()
-                    && let Ok(Some(frame)) = frames.next_frame()
-                {
-                    *cut += 1;
-                    if dialect.passes(frame, *include_usage) {
-                        pieces.push(Piece::Raw(Bytes::copy_from_slice(frame.data)));
-                    }
-                }
-            }
+            Form::Pass { .. } => {}
             Form::Render(encoder) => {
                 let mut raw = Vec::new();
                 self.events.iter().for_each(|event| encoder.encode(event, &mut raw));
@@ -168,5 +152,6 @@ impl<'a> Relay<'a> {
             }
             Form::Typed(deltas) => pieces.extend(self.events.iter().filter_map(|e| deltas.encode(e)).map(Piece::Delta)),
         }
+        done
     }
 }

@@ -1,6 +1,7 @@
 //! Server-sent events: <https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream>.
 
 use bytes::Bytes;
+use memchr::memchr2;
 
 use super::{Frame, Framing};
 use crate::error::{FrameError, Oversize};
@@ -65,7 +66,7 @@ impl Sse {
             }
         }
         let from = self.scanned.max(self.at);
-        let Some(found) = self.input[from..].iter().position(|b| matches!(b, b'\n' | b'\r')) else {
+        let Some(found) = memchr2(b'\n', b'\r', &self.input[from..]) else {
             self.scanned = self.input.len();
             return None;
         };

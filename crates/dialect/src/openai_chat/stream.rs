@@ -15,7 +15,7 @@ use crate::{
     decoder::{Verdict, Wire},
     dialect::{DialectName, Quirk, Target},
     framing::Frame,
-    json::RawJson,
+    json::{RawJson, Word},
     openai_error,
 };
 
@@ -289,7 +289,7 @@ impl Chunks {
     fn piece(&mut self, piece: ChunkChoice, out: &mut Vec<Event>) -> Result<(), String> {
         let at = self.choice(piece.index).ok_or("it has too many choices")?;
         if let Some(delta) = piece.delta {
-            self.message(at, delta, out)?;
+            self.message(at, *delta, out)?;
         }
         if let (Some(raw), Some((id, Prose::Text | Prose::Refusal))) = (piece.logprobs, self.choices[at].prose) {
             out.push(Event::Delta { id, delta: Delta::Logprobs(RawJson::from(&*raw)) });
@@ -310,9 +310,11 @@ impl Chunks {
                 self.cite(at, citation, out);
             }
         }
-        if chunk.service_tier.is_some() && chunk.service_tier != self.tier {
-            self.tier.clone_from(&chunk.service_tier);
-            out.extend(chunk.service_tier.map(Event::ServiceTier));
+        if let Some(Word(tier)) = chunk.service_tier
+            && self.tier.as_deref() != Some(&*tier)
+        {
+            self.tier = Some(tier.clone().into_owned());
+            out.push(Event::ServiceTier(tier.into_owned()));
         }
         if let Some(wire) = chunk.usage.or_else(|| chunk.x_groq.and_then(|groq| groq.usage)) {
             self.used = true;
@@ -346,19 +348,19 @@ impl Wire for Chunks {
         if let Some(error) = chunk.error {
             return Verdict::Refused(openai_error::in_place(error.get()));
         }
-        if chunk.object.as_deref() == Some("error") {
+        if chunk.object.as_ref().is_some_and(|Word(kind)| *kind == "error") {
             return Verdict::Refused(openai_error::in_place(&String::from_utf8_lossy(frame.data)));
         }
         let Some(choices) = chunk.choices.take().or_else(|| chunk.usage.map(|_| Vec::new())) else {
             return Verdict::Unknown(frame.event.to_owned());
         };
         // Azure opens with a chunk about the prompt alone: no id, no choice.
-        let id = chunk.id.take().unwrap_or_default();
+        let id = chunk.id.take().map(|Word(id)| id).unwrap_or_default();
         if !self.started && (!id.is_empty() || !choices.is_empty()) {
             self.started = true;
-            self.answer.clone_from(&id);
-            let model = chunk.model.take().unwrap_or_default();
-            out.push(Event::Started { id, model, created: chunk.created });
+            self.answer = id.clone().into_owned();
+            let model = chunk.model.take().map(|Word(model)| model.into_owned()).unwrap_or_default();
+            out.push(Event::Started { id: id.into_owned(), model, created: chunk.created });
         }
         for piece in choices {
             if let Some(error) = piece.error.as_ref().filter(|error| error.get() != "null") {
@@ -398,32 +400,10 @@ impl Wire for Chunks {
     }
 }
 
-/// The terminal mark and errors stay here; so does the chunk that only carries usage, where the caller did not ask for it
+/// The terminal mark stays here; so does the chunk that only carries usage, where the caller did not ask for it
 /// (<https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options>).
 pub(super) fn passes(frame: Frame<'_>, include_usage: bool) -> bool {
-    let data = frame.data;
-    data.trim_ascii() != b"[DONE]" && !is_error(data) && (include_usage || !is_usage_only(data))
-}
-
-fn is_error(data: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Failed {
-        error: Option<IgnoredAny>,
-        object: Option<String>,
-        #[serde(default)]
-        choices: Vec<FailedChoice>,
-    }
-    #[derive(Deserialize)]
-    struct FailedChoice {
-        error: Option<IgnoredAny>,
-    }
-    // Most chunks do not even hold the word.
-    data.windows(7).any(|window| window == b"\"error\"")
-        && serde_json::from_slice::<Failed>(data).map_or(true, |frame| {
-            frame.error.is_some()
-                || frame.object.as_deref() == Some("error")
-                || frame.choices.iter().any(|choice| choice.error.is_some())
-        })
+    frame.data.trim_ascii() != b"[DONE]" && (include_usage || !is_usage_only(frame.data))
 }
 
 fn is_usage_only(data: &[u8]) -> bool {

@@ -12,17 +12,17 @@ use serde_json::value::RawValue;
 use super::{details::Detail, usage::Wire as Usage};
 use crate::{
     dialect::DialectName,
-    json::{RawJson, objects},
+    json::{RawJson, Word, objects},
 };
 
 pub(super) const NAME: DialectName = DialectName::OpenAiChat;
 
 #[derive(Deserialize)]
 pub(super) struct Chunk<'a> {
-    #[serde(default)]
-    pub(super) id: Option<String>,
-    #[serde(default)]
-    pub(super) model: Option<String>,
+    #[serde(default, borrow)]
+    pub(super) id: Option<Word<'a>>,
+    #[serde(default, borrow)]
+    pub(super) model: Option<Word<'a>>,
     #[serde(default)]
     pub(super) created: Option<i64>,
     #[serde(default, deserialize_with = "objects")]
@@ -31,15 +31,15 @@ pub(super) struct Chunk<'a> {
     pub(super) usage: Option<Usage>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) x_groq: Option<Groq>,
-    #[serde(default)]
-    pub(super) service_tier: Option<String>,
+    #[serde(default, borrow)]
+    pub(super) service_tier: Option<Word<'a>>,
     /// Perplexity's sources, repeated in every chunk.
     #[serde(default, deserialize_with = "lenient")]
     pub(super) citations: Option<Vec<String>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) search_results: Option<Vec<RawJson>>,
-    #[serde(default)]
-    pub(super) object: Option<String>,
+    #[serde(default, borrow)]
+    pub(super) object: Option<Word<'a>>,
     #[serde(default, borrow)]
     pub(super) error: Option<&'a RawValue>,
 }
@@ -54,8 +54,9 @@ pub(super) struct Groq {
 pub(super) struct ChunkChoice {
     #[serde(default)]
     pub(super) index: u32,
+    /// Apart, for it is large: a list makes room for several at once.
     #[serde(default)]
-    pub(super) delta: Option<Message>,
+    pub(super) delta: Option<Box<Message>>,
     #[serde(default)]
     pub(super) finish_reason: Option<String>,
     #[serde(default)]
@@ -160,13 +161,13 @@ impl ExtraContent {
 
 /// Reads a member that is worth having and not worth failing for.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
-    let raw = Box::<RawValue>::deserialize(from)?;
+    let raw = <&RawValue>::deserialize(from)?;
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
 /// JSON in a string; some servers send the object itself.
 fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let raw = Box::<RawValue>::deserialize(from)?;
+    let raw = <&RawValue>::deserialize(from)?;
     match raw.get().as_bytes().first() {
         Some(b'"' | b'n') => serde_json::from_str(raw.get()).map_err(de::Error::custom),
         Some(b'{' | b'[') => Ok(Some(raw.get().to_owned())),
@@ -193,12 +194,12 @@ impl<'de> Deserialize<'de> for Content {
             #[serde(default)]
             thinking: Option<Text>,
         }
-        let raw = Box::<RawValue>::deserialize(from)?;
+        let raw = <&RawValue>::deserialize(from)?;
         if !raw.get().starts_with('[') {
             let Text(text) = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
             return Ok(Content(vec![Said::Text(text)]));
         }
-        let list: Vec<Box<RawValue>> = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
+        let list: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(de::Error::custom)?;
         let mut said = Vec::with_capacity(list.len());
         for item in list {
             if !item.get().starts_with('{') {

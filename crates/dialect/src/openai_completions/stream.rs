@@ -112,19 +112,18 @@ impl Wire for Chunks {
     }
 }
 
-/// The terminal mark and errors stay here; so does the chunk that only carries usage, where the caller did not ask for it.
+/// The terminal mark stays here; so does the chunk that only carries usage, where the caller did not ask for it.
 pub(super) fn passes(frame: Frame<'_>, include_usage: bool) -> bool {
     #[derive(Deserialize)]
     struct Parts {
         choices: Option<Vec<IgnoredAny>>,
         usage: Option<IgnoredAny>,
-        error: Option<IgnoredAny>,
     }
-    // The mark is no JSON; nor is what the decoder reports as corrupt.
-    serde_json::from_slice::<Parts>(frame.data).is_ok_and(|chunk| {
-        let usage_only = chunk.choices.is_none_or(|choices| choices.is_empty()) && chunk.usage.is_some();
-        chunk.error.is_none() && (include_usage || !usage_only)
-    })
+    let is_usage_only = || {
+        serde_json::from_slice::<Parts>(frame.data)
+            .is_ok_and(|chunk| chunk.choices.is_none_or(|choices| choices.is_empty()) && chunk.usage.is_some())
+    };
+    frame.data.trim_ascii() != b"[DONE]" && (include_usage || !is_usage_only())
 }
 
 /// One stream towards a caller.

@@ -1,7 +1,7 @@
 //! Anthropic's token counts, and the clouds that host its dialect.
 
 use farebox_dialect::{
-    Caller, CountCaller, Defaults, DialectName, Ending, FinishReason, Hosting, Passing, StreamLimits, Target,
+    Caller, CountCaller, Defaults, DialectName, Ending, FinishReason, Frame, Hosting, Passing, StreamLimits, Target,
     caller_dialect, rewrite,
 };
 use farebox_types::ErrorKind;
@@ -140,14 +140,10 @@ fn what_bedrock_frames_is_the_same_stream() {
     assert_eq!(refusal.message, "Too many tokens, please wait before trying again.");
 
     let passing = |tape: &Tape| {
-        let mut frames = crate::provider(NAME).framing(&target, &StreamLimits::default());
-        frames.push(&tape.body);
+        let mut decoder = crate::provider(NAME).decoder(&target, &StreamLimits::default());
         let mut passed = Vec::new();
-        while let Some(frame) = frames.next_frame().unwrap() {
-            if crate::provider(NAME).passes(frame, true) {
-                passed.push(json_of(frame.data)["type"].as_str().unwrap().to_owned());
-            }
-        }
+        let mut pass = |frame: Frame<'_>| passed.push(json_of(frame.data)["type"].as_str().unwrap().to_owned());
+        decoder.watch(&tape.body, &mut Vec::new(), &mut pass).unwrap();
         passed
     };
     assert_eq!(passing(&tools).last().map(String::as_str), Some("message_stop"));

@@ -244,12 +244,9 @@ fn errors_in_the_place_of_an_answer() {
         let (events, _, ending) = run(NAME, [tape.body.as_slice()]);
         let Ok(Ending::Refused(refusal)) = ending else { panic!("{name}: {ending:?}") };
         assert_eq!((refusal.kind, events.last()), (kind, Some(&Event::Error(refusal.clone()))), "{name}");
-        let mut framing = crate::provider(NAME).framing(&Target::new("m"), &StreamLimits::default());
-        framing.push(&tape.body);
+        let mut decoder = crate::provider(NAME).decoder(&Target::new("m"), &StreamLimits::default());
         let mut passed = 0;
-        while let Ok(Some(frame)) = framing.next_frame() {
-            passed += usize::from(crate::provider(NAME).passes(frame, true));
-        }
+        decoder.watch(&tape.body, &mut Vec::new(), &mut |_| passed += 1).unwrap();
         assert_eq!(passed, 1, "{name}: an error is never handed on as a chunk");
     }
     let tape = tape_of("error-in-choice");
