@@ -93,8 +93,7 @@ pub(crate) fn flow(bounds: Bounds) -> (Flow, Outflow) {
 impl Flow {
     /// Lets one frame wait for its reader.
     pub(crate) fn push(&self, frame: Bytes) -> Result<(), Ended> {
-        self.look(frame.len())?;
-        let mut queue = self.shared.queue();
+        let mut queue = self.room(frame.len())?;
         if queue.frames.is_empty() {
             queue.moved = Some(Instant::now());
         }
@@ -106,9 +105,14 @@ impl Flow {
         Ok(())
     }
 
-    /// Cuts a reader that is too slow to be given `more` bytes. Beyond the bound one frame may wait, however large: who reads
-    /// well may still not have taken what came right before it.
-    pub(crate) fn look(&self, more: usize) -> Result<(), Ended> {
+    /// Cuts a reader that is too slow.
+    pub(crate) fn look(&self) -> Result<(), Ended> {
+        self.room(0).map(drop)
+    }
+
+    /// The queue, unless its reader is too slow to be given `more` bytes: then it is cut. Beyond the bound one frame may
+    /// wait, however large: who reads well may still not have taken what came right before it.
+    fn room(&self, more: usize) -> Result<MutexGuard<'_, Queue>, Ended> {
         let queue = self.shared.queue();
         if queue.state == State::Gone {
             return Err(Ended::Gone);
@@ -116,12 +120,12 @@ impl Flow {
         let waiting = queue.bytes;
         let full = more > 0 && waiting >= self.bounds.bytes;
         let late = waiting > 0 && queue.moved.is_some_and(|moved| moved.elapsed() >= self.bounds.patience);
-        drop(queue);
         if full || late {
+            drop(queue);
             self.shared.end(State::Broken);
             return Err(Ended::TooSlow(waiting));
         }
-        Ok(())
+        Ok(queue)
     }
 
     /// When a reader is too slow that takes nothing until then.
@@ -223,7 +227,7 @@ mod tests {
         // One frame may be larger than what may wait, also behind a small one.
         flow.push(bytes(1)).unwrap();
         flow.push(bytes(30)).unwrap();
-        assert_eq!(flow.look(0), Ok(()));
+        assert_eq!(flow.look(), Ok(()));
         outflow.frame().await.unwrap().unwrap();
         outflow.frame().await.unwrap().unwrap();
         flow.push(bytes(6)).unwrap();
@@ -239,15 +243,15 @@ mod tests {
         for _ in 0..3 {
             flow.push(bytes(1)).unwrap();
             tokio::time::advance(step).await;
-            assert_eq!(flow.look(0), Ok(()));
+            assert_eq!(flow.look(), Ok(()));
             outflow.frame().await.unwrap().unwrap();
         }
         tokio::time::advance(step * 3).await;
-        assert_eq!((flow.due(), flow.look(0)), (None, Ok(())), "nothing waits");
+        assert_eq!((flow.due(), flow.look()), (None, Ok(())), "nothing waits");
         flow.push(bytes(1)).unwrap();
         assert_eq!(flow.due(), Some(Instant::now() + BOUNDS.patience));
         tokio::time::advance(BOUNDS.patience).await;
-        assert_eq!(flow.look(0), Err(Ended::TooSlow(1)));
+        assert_eq!(flow.look(), Err(Ended::TooSlow(1)));
         assert!(outflow.frame().await.unwrap().is_err());
     }
 

@@ -111,20 +111,22 @@ impl Writer {
                 alarm.as_mut().reset(due);
             }
             tokio::select! {
-                () = gone.as_mut() => return Err(Ended::Gone),
-                () = cut.as_mut() => return self.fail(call, &away("this farebox is being stopped")),
-                () = alarm.as_mut() => {
-                    self.flow.look(0)?;
-                    if Instant::now() >= self.ping_due() {
-                        self.ping()?;
-                    }
-                    alarm.as_mut().reset(self.due());
-                }
+                // What comes is mostly what woke this task: then the rest need not be looked at.
+                biased;
                 heard = call.next() => match heard {
                     Ok(Heard::Piece(piece)) => self.bring(&piece)?,
                     Ok(Heard::Final(last)) => return self.finish(call, *last).await,
                     Err(fault) => return self.fail(call, &fault),
                 },
+                () = gone.as_mut() => return Err(Ended::Gone),
+                () = cut.as_mut() => return self.fail(call, &away("this farebox is being stopped")),
+                () = alarm.as_mut() => {
+                    self.flow.look()?;
+                    if Instant::now() >= self.ping_due() {
+                        self.ping()?;
+                    }
+                    alarm.as_mut().reset(self.due());
+                }
             }
         }
     }

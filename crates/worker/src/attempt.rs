@@ -14,7 +14,7 @@ use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Outcome, Project, Usage};
 use tokio::time::Instant;
 
-use self::course::{Broken, Course, Done};
+use self::course::{Broken, Course, Done, Patience};
 use crate::{
     billing::{Said, Terms, Used, bill, count},
     counts::Counts,
@@ -289,7 +289,7 @@ impl Opening<'_> {
             return (reservation.use_up(), course);
         }
         let (attempt, opened) = self.job.upstream.open(reservation, self.to, request);
-        match course.within(self.limits.wait(true), reply, opened).await {
+        match course.within(self.limits.wait(true), &mut Patience::of(reply), opened).await {
             Ok(Ok(answering)) => {
                 course.provider_request_id = answering.request_id().unwrap_or_default().to_owned();
                 reply.begins(&attempt, &course.provider_request_id);
@@ -350,11 +350,12 @@ impl Opening<'_> {
     /// The whole body, bounded.
     async fn read(&self, mut answering: Answering, reply: &Reply, course: &mut Course) -> Result<Bytes, Broken> {
         let limit = self.job.options.answer_max.len();
+        let mut patience = Patience::of(reply);
         let mut body = BytesMut::new();
         loop {
             let wait = self.limits.wait(course.first_token.is_none());
             let next = answering.next(&self.job.deployment.provider);
-            let Some(bytes) = course.within(wait, reply, next).await?? else { return Ok(body.freeze()) };
+            let Some(bytes) = course.within(wait, &mut patience, next).await?? else { return Ok(body.freeze()) };
             course.first_token.get_or_insert_with(|| self.began.elapsed());
             if body.len() + bytes.len() > limit {
                 let message = format!("the provider's answer is larger than answer_max ({limit} bytes)");

@@ -1,10 +1,11 @@
 //! How far an attempt came, while it is under way.
 
-use std::{future::Future, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
     billing::{Said, Used},
@@ -63,24 +64,41 @@ impl Course {
     pub(super) async fn within<T>(
         &mut self,
         until: (Instant, &str),
-        reply: &Reply,
+        patience: &mut Patience,
         what: impl Future<Output = T>,
     ) -> Result<T, Broken> {
         let began = Instant::now();
-        let done = tokio::select! {
+        let done = patience.wait(until, what).await;
+        self.upstream += began.elapsed();
+        done
+    }
+}
+
+/// What ends a wait. Set up once, and not for every piece of a stream: timers are shared by all calls.
+pub(super) struct Patience {
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    pub(super) fn of(reply: &Reply) -> Patience {
+        let stopped = Box::pin(reply.handle.woken.clone().cancelled_owned());
+        Patience { stopped, alarm: Box::pin(sleep_until(Instant::now())) }
+    }
+
+    async fn wait<T>(&mut self, until: (Instant, &str), what: impl Future<Output = T>) -> Result<T, Broken> {
+        self.alarm.as_mut().reset(until.0);
+        tokio::select! {
             biased;
-            () = reply.handle.woken.cancelled() => {
-                Err(Broken::Stopped)
-            }
-            done = timeout_at(until.0, what) => done.map_err(|_| {
+            () = self.stopped.as_mut() => Err(Broken::Stopped),
+            done = what => Ok(done),
+            () = self.alarm.as_mut() => {
                 let message = match until.1 {
                     "deadline" => "the request's deadline passed before the answer was complete".to_owned(),
                     name => format!("the provider was silent for longer than the `{name}` timeout allows"),
                 };
-                Broken::Fault(Fault::new(ErrorKind::DeadlineExceeded, message))
-            }),
-        };
-        self.upstream += began.elapsed();
-        done
+                Err(Fault::new(ErrorKind::DeadlineExceeded, message).into())
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 
 use super::{
     Opening,
-    course::{Broken, Course},
+    course::{Broken, Course, Patience},
 };
 use crate::{billing::Used, reply::Reply, upstream::Answering};
 
@@ -79,11 +79,12 @@ async fn read(
     plain: &mut Plain,
 ) -> Result<Ending, Broken> {
     let provider = &opening.job.deployment.provider;
+    let mut patience = Patience::of(reply);
     let mut total = 0_usize;
     let mut pieces = Vec::new();
     while !relay.is_done() {
         let wait = opening.limits.wait(course.first_token.is_none());
-        let Some(bytes) = course.within(wait, reply, answering.next(provider)).await?? else { break };
+        let Some(bytes) = course.within(wait, &mut patience, answering.next(provider)).await?? else { break };
         course.first_token.get_or_insert_with(|| opening.began.elapsed());
         total += bytes.len();
         plain.keep(&bytes, opening.job.options.frame_max.len());
