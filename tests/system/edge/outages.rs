@@ -51,7 +51,10 @@ async fn ask_seen(
     let asking = async {
         let mut wire = begun(edge, api, model, stream, headers).await;
         let head = wire.head().await.expect("an answer");
-        wire.rest_seen(head, || drop(seen.fetch_add(1, Ordering::Relaxed))).await
+        let count = || {
+            seen.fetch_add(1, Ordering::Relaxed);
+        };
+        wire.rest_seen(head, count).await
     };
     let answer = timeout(PATIENCE, asking).await.expect("no silence");
     (answer, began.elapsed())
