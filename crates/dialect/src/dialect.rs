@@ -253,6 +253,10 @@ pub struct Target {
     pub path: Option<String>,
     /// Output limit for a call that names none, for dialects that require one.
     pub default_max_output_tokens: u64,
+    /// The most that the model writes, where it is known. A call that is translated asks for no more.
+    pub max_output_tokens: Option<u64>,
+    /// The model is known not to reason. A call that is translated does not ask it to.
+    pub never_reasons: bool,
     pub unsupported: OnUnsupported,
     pub hosting: Hosting,
     pub quirks: Vec<Quirk>,
@@ -266,6 +270,8 @@ impl Target {
             model: model.into(),
             path: None,
             default_max_output_tokens: Self::DEFAULT_MAX_OUTPUT_TOKENS,
+            max_output_tokens: None,
+            never_reasons: false,
             unsupported: OnUnsupported::Drop,
             hosting: Hosting::Own,
             quirks: Vec::new(),

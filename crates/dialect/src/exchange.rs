@@ -19,6 +19,7 @@ use farebox_types::{ErrorKind, Fault, Money, Usage};
 pub use self::{asked::Asked, relay::Relay};
 use self::{asked::Task, relay::Side};
 use crate::{
+    anthropic_messages::spell_out,
     canonical::{Call, Completion, EmbedCall, FinishReason, ReasoningRequest, RerankCall},
     dialect::{
         CallerDialect, CountCaller, CountDialect, Defaults, DialectName, EmbedCaller, EmbedDialect, Encoded, Head,
@@ -137,7 +138,11 @@ impl<'a> Exchange<'a> {
                     Encoded { request, warnings: Vec::new() }
                 } else {
                     asked.readable()?;
-                    count.encode(call, &target)?
+                    let mut call = call.clone();
+                    if dialect.name() != DialectName::AnthropicMessages {
+                        spell_out(&mut call);
+                    }
+                    count.encode(&call, &target)?
                 };
                 // Bedrock's answer is its own, whatever is in its question.
                 let passes = passes && target.hosting != Hosting::Bedrock;
@@ -254,8 +259,9 @@ fn generate<'a>(
 ) -> Result<(Way<'a>, Encoded), Fault> {
     let mut call = call.clone();
     let emulation = emulation(&call, target).map(Box::new);
-    let thought_less = defaults.clamp.and_then(|clamp| thinks_below(&call, clamp, dialect.name()));
     let passes = emulation.is_none() && caller.is_some_and(|caller| caller.name() == dialect.name());
+    let fitted = if passes { Vec::new() } else { fit(&mut call, dialect.name(), target)? };
+    let thought_less = defaults.clamp.and_then(|clamp| thinks_below(&call, clamp, dialect.name()));
     let mut renamed = None;
     let mut encoded = if passes {
         let passing = Passing { call: &call, asked_stream: asked.asked_stream, defaults, target };
@@ -284,9 +290,36 @@ fn generate<'a>(
             None => dialect.encode(&call, target)?,
         }
     };
+    encoded.warnings.extend(fitted);
     encoded.warnings.extend(emulation.as_deref().map(Emulation::warning));
     encoded.warnings.extend(thought_less.map(|(_, warning)| warning));
     Ok((Way::Generate { dialect, caller, call: Box::new(call), passes, emulation, renamed }, encoded))
+}
+
+/// Takes from a call what its model is known to refuse. A caller of another dialect asks as for a model of its own, which
+/// thinks and writes as much as that one does.
+fn fit(call: &mut Call, dialect: DialectName, target: &Target) -> Result<Vec<Warning>, EncodeError> {
+    let mut notes = Notes::new(dialect, target);
+    if dialect != DialectName::AnthropicMessages {
+        spell_out(call);
+    }
+    if target.never_reasons
+        && let Some(asked) = call.reasoning.take()
+        && asked.is_on() == Some(true)
+    {
+        notes.refused_by_target("reasoning", &target.model)?;
+    }
+    if let (Some(most), Some(asked)) = (target.max_output_tokens, call.max_output_tokens)
+        && asked > most
+    {
+        call.max_output_tokens = Some(most);
+        notes.say(format!("the output limit became {most} tokens, the most that {} writes", target.model));
+        if let Some((less, warning)) = thinks_below(call, most, dialect) {
+            call.reasoning = Some(less);
+            notes.say(warning.0);
+        }
+    }
+    Ok(notes.into_warnings())
 }
 
 /// Less thinking, where a call was clamped to less output than it wanted to think, and the API refuses that.

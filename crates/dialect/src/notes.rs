@@ -1,7 +1,7 @@
 //! What a caller is told about what did not reach the provider as written.
 
 use crate::{
-    canonical::{Call, Effort, Media},
+    canonical::{Call, Effort, Media, ToolChoice},
     dialect::{DialectName, OnUnsupported, Target, Warning},
     error::EncodeError,
     json::RawJson,
@@ -37,13 +37,18 @@ impl Notes {
         Ok(())
     }
 
-    /// The call's tools in words of this dialect. A model can do without those of another one, unless it must call one.
+    /// The call's tools in words of this dialect. A model can do without those of another one, unless it must call one or
+    /// has no others: then it would make up what they would have found.
     pub(crate) fn native_tools<'a>(&mut self, call: &'a Call) -> Result<Vec<&'a RawJson>, EncodeError> {
         let (own, foreign): (Vec<_>, Vec<_>) = call.native_tools.iter().partition(|tool| tool.dialect == self.dialect);
         let named = foreign.iter().map(|tool| format!("the tool `{}` of {}", tool.kind, tool.dialect));
         let named: Vec<String> = named.collect();
         if !named.is_empty() && call.demands_native() {
             return Err(self.unsupported(format!("{}, as `tool_choice` demands", named.join(" or "))));
+        }
+        let may_call = call.tool_choice != Some(ToolChoice::None);
+        if !named.is_empty() && may_call && call.tools.is_empty() && own.is_empty() {
+            return Err(self.unsupported(format!("{}, and the call offers no other", named.join(" or "))));
         }
         named.iter().try_for_each(|tool| self.drop(tool))?;
         Ok(own.into_iter().map(|tool| &tool.raw).collect())

@@ -6,7 +6,7 @@ use farebox_emulator::{Emulator, EmulatorError, Options, Script};
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "says where it listens")]
 async fn main() -> Result<(), EmulatorError> {
-    let mut options = Options::default();
+    let mut options = Options { keep_requests: true, ..Options::default() };
     let mut args = std::env::args().skip(1);
     if let Some(listen) = args.next().and_then(|a| a.parse().ok()) {
         options.listen = listen;

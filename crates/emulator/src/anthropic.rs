@@ -34,14 +34,37 @@ fn input_usage(u: &Usage) -> String {
     )
 }
 
+/// What the provider searched, where it did.
+fn searches(u: &Usage) -> String {
+    match u.searches {
+        0 => String::new(),
+        searches => format!(",\"server_tool_use\":{{\"web_search_requests\":{searches}}}"),
+    }
+}
+
 fn usage(u: &Usage, output: u64) -> String {
     format!(
         "{{{},\"cache_creation\":{{\"ephemeral_5m_input_tokens\":{},\"ephemeral_1h_input_tokens\":{}}},\
-         \"output_tokens\":{output},\"service_tier\":\"standard\"}}",
+         \"output_tokens\":{output},\"service_tier\":\"standard\"{}}}",
         input_usage(u),
         u.cache_write_5m,
-        u.cache_write_1h
+        u.cache_write_1h,
+        searches(u)
     )
+}
+
+/// The provider's own call of its search, without its input, and what it found.
+fn search_blocks(seq: u64, query: &str) -> [String; 2] {
+    let id = format!("srvtoolu_emu{seq}");
+    let title = json(&format!("What the emulator found for: {query}"));
+    [
+        format!("\"type\":\"server_tool_use\",\"id\":\"{id}\",\"name\":\"web_search\""),
+        format!(
+            "{{\"type\":\"web_search_tool_result\",\"tool_use_id\":\"{id}\",\"content\":[{{\"type\":\"web_search_result\",\
+             \"url\":\"https://emulator.invalid/\",\"title\":{title},\"encrypted_content\":\"{SIGNATURE}\",\
+             \"page_age\":null}}]}}"
+        ),
+    ]
 }
 
 fn whole(r: &Resolved) -> String {
@@ -49,6 +72,10 @@ fn whole(r: &Resolved) -> String {
     if let Some(thinking) = &r.thinking {
         let thinking = json(thinking);
         blocks.push(format!("{{\"type\":\"thinking\",\"thinking\":{thinking},\"signature\":\"{SIGNATURE}\"}}"));
+    }
+    if let Some(query) = &r.search {
+        let [call, found] = search_blocks(r.seq, query);
+        blocks.extend([format!("{{{call},\"input\":{{\"query\":{}}}}}", json(query)), found]);
     }
     if !r.text.is_empty() {
         blocks.push(format!("{{\"type\":\"text\",\"text\":{}}}", json(&r.text)));
@@ -83,6 +110,13 @@ fn blocks(r: &Resolved) -> Vec<Block> {
         deltas.push(format!("{{\"type\":\"signature_delta\",\"signature\":\"{SIGNATURE}\"}}"));
         let start = "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}".to_owned();
         blocks.push(Block { start, deltas });
+    }
+    if let Some(query) = &r.search {
+        let [call, found] = search_blocks(r.seq, query);
+        let input = format!("{{\"query\":{}}}", json(query));
+        let input = format!("{{\"type\":\"input_json_delta\",\"partial_json\":{}}}", json(&input));
+        blocks.push(Block { start: format!("{{{call},\"input\":{{}}}}"), deltas: vec![input] });
+        blocks.push(Block { start: found, deltas: Vec::new() });
     }
     if !r.text.is_empty() {
         let deltas =
@@ -144,9 +178,10 @@ fn stream(r: &Resolved) -> (Vec<Piece>, usize) {
     pieces.push(Piece::billed(
         format!(
             "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\",\
-             \"stop_sequence\":null}},\"usage\":{{{},\"output_tokens\":{all}}}}}\n\n",
+             \"stop_sequence\":null}},\"usage\":{{{},\"output_tokens\":{all}{}}}}}\n\n",
             finish(r.finish),
-            input_usage(&r.usage)
+            input_usage(&r.usage),
+            searches(&r.usage)
         ),
         all,
     ));

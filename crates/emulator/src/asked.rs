@@ -12,6 +12,8 @@ pub(crate) struct Asked {
     /// What was said since the model spoke last.
     pub(crate) turn: Vec<Said>,
     pub(crate) tools: Vec<Tool>,
+    /// The name of a search that the provider offers to do itself.
+    own_search: Option<String>,
     pub(crate) choice: Choice,
     pub(crate) parallel: bool,
     /// The JSON schema that the answer is to follow.
@@ -65,11 +67,13 @@ impl Asked {
     pub(crate) fn read(dialect: Dialect, model: &str, streams: bool, body: &[u8]) -> Result<Asked, String> {
         let body: Value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
         known(dialect, &body)?;
+        within(dialect, model, &body)?;
         let said = said(dialect, model, &body)?;
         paired(dialect, &said)?;
         let last = said.iter().rposition(|said| matches!(said, Said::Model | Said::Call(_)));
         let turn = said.into_iter().skip(last.map_or(0, |at| at + 1)).collect();
         let mut asked = Asked { streams, turn, tools: tools(dialect, &body), parallel: true, ..Asked::default() };
+        asked.own_search = own_search(dialect, &body);
         asked.choose(dialect, &body);
         asked.want(dialect, &body);
         let is_forced = matches!(asked.choice, Choice::Any | Choice::Named(_));
@@ -77,6 +81,20 @@ impl Asked {
             return Err("Thinking may not be enabled when tool_choice forces tool use.".to_owned());
         }
         Ok(asked)
+    }
+
+    /// What the provider searches for, where it must or has no other tool.
+    pub(crate) fn search(&self) -> Option<&str> {
+        let own = self.own_search.as_ref()?;
+        let must = match &self.choice {
+            Choice::Named(name) => name == own,
+            Choice::Free | Choice::Any => self.tools.is_empty(),
+            Choice::None => false,
+        };
+        if !must {
+            return None;
+        }
+        self.turn.iter().rev().find_map(|said| if let Said::Text(text) = said { Some(text.as_str()) } else { None })
     }
 
     fn choose(&mut self, dialect: Dialect, body: &Value) {
@@ -144,6 +162,38 @@ fn known(dialect: Dialect, body: &Value) -> Result<(), String> {
     }
 }
 
+/// What some models do not do: GPT-4 does not reason and ends its answers, Flash ends its thoughts.
+fn within(dialect: Dialect, model: &str, body: &Value) -> Result<(), String> {
+    const LONGEST: u64 = 16_384;
+    const FLASH_MAX: u64 = 24_576;
+    const SUMMARIES: [&str; 3] = ["auto", "concise", "detailed"];
+    let limits = ["max_completion_tokens", "max_tokens", "max_output_tokens"].map(|name| body[name].as_u64());
+    let longest = limits.into_iter().flatten().max().unwrap_or_default();
+    let budget = body["generationConfig"]["thinkingConfig"]["thinkingBudget"].as_u64().unwrap_or_default();
+    match dialect {
+        Dialect::OpenAi if model.starts_with("gpt-4") && !body["reasoning_effort"].is_null() => {
+            Err("Unrecognized request argument supplied: reasoning_effort".to_owned())
+        }
+        Dialect::OpenAiResponses if model.starts_with("gpt-4") && !body["reasoning"]["effort"].is_null() => {
+            Err("Unsupported parameter: 'reasoning.effort' is not supported with this model.".to_owned())
+        }
+        Dialect::OpenAiResponses if body["reasoning"]["summary"].as_str().is_some_and(|s| !SUMMARIES.contains(&s)) => {
+            Err(format!(
+                "Invalid value: {}. Supported values are: 'concise', 'detailed', and 'auto'.",
+                body["reasoning"]["summary"]
+            ))
+        }
+        Dialect::OpenAi | Dialect::OpenAiResponses if model.starts_with("gpt-4o") && longest > LONGEST => Err(format!(
+            "max_tokens is too large: {longest}. This model supports at most {LONGEST} completion tokens, whereas you \
+             provided {longest}."
+        )),
+        Dialect::Gemini if model.contains("flash") && budget > FLASH_MAX => {
+            Err(format!("The thinking budget {budget} is invalid. Please choose a value between 0 and {FLASH_MAX}."))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn tools(dialect: Dialect, body: &Value) -> Vec<Tool> {
     let tool = |of: &Value, schema: &str| {
         let name = of["name"].as_str()?.to_owned();
@@ -153,12 +203,22 @@ fn tools(dialect: Dialect, body: &Value) -> Vec<Tool> {
     match dialect {
         Dialect::OpenAi => listed.filter_map(|t| tool(&t["function"], "parameters")).collect(),
         Dialect::OpenAiResponses => listed.filter_map(|t| tool(t, "parameters")).collect(),
-        Dialect::Anthropic => listed.filter_map(|t| tool(t, "input_schema")).collect(),
+        Dialect::Anthropic => listed.filter(|t| !is_search(t)).filter_map(|t| tool(t, "input_schema")).collect(),
         Dialect::Gemini => listed
             .flat_map(|t| list(&t["functionDeclarations"]))
             .filter_map(|t| tool(t, if t["parameters"].is_null() { "parametersJsonSchema" } else { "parameters" }))
             .collect(),
     }
+}
+
+/// <https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-search-tool>
+fn is_search(tool: &Value) -> bool {
+    tool["type"].as_str().is_some_and(|kind| kind.starts_with("web_search_"))
+}
+
+fn own_search(dialect: Dialect, body: &Value) -> Option<String> {
+    let search = list(&body["tools"]).find(|tool| dialect == Dialect::Anthropic && is_search(tool))?;
+    search["name"].as_str().map(str::to_owned)
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

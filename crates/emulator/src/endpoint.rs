@@ -12,6 +12,8 @@ pub(crate) enum Endpoint<'a> {
     Models,
     Totals,
     Ledger,
+    /// The last request for a model.
+    Last(&'a str),
     Unknown,
 }
 
@@ -22,6 +24,9 @@ impl<'a> Endpoint<'a> {
     pub(crate) fn of(method: &Method, path: &'a str) -> Endpoint<'a> {
         if let Some(rest) = path.strip_prefix("/v1beta/models/") {
             return Endpoint::gemini(rest);
+        }
+        if let (&Method::GET, Some(model)) = (method, path.strip_prefix("/emulator/last/")) {
+            return Endpoint::Last(model);
         }
         match (method, path.strip_prefix("/v1").unwrap_or(path)) {
             (&Method::POST, "/chat/completions") => Endpoint::Complete(Dialect::OpenAi, None),

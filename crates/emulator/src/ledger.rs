@@ -52,6 +52,8 @@ pub struct Entry {
     /// All output tokens, reasoning included.
     pub completion_tokens: u64,
     pub reasoning_tokens: u64,
+    /// What the provider searched by itself.
+    pub searches: u64,
     pub billed: bool,
     pub state: State,
     /// The HTTP status that was sent, if one was.
@@ -193,6 +195,7 @@ impl OpenEntry {
         entry.cache_write_1h_tokens = usage.cache_write_1h;
         entry.completion_tokens = output;
         entry.reasoning_tokens = usage.reasoning.min(output);
+        entry.searches = usage.searches;
     }
 
     /// Makes what was billed so far visible while the request is open.

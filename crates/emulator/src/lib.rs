@@ -19,8 +19,8 @@
 //!
 //! Over HTTP: `POST /v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/messages`, `/v1/messages/count_tokens`,
 //! `/v1beta/models/…:{generateContent,streamGenerateContent,countTokens,embedContent,batchEmbedContents}`, `GET /v1/models`,
-//! `GET /emulator/ledger?since=SEQ`, `GET /emulator/totals`. The caller's id of a call is read from the header
-//! `x-client-request-id`.
+//! `GET /emulator/ledger?since=SEQ`, `GET /emulator/totals`, `GET /emulator/last/MODEL` (headers and body of the last request).
+//! The caller's id of a call is read from the header `x-client-request-id`.
 
 mod anthropic;
 mod asked;
@@ -28,6 +28,7 @@ mod body;
 mod embeddings;
 mod endpoint;
 mod gemini;
+mod kept;
 mod ledger;
 mod obey;
 mod openai;
@@ -40,5 +41,5 @@ mod server;
 
 pub use ledger::{Dialect, Entry, Ledger, State, Totals};
 pub use route::Seen;
-pub use script::{Answer, Fault, Finish, Gate, Recorded, Refusal, Reply, Script, ToolCall, Usage};
+pub use script::{Answer, Fault, Finish, Gate, Recorded, Refusal, Reply, Script, ToolCall, Until, Usage};
 pub use server::{Emulator, EmulatorError, Options};

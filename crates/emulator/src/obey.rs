@@ -8,12 +8,14 @@
 //! | `[[say TEXT]]` | answers exactly this |
 //! | `[[wait MS]]` | begins so late |
 //! | `[[slow MS PIECES]]` | takes so long between so many pieces |
+//! | `[[silent MS PIECES]]` | says nothing for so long after so many pieces |
 //! | `[[cut PIECES ID]]` | breaks a stream off after so many; with an id only the first that has it |
 //! | `[[refuse STATUS TEXT]]` | the provider refuses |
 //! | `[[once STATUS SECONDS ID]]` | it refuses the first request with this id, to be repeated after so long |
 //!
 //! Without an order it calls the tool that it must call, fills the schema that it must follow, tells what its tools said, or
-//! what was said to it and how many images it sees.
+//! what was said to it and how many images it sees. At Anthropic it searches by itself where it must use the provider's
+//! search, or has no other tool.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -32,7 +34,8 @@ const DEEPEST: usize = 12;
 /// The script of this one request. `spent` are the ids whose one refusal is over.
 pub(crate) fn obey(asked: &Asked, seq: u64, spent: &mut HashSet<String>) -> Script {
     let mut script = Script::default();
-    let mut reply = Reply { thinking: asked.thinks.then(|| THOUGHT.to_owned()), ..Reply::default() };
+    let thinking = asked.thinks.then(|| THOUGHT.to_owned());
+    let mut reply = Reply { thinking, search: asked.search().map(str::to_owned), ..Reply::default() };
     let mut said = None;
     for order in orders(asked) {
         let (word, rest) = order.split_once(' ').unwrap_or((order, ""));
@@ -43,6 +46,10 @@ pub(crate) fn obey(asked: &Asked, seq: u64, spent: &mut HashSet<String>) -> Scri
             "slow" => {
                 let (pace, pieces) = numbers(rest);
                 script = script.pace(Duration::from_millis(pace)).chunks(usize::try_from(pieces).unwrap_or(1));
+            }
+            "silent" => {
+                let (silence, pieces) = numbers(rest);
+                script = script.silent_after(usize::try_from(pieces).unwrap_or(1), Duration::from_millis(silence));
             }
             "cut" if asked.streams && (!rest.contains(' ') || spent.insert(rest.to_owned())) => {
                 script.fault = Fault::CutAfter(usize::try_from(numbers(rest).0).unwrap_or(1));

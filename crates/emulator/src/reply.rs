@@ -48,6 +48,7 @@ pub(crate) struct Resolved {
     pub(crate) created: u64,
     pub(crate) model: Arc<str>,
     pub(crate) thinking: Option<String>,
+    pub(crate) search: Option<String>,
     pub(crate) text: String,
     pub(crate) tool_calls: Vec<ToolCall>,
     pub(crate) finish: Finish,
@@ -118,7 +119,8 @@ pub(crate) fn usage(dialect: Dialect, request: &Request<'_>, reply: &Reply) -> U
     reply.usage.unwrap_or_else(|| {
         let output = unlimited(reply).min(request.output_limit().unwrap_or(u64::MAX));
         let thought = reply.thinking.as_deref().filter(|_| dialect != Dialect::Anthropic).unwrap_or_default();
-        Usage { reasoning: tokens(thought.len()).min(output), ..Usage::new(request.prompt_tokens(), output) }
+        let reasoning = tokens(thought.len()).min(output);
+        Usage { reasoning, searches: u64::from(reply.search.is_some()), ..Usage::new(request.prompt_tokens(), output) }
     })
 }
 
@@ -143,6 +145,7 @@ fn resolve(
         created: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs()),
         model,
         thinking: reply.thinking,
+        search: reply.search,
         text,
         tool_calls: reply.tool_calls,
         finish,
@@ -194,7 +197,7 @@ fn played(
     length: Option<u64>,
 ) -> ReplyBody {
     let pieces = pieces.into_iter();
-    let hold = script.hold.clone().map(|(after, gate)| (after, Box::pin(gate.opened()) as Opened));
+    let hold = script.hold.clone().map(|(after, until)| (after, Box::pin(until.come()) as Opened));
     ReplyBody::Played(Box::new(Played {
         pieces,
         entry,

@@ -15,13 +15,30 @@ pub struct Script {
     pub pace: Duration,
     /// In how many pieces text is streamed, or a recorded body is sent. `None`: a few.
     pub chunks: Option<usize>,
-    /// After so many pieces of the body (in a stream every event is one) nothing is said until the gate is opened.
-    pub hold: Option<(usize, Gate)>,
+    /// After so many pieces of the body (in a stream every event is one) nothing is said until then.
+    pub hold: Option<(usize, Until)>,
     pub fault: Fault,
     /// The prompt is billed on arrival, and a whole answer in full even if its caller left.
     pub bill_on_arrival: bool,
     /// In a stream so many output tokens are produced, and billed, before they are sent.
     pub ahead: u64,
+}
+
+/// When an answer that was held back goes on.
+#[derive(Clone, Debug)]
+pub enum Until {
+    Opened(Gate),
+    /// Counted from the last piece.
+    Over(Duration),
+}
+
+impl Until {
+    pub(crate) async fn come(self) {
+        match self {
+            Until::Opened(gate) => gate.opened().await,
+            Until::Over(silence) => tokio::time::sleep(silence).await,
+        }
+    }
 }
 
 /// Keeps answers back, all those of scripts that have a clone of it, until it is opened.
@@ -33,7 +50,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    pub(crate) async fn opened(self) {
+    async fn opened(self) {
         let mut open = self.0.subscribe();
         // The sender is here: it cannot fail.
         let _ = open.wait_for(|open| *open).await;
@@ -79,6 +96,8 @@ pub enum Fault {
 pub struct Reply {
     /// OpenAI's chat does not show it.
     pub thinking: Option<String>,
+    /// What the provider searches by itself before it answers. Only Anthropic's messages show it.
+    pub search: Option<String>,
     pub text: String,
     pub tool_calls: Vec<ToolCall>,
     /// `None`: tool use if there are tool calls, else stop.
@@ -112,6 +131,7 @@ pub struct Usage {
     pub cache_write_1h: u64,
     pub output: u64,
     pub reasoning: u64,
+    pub searches: u64,
 }
 
 impl Usage {
@@ -210,7 +230,12 @@ impl Script {
     }
 
     pub fn hold_after(mut self, pieces: usize, gate: &Gate) -> Script {
-        self.hold = Some((pieces, gate.clone()));
+        self.hold = Some((pieces, Until::Opened(gate.clone())));
+        self
+    }
+
+    pub fn silent_after(mut self, pieces: usize, silence: Duration) -> Script {
+        self.hold = Some((pieces, Until::Over(silence)));
         self
     }
 

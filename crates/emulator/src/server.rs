@@ -25,6 +25,7 @@ use crate::{
     body::ReplyBody,
     embeddings,
     endpoint::{Endpoint, Named},
+    kept::Kept,
     ledger::OpenEntry,
     obey::obey,
     reply::{answer, echo, replay, usage},
@@ -88,8 +89,7 @@ struct Shared {
     scripts: Mutex<HashMap<String, Scripts>>,
     /// Spares the lock where nobody ever set a script.
     scripted: AtomicBool,
-    /// By model.
-    requests: Mutex<HashMap<String, Bytes>>,
+    kept: Kept,
     /// Of the obedient model: the ids whose one refusal is over.
     spent: Mutex<HashSet<String>>,
     routes: Mutex<Routes>,
@@ -114,7 +114,7 @@ impl Emulator {
             options,
             scripts: Mutex::default(),
             scripted: AtomicBool::new(false),
-            requests: Mutex::default(),
+            kept: Kept::default(),
             spent: Mutex::default(),
             routes: Mutex::default(),
             routed: AtomicBool::new(false),
@@ -149,7 +149,7 @@ impl Emulator {
 
     /// The last request for this model, byte for byte; none unless [`Options::keep_requests`].
     pub fn last_request(&self, model: &str) -> Option<Bytes> {
-        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+        self.shared.kept.body(model)
     }
 
     /// The next request to this path, or to one below it, is answered with the script's recorded bytes, after those
@@ -214,6 +214,7 @@ async fn handle(shared: Arc<Shared>, request: http::Request<Incoming>) -> Answer
             let since = head.uri.query().and_then(|q| q.strip_prefix("since=")?.parse().ok());
             return Ok(as_json(&shared.ledger.since(since.unwrap_or(0))));
         }
+        Endpoint::Last(model) => return Ok(as_json(&shared.kept.told(model))),
         Endpoint::Unknown => {
             let refusal = refuse(404, format!("Invalid URL ({} {path})", head.method));
             return Ok(told(Dialect::OpenAi, &refusal));
@@ -305,8 +306,7 @@ impl Shared {
         let parsed = Request::parse(body, named);
         let model: Arc<str> = Arc::from(parsed.as_ref().map_or("", |r| &r.model));
         if self.options.keep_requests {
-            let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-            requests.insert(model.to_string(), Bytes::copy_from_slice(body));
+            self.kept.keep(&model, headers, body);
         }
         let mut entry = self.open(dialect, &model, parsed.as_ref().is_ok_and(Request::streams), headers);
         let request = match parsed.map_err(|e| refuse(400, e)).and_then(|r| self.check(dialect, headers, r)) {
@@ -360,6 +360,7 @@ impl Shared {
             cache_write_1h_tokens: 0,
             completion_tokens: 0,
             reasoning_tokens: 0,
+            searches: 0,
             billed: false,
             state: State::Open,
             status: None,

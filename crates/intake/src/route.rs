@@ -143,6 +143,8 @@ impl Router {
         let (limit, unmetered, expected_tokens) = (size.output_limit(), size.unmetered(), size.expected_tokens());
         let millis = |span: Option<Span>| span.map(Span::millis).unwrap_or_default();
         let timeout = deployment.timeout;
+        let capabilities = &priced.entry.capabilities;
+        let may_reason = capabilities.contains(&Capability::Reasoning);
         Ok(v1::Deployment {
             provider: deployment.provider,
             model: deployment.model,
@@ -170,7 +172,9 @@ impl Router {
             rate_tiers: (&priced.card).into(),
             refuse_unknown_params: deployment.refuse_unknown_params,
             trust_reported_cost: deployment.reports_cost,
-            may_reason: priced.entry.capabilities.contains(&Capability::Reasoning),
+            may_reason,
+            never_reasons: !may_reason && !capabilities.is_empty(),
+            max_output_tokens: priced.entry.max_output.unwrap_or_default(),
             ..Default::default()
         })
     }

@@ -172,6 +172,7 @@ impl Expect {
             cache_write_1h: self.cache_write_1h.unwrap_or(0),
             output: self.output.unwrap_or(0) + reasoning,
             reasoning,
+            searches: 0,
         }
     }
 }

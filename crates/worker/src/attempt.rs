@@ -199,6 +199,8 @@ fn begin<'a>(
     let limit = Some(deployment.default_max_tokens).filter(|limit| *limit > 0);
     let target = Target {
         default_max_output_tokens: limit.unwrap_or(Target::DEFAULT_MAX_OUTPUT_TOKENS),
+        max_output_tokens: Some(deployment.max_output_tokens).filter(|most| *most > 0),
+        never_reasons: deployment.never_reasons,
         unsupported: if deployment.refuse_unknown_params { OnUnsupported::Refuse } else { OnUnsupported::Drop },
         ..connection.provider.target(name, &deployment.model)
     };

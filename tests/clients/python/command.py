@@ -9,14 +9,19 @@ def directory():
     return tempfile.mkdtemp(dir=os.environ["HOME"])
 
 
+def environment(home, **env):
+    """Nothing of who runs this. A variable that is None is not there."""
+    names = ("PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LANG")
+    inherited = {name: os.environ.get(name) for name in names}
+    return {name: value for name, value in (inherited | {"HOME": home} | env).items() if value is not None}
+
+
 def command(*args, cwd, within_s=90, **env):
-    """What it prints; its home is where it runs. A variable that is None is not there."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "LANG") if name in os.environ}
-    env = {name: value for name, value in (inherited | {"HOME": cwd} | env).items() if value is not None}
-    done = subprocess.run(
+    """What it prints; its home is where it runs."""
+    env = environment(cwd, **env)
+    return subprocess.run(
         args, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s
     )
-    return done
 
 
 def printed(done):

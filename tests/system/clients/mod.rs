@@ -58,9 +58,10 @@ const CLIENTS: [Client; 15] = [
     client("opencode_cli", Some("bus"), Some("agents")),
 ];
 
-/// What the models of the config cost, in dollars for a million tokens, whatever the bucket.
+/// What the models of the config cost, in dollars for a million tokens, whatever the bucket; and in millionths for a search.
 const INPUT: i128 = 1;
 const OUTPUT: i128 = 2;
+const SEARCH: i128 = 10_000;
 
 const CONFIG: &str = r#"
 nats: { listen: "127.0.0.1:0" }
@@ -75,13 +76,25 @@ models:
   gpt-5-mini: { deployments: [{ target: openai/gpt-5-mini }], retries: 0 }
   claude-sonnet-4-5: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
   gemini-2.5-flash: { deployments: [{ target: gemini/gemini-2.5-flash }], retries: 0 }
+  o4-mini: { deployments: [{ target: openai/o4-mini }], retries: 0 }
+  gpt-5: { deployments: [{ target: openai/gpt-5, dialect: openai-responses }], retries: 0 }
+  gemini-3-pro: { deployments: [{ target: gemini/gemini-3-pro-preview }], retries: 0 }
+  # Names with which a program gives its thinking a budget.
+  claude-opus-4-5: { deployments: [{ target: openai/o4-mini }], retries: 0 }
+  claude-haiku-4-5: { deployments: [{ target: gemini/gemini-2.5-flash }], retries: 0 }
+  claude-bounded: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
+  claude-ceiling: { deployments: [{ target: anthropic/claude-sonnet-4-5 }], retries: 0 }
   text-embedding-3-small: { deployments: [{ target: openai/text-embedding-3-small }], retries: 0 }
   gemini-embedding-001: { deployments: [{ target: gemini/gemini-embedding-001 }], retries: 0 }
 prices:
-  - { provider: openai-like, models: [gpt-4o-mini, text-embedding-3-small], max_output: 40000, input: "1", output: "2" }
+  - { provider: openai-like, models: [gpt-4o-mini], max_output: 16384, capabilities: [tools, vision], input: "1", output: "2" }
   - { provider: openai-like, models: [gpt-5-mini], max_output: 40000, capabilities: [reasoning], input: "1", output: "2" }
-  - { provider: anthropic-like, models: [claude-sonnet-4-5], max_output: 64000, capabilities: [reasoning], input: "1", output: "2" }
-  - { provider: gemini-like, models: [gemini-2.5-flash, gemini-embedding-001], max_output: 64000, input: "1", output: "2" }
+  - { provider: openai-like, models: [o4-mini, gpt-5, text-embedding-3-small], max_output: 100000, input: "1", output: "2" }
+  - { provider: anthropic-like, models: [claude-sonnet-4-5], max_output: 64000, capabilities: [reasoning], input: "1", output: "2", per_search: "0.01" }
+  - { provider: gemini-like, models: [gemini-2.5-flash, gemini-3-pro-preview, gemini-embedding-001], max_output: 64000, input: "1", output: "2" }
+budgets:
+  - { name: bounded, scope: { model: claude-bounded }, limit: 100, period: total, hard: true }
+  - { name: ceiling, scope: { model: claude-ceiling }, limit: 100, period: total, hard: true, unbounded_ceiling: 5 }
 keys:
   client: { key: os.environ/CLIENTS_KEY, project: default }
   narrow: { key: os.environ/CLIENTS_NARROW_KEY, project: default, models: [gemini-2.5-flash] }
@@ -146,6 +159,7 @@ impl Client {
         for (name, place) in [("FAREBOX_URL", "http"), ("FAREBOX_NATS", "nats"), ("FAREBOX_CLICKHOUSE", "clickhouse")] {
             command.env(name, stage.ready[place].as_str().expect("an address").trim_end_matches('/'));
         }
+        command.env("FAREBOX_PROVIDER", stage.emulator.base_url());
         if let Some(name) = self.node {
             command.env("NODE_MODULES", install::node(name));
         }
@@ -239,6 +253,6 @@ fn bill(entry: &Entry) -> Money {
         // Cut before it was said. The emulator counts four bytes, where a tokenizer finds up to five in prose.
         prompt = prompt * 4 / 5;
     }
-    let tokens = prompt * INPUT + i128::from(entry.completion_tokens) * OUTPUT;
-    Money::from_picos(if entry.billed { tokens * 1_000_000 } else { 0 })
+    let used = prompt * INPUT + i128::from(entry.completion_tokens) * OUTPUT + i128::from(entry.searches) * SEARCH;
+    Money::from_picos(if entry.billed { used * 1_000_000 } else { 0 })
 }

@@ -7,6 +7,7 @@ mod error;
 mod hosting;
 mod messages;
 mod parse;
+mod references;
 mod render;
 mod request;
 mod response;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use farebox_types::Fault;
 use http::{HeaderMap, StatusCode};
 
-pub(crate) use self::count::AnthropicCountTokens;
+pub(crate) use self::{count::AnthropicCountTokens, references::spell_out};
 use crate::{
     canonical::{Call, Completion, Refusal},
     decoder::Decoder,

@@ -185,8 +185,8 @@ fn thinking(top: &mut Object<'_>, call: &mut Call, rest: &mut Extra) -> Result<(
     }
     asked.summary = thinking.optional::<String>("display", at, "a string")?.map(|word| match word.as_str() {
         "omitted" => "none".to_owned(),
-        "summarized" => "auto".to_owned(),
-        _ => word,
+        // `summarized`, `updates`: ways of showing it that no other dialect tells apart.
+        _ => "auto".to_owned(),
     });
     call.reasoning = Some(asked);
     Ok(())

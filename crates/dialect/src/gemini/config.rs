@@ -108,7 +108,11 @@ fn thinking(asked: &ReasoningRequest, target: &Target, notes: &mut Notes) -> Res
     }
     let mut wire = Thinking::default();
     if let Some(tokens) = asked.budget_tokens {
-        wire.thinking_budget = Some(i64::try_from(tokens).unwrap_or(i64::MAX));
+        let most = most(&target.model);
+        if tokens > most {
+            notes.say(format!("a reasoning budget of {tokens} tokens became {most}, the most that this model takes"));
+        }
+        wire.thinking_budget = i64::try_from(tokens.min(most)).ok();
     } else if generation == Some(Generation::TWO_FIVE) {
         wire.thinking_budget = match &asked.effort {
             Some(effort) => budget(effort, &target.model, notes)?,
@@ -123,8 +127,13 @@ fn thinking(asked: &ReasoningRequest, target: &Target, notes: &mut Notes) -> Res
     Ok(Some(wire).filter(|wire| *wire != Thinking::default()))
 }
 
-/// The highest budget of Flash; Pro takes more, but cannot do without.
+/// The highest budgets. Pro cannot do without one.
 const FLASH_MAX: u64 = 24_576;
+const PRO_MAX: u64 = 32_768;
+
+fn most(model: &str) -> u64 {
+    if model.contains("pro") { PRO_MAX } else { FLASH_MAX }
+}
 
 fn budget(effort: &Effort, model: &str, notes: &mut Notes) -> Result<Option<i64>, EncodeError> {
     let pro = model.contains("pro");
@@ -133,8 +142,7 @@ fn budget(effort: &Effort, model: &str, notes: &mut Notes) -> Result<Option<i64>
         return Ok(Some(128));
     }
     let Some(tokens) = effort.budget() else { return unknown(effort.as_str(), notes).map(|()| None) };
-    let tokens = if pro { tokens } else { tokens.min(FLASH_MAX) };
-    Ok(i64::try_from(tokens).ok())
+    Ok(i64::try_from(tokens.min(most(model))).ok())
 }
 
 fn level(effort: &Effort, model: &str, notes: &mut Notes) -> Result<Option<&'static str>, EncodeError> {

@@ -1,7 +1,7 @@
 //! What Claude Code sends, towards providers of every dialect.
 
 use bytes::Bytes;
-use farebox_dialect::{Asked, Defaults, DialectName, Exchange, Target, outline, provider_dialect};
+use farebox_dialect::{Asked, Defaults, DialectName, Exchange, OnUnsupported, Target, outline, provider_dialect};
 use farebox_types::Fault;
 use serde_json::{Value, json};
 
@@ -45,11 +45,16 @@ fn sent(body: &Value, to: DialectName) -> Result<String, Fault> {
 }
 
 fn put(caller: DialectName, body: &Value, to: DialectName) -> Result<String, Fault> {
+    put_at(caller, body, to, Target::new("up-1")).map(|(body, _)| body)
+}
+
+/// What is sent, and what its caller is told.
+fn put_at(caller: DialectName, body: &Value, to: DialectName, target: Target) -> Result<(String, Vec<String>), Fault> {
     let stream = caller == DialectName::AnthropicMessages;
     let asked = Asked::raw(caller, Bytes::from(body.to_string()), stream)?;
-    let (_, request, _) =
-        Exchange::begin(&asked, provider_dialect(to).unwrap(), Target::new("up-1"), Defaults::default())?;
-    Ok(String::from_utf8(request.into_body().to_vec()).unwrap())
+    let (_, request, warnings) = Exchange::begin(&asked, provider_dialect(to).unwrap(), target, Defaults::default())?;
+    let body = String::from_utf8(request.into_body().to_vec()).unwrap();
+    Ok((body, warnings.into_iter().map(|warning| warning.0).collect()))
 }
 
 #[test]
@@ -80,17 +85,79 @@ fn a_turn_of_claude_code_can_be_put_to_any_provider() {
 }
 
 #[test]
+fn a_turn_asks_for_no_more_than_the_model_behind_it_can() {
+    let small = || Target { max_output_tokens: Some(16_384), never_reasons: true, ..Target::new("up-1") };
+    for thinking in [json!({"type": "adaptive"}), json!({"type": "enabled", "budget_tokens": 31999})] {
+        let turn = turn(json!({"thinking": thinking}));
+        for (to, place) in [
+            (OpenAiChat, "/max_completion_tokens"),
+            (OpenAiResponses, "/max_output_tokens"),
+            (Gemini, "/generationConfig/maxOutputTokens"),
+            (BedrockConverse, "/inferenceConfig/maxTokens"),
+        ] {
+            let (body, warnings) = put_at(AnthropicMessages, &turn, to, small()).unwrap();
+            let sent: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(sent.pointer(place), Some(&json!(16_384)), "{to}: {body}");
+            for word in ["reasoning_effort", "effort\"", "thinking", "budget"] {
+                assert!(!body.contains(word), "{to}: {word}: {body}");
+            }
+            for said in ["reasoning was left out", "the output limit became 16384 tokens"] {
+                assert!(warnings.iter().any(|warning| warning.contains(said)), "{to}: {said}: {warnings:?}");
+            }
+            let strict = Target { unsupported: OnUnsupported::Refuse, ..small() };
+            assert!(put_at(AnthropicMessages, &turn, to, strict).unwrap_err().message.contains("reasoning"), "{to}");
+        }
+        // At Anthropic it is the caller's own word that counts.
+        let (body, warnings) = put_at(AnthropicMessages, &turn, AnthropicMessages, small()).unwrap();
+        assert_eq!((body, warnings), (turn.to_string().replace("\"any\"", "\"up-1\""), Vec::new()));
+    }
+}
+
+#[test]
+fn a_tool_that_it_has_searched_for_is_named_where_it_cannot_be_referred_to() {
+    let found = turn(json!({"messages": [
+        {"role": "user", "content": "Search the web."},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "ToolSearch", "input": {}}]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "tool_reference", "tool_name": "WebSearch"}]},
+            {"type": "text", "text": "Tool loaded."},
+        ]},
+    ]}));
+    for to in [OpenAiChat, OpenAiResponses, Gemini, BedrockConverse] {
+        let body = sent(&found, to).unwrap_or_else(|fault| panic!("{to}: {fault}"));
+        assert!(body.contains("The tool `WebSearch` can be called now."), "{to}: {body}");
+    }
+    let passed = found.to_string().replace("\"any\"", "\"up-1\"");
+    assert_eq!(sent(&found, AnthropicMessages).unwrap(), passed);
+    for to in [Gemini, BedrockConverse] {
+        assert!(put(AnthropicCountTokens, &found, to).unwrap().contains("The tool `WebSearch`"), "{to}");
+    }
+}
+
+#[test]
+fn how_thinking_is_shown_is_said_in_words_that_a_provider_knows() {
+    for display in ["summarized", "updates"] {
+        let body = turn(json!({"thinking": {"type": "adaptive", "display": display}}));
+        assert!(sent(&body, OpenAiResponses).unwrap().contains(r#""summary":"auto""#), "{display}");
+        assert!(sent(&body, AnthropicMessages).unwrap().contains(display));
+    }
+}
+
+#[test]
 fn a_search_that_only_anthropic_can_make_is_refused_elsewhere_by_its_name() {
-    let search = json!({
+    let mut search = json!({
         "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}],
-        "tool_choice": {"type": "tool", "name": "web_search"},
         "messages": [{"role": "user", "content": "Search."}],
     });
-    for to in [OpenAiChat, OpenAiResponses, Gemini, BedrockConverse] {
-        let fault = sent(&turn(search.clone()), to).unwrap_err();
-        assert!(fault.message.contains("web_search_20250305"), "{to}: {}", fault.message);
-        let (status, _) = farebox_dialect::caller_dialect(DialectName::AnthropicMessages).unwrap().render_error(&fault);
-        assert_eq!(status.as_u16(), 400, "{to}");
+    // Of names that it does not know it believes that a tool cannot be forced.
+    for choice in [json!({"type": "tool", "name": "web_search"}), json!({"type": "auto"})] {
+        search["tool_choice"] = choice;
+        for to in [OpenAiChat, OpenAiResponses, Gemini, BedrockConverse] {
+            let fault = sent(&turn(search.clone()), to).unwrap_err();
+            assert!(fault.message.contains("web_search_20250305"), "{to}: {}", fault.message);
+            let caller = farebox_dialect::caller_dialect(AnthropicMessages).unwrap();
+            assert_eq!(caller.render_error(&fault).0.as_u16(), 400, "{to}");
+        }
     }
 }
 

@@ -100,6 +100,8 @@ fn thinking_by_generation() {
         ("gemini-3-flash", effort(Effort::None), json!({"thinkingLevel": "minimal"}), 1),
         ("gemini-3-pro", effort(Effort::Minimal), json!({"thinkingLevel": "low", "includeThoughts": true}), 1),
         ("gemini-3-pro", adaptive, json!({"includeThoughts": true}), 0),
+        ("gemini-2.5-flash", budget(31_999), json!({"thinkingBudget": 24_576, "includeThoughts": true}), 1),
+        ("gemini-2.5-pro", budget(31_999), json!({"thinkingBudget": 31_999, "includeThoughts": true}), 0),
         ("gemini-3-pro", budget(500), json!({"thinkingBudget": 500, "includeThoughts": true}), 0),
         ("gemini-flash-latest", hidden, json!({"thinkingLevel": "low"}), 0),
         ("gemini-flash-latest", budget(0), json!({"thinkingBudget": 0}), 0),

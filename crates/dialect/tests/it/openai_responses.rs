@@ -461,7 +461,7 @@ fn how_to_call_tools_is_said_to_a_provider_of_the_callers_own_dialect() {
 #[test]
 fn how_to_call_tools_is_not_said_where_none_is_left() {
     let tools = json!([{"type": "web_search"}]);
-    let call = agent_tools(&json!({"tools": tools, "tool_choice": "auto", "parallel_tool_calls": false}));
+    let call = agent_tools(&json!({"tools": tools, "tool_choice": "none", "parallel_tool_calls": false}));
     let encoded = crate::provider(DialectName::OpenAiChat).encode(&call, &Target::new("m")).unwrap();
     let body: Value = serde_json::from_slice(encoded.request.body()).unwrap();
     for member in ["tools", "tool_choice", "parallel_tool_calls"] {

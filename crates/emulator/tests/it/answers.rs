@@ -9,13 +9,22 @@ use crate::{chat, chat_stream, emulator, events, message, parse, post, text};
 fn tool() -> Reply {
     Reply {
         thinking: Some("Weather needs a look.".into()),
+        search: None,
         text: "Let me look.".into(),
         tool_calls: vec![
             ToolCall { id: "t1".into(), name: "weather".into(), arguments: r#"{"city": "Graz"}"#.into() },
             ToolCall { id: "t2".into(), name: "time".into(), arguments: "{}".into() },
         ],
         finish: None,
-        usage: Some(Usage { input: 10, cache_read: 7, cache_write_5m: 5, cache_write_1h: 3, output: 40, reasoning: 4 }),
+        usage: Some(Usage {
+            input: 10,
+            cache_read: 7,
+            cache_write_5m: 5,
+            cache_write_1h: 3,
+            output: 40,
+            reasoning: 4,
+            searches: 0,
+        }),
     }
 }
 

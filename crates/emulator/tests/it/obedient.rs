@@ -1,6 +1,8 @@
 //! The model that does what its prompt orders, in every dialect.
 
-use farebox_emulator::{Emulator, Script};
+use std::time::{Duration, Instant};
+
+use farebox_emulator::{Emulator, Options, Script};
 use serde_json::{Value, json};
 
 use crate::{emulator, events, parse, post, text};
@@ -103,6 +105,91 @@ async fn thoughts_are_counted_by_those_who_count_them() {
     }
     let reasoned: Vec<u64> = emulator.ledger().entries().iter().map(|entry| entry.reasoning_tokens).collect();
     assert_eq!(reasoned, [11, 11, 0, 11]);
+}
+
+#[tokio::test]
+async fn what_a_model_does_not_do_is_refused() {
+    let emulator = obedient().await;
+    let chat = |model: &str, more: &Value| {
+        let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": "?" }] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("/v1/chat/completions".to_owned(), body)
+    };
+    let summary = |word: &str| {
+        ("/v1/responses".to_owned(), json!({ "model": "o4-mini", "input": "?", "reasoning": { "summary": word } }))
+    };
+    let gemini = |model: &str, budget: u64| {
+        let config = json!({ "thinkingConfig": { "thinkingBudget": budget } });
+        let body = json!({ "contents": [{ "role": "user", "parts": [{ "text": "?" }] }], "generationConfig": config });
+        (format!("/v1beta/models/{model}:generateContent"), body)
+    };
+    let (effort, long) = (json!({ "reasoning_effort": "high" }), json!({ "max_completion_tokens": 32_000 }));
+    for ((path, body), problem) in [
+        (chat("gpt-4.1", &effort), "reasoning_effort"),
+        (chat("o4-mini", &effort), ""),
+        (chat("gpt-4o", &long), "supports at most 16384"),
+        (chat("gpt-4.1", &long), ""),
+        (summary("updates"), "Supported values"),
+        (summary("auto"), ""),
+        (gemini("gemini-2.5-flash", 31_999), "between 0 and 24576"),
+        (gemini("gemini-2.5-pro", 31_999), ""),
+    ] {
+        let (status, _, answer) = text(post(&emulator, &path, "c", &body)).await;
+        assert_eq!(status == 200, problem.is_empty(), "{path} {body}: {answer}");
+        assert!(answer.contains(problem), "{path} {body}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn it_searches_by_itself_where_it_must_and_bills_it() {
+    let emulator = obedient().await;
+    for stream in [false, true] {
+        let body = json!({ "model": "m", "max_tokens": 500, "stream": stream,
+            "messages": [{ "role": "user", "content": "About tea" }],
+            "tools": [{ "type": "web_search_20250305", "name": "web_search", "max_uses": 8 }],
+            "tool_choice": { "type": "tool", "name": "web_search" } });
+        let answer = text(post(&emulator, "/v1/messages", "c", &body)).await.2;
+        let told = if stream { Value::Array(events(&answer)) } else { parse(&answer) }.to_string();
+        for part in
+            ["server_tool_use", "\"web_search_tool_result\"", "found for: About tea", "\"web_search_requests\":1"]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!told.contains("\"tool_use\""), "nobody else is to search: {told}");
+    }
+    assert!(emulator.ledger().entries().iter().all(|entry| entry.searches == 1));
+}
+
+#[tokio::test]
+async fn it_is_silent_in_the_middle_of_its_answer() {
+    let emulator = obedient().await;
+    let (path, body) = asks("messages", "[[silent 300 3]] [[say One two three four]]", true);
+    let mut response = post(&emulator, path, "c", &body).send().await.unwrap();
+    let (began, mut said, mut longest) = (Instant::now(), Vec::new(), Duration::ZERO);
+    let mut last = began;
+    while let Some(piece) = response.chunk().await.unwrap() {
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        said.extend_from_slice(&piece);
+    }
+    assert!(longest >= Duration::from_millis(250), "{longest:?}");
+    assert!(String::from_utf8(said).unwrap().ends_with("{\"type\":\"message_stop\"}\n\n"));
+}
+
+#[tokio::test]
+async fn the_last_request_for_a_model_is_told() {
+    let emulator = Emulator::start(Options { keep_requests: true, ..Options::default() }).await.unwrap();
+    let last =
+        || async { reqwest::get(format!("{}/emulator/last/m", emulator.base_url())).await.unwrap().text().await };
+    assert_eq!(last().await.unwrap(), "null");
+    let (path, body) = asks("messages", "hello", false);
+    text(post(&emulator, path, "c", &body)).await;
+    let last = parse(&last().await.unwrap());
+    assert_eq!(last["body"], body.to_string());
+    assert_eq!(
+        (&last["headers"]["x-client-request-id"], &last["headers"]["anthropic-version"]),
+        (&json!("c"), &json!("2023-06-01"))
+    );
 }
 
 #[tokio::test]

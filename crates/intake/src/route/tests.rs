@@ -161,17 +161,22 @@ fn a_model_that_searches_of_its_own_accord_has_its_searches_reserved() {
 }
 
 #[test]
-fn a_model_that_can_reason_is_marked_as_one() {
-    let config =
-        json!({"providers": {"openai": {"api_key": "os.environ/KEY"}}, "models": {"m": "openai/a", "o": "openai/b"}});
+fn what_a_model_can_is_marked() {
+    let config = json!({"providers": {"openai": {"api_key": "os.environ/KEY"}},
+               "models": {"m": "openai/a", "o": "openai/b", "t": "openai/c"}});
     let prices = json!([
         {"provider": "openai", "models": ["a"], "input": "1", "output": "1", "capabilities": ["reasoning"]},
         {"provider": "openai", "models": ["b"], "input": "1", "output": "1"},
+        {"provider": "openai", "models": ["c"], "input": "1", "output": "1", "capabilities": ["tools"], "max_output": 900},
     ]);
     let marked = |model: &str| {
-        plan(&config, prices.clone(), None, &chat(json!({"model": model}))).unwrap().deployments[0].may_reason
+        let plan = plan(&config, prices.clone(), None, &chat(json!({"model": model}))).unwrap();
+        let deployment = &plan.deployments[0];
+        (deployment.may_reason, deployment.never_reasons, deployment.max_output_tokens)
     };
-    assert!(marked("m") && !marked("o"));
+    assert_eq!(marked("m"), (true, false, 0));
+    assert_eq!(marked("o"), (false, false, 0), "nothing is known of it");
+    assert_eq!(marked("t"), (false, true, 900));
 }
 
 #[test]
