@@ -133,15 +133,15 @@ fn a_client_that_reads_too_slowly_is_cut_at_the_limit() {
     play(async {
         let stage = shared().await;
         // More than the system keeps for a connection, in pieces of 16 KiB.
-        let text = "slowly, ".repeat(2 << 20);
-        let much = Script::reply(Reply { text, usage: Some(Usage::new(10, 5_000)), ..Reply::default() }).chunks(1024);
+        let text = "slowly, ".repeat(1 << 20);
+        let much = Script::reply(Reply { text, usage: Some(Usage::new(10, 5_000)), ..Reply::default() }).chunks(512);
         let mut readers = JoinSet::new();
         for api in Api::ALL {
             // Faster than `edge.buffer_max` can hold: cut when it is full.
             let fast = much.clone().pace(Duration::from_millis(4));
             readers.spawn(reads_no_more(stage, api, "flooded", fast));
-            // Cut when nothing was taken for `edge.write_timeout`, before it is full.
-            let steady = much.clone().pace(Duration::from_millis(20));
+            // Cut when nothing was taken for `edge.write_timeout`, before it is full. Large pieces: a busy machine is late with each.
+            let steady = much.clone().chunks(51).pace(Duration::from_millis(200));
             readers.spawn(reads_no_more(stage, api, "slow-reader", steady));
         }
         for took in readers.join_all().await {
