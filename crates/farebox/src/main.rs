@@ -21,6 +21,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{output::say, process::Place, roles::Role};
 
+/// A frame of a stream is some thirty small pieces of memory that do not live long.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The LLM gateway that lives on the message bus.
 #[derive(Parser)]
 #[command(name = "farebox", version, about, max_term_width = 100)]

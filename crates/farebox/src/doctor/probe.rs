@@ -77,6 +77,10 @@ impl Edge {
         let url = url.strip_suffix("/v1").unwrap_or(url);
         let wrong = |error: String| format!("`{url}` is no URL like http://127.0.0.1:4000: {error}");
         let parsed = reqwest::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+        // It is printed.
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err("a key does not belong in the URL: say it with --key or in FAREBOX_KEY".to_owned());
+        }
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(wrong("it must begin with http:// or https://".to_owned()));
         }
@@ -308,5 +312,7 @@ mod tests {
         let url = |text: &str| Edge::new(text, None, None, Duration::from_secs(1)).map(|edge| edge.url);
         assert_eq!(url("http://127.0.0.1:4000/v1/").unwrap(), "http://127.0.0.1:4000");
         assert!(url("127.0.0.1:4000").unwrap_err().contains("http"));
+        let secret = url("http://me:hidden@127.0.0.1:4000").unwrap_err();
+        assert!(secret.contains("--key") && !secret.contains("hidden"), "{secret}");
     }
 }
