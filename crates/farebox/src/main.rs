@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{output::say, process::Place, roles::Role};
 
-/// A frame of a stream is some thirty small pieces of memory that do not live long.
+/// A third more calls a second than with the system's (docs/benchmarks.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
