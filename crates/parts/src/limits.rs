@@ -27,7 +27,7 @@ impl Default for Limits {
             fetch_timeout: Duration::from_secs(900),
             lock_timeout: Duration::from_secs(960),
             version_timeout: Duration::from_secs(10),
-            start_timeout: Duration::from_secs(30),
+            start_timeout: Duration::from_secs(60),
             stop_timeout: Duration::from_secs(10),
             log_tail_bytes: 2_000,
             port_attempts: 5,

@@ -9,7 +9,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::{process::stands_still, servers::fetch};
+use crate::{ports::free_port, process::stands_still, servers::fetch};
 
 /// A real ClickHouse of a test's own. It comes back on the same port and data when it is started again.
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl TestClickHouse {
     pub async fn start(launcher: Launcher) -> anyhow::Result<TestClickHouse> {
         let dir = tempfile::Builder::new().prefix("farebox-clickhouse-").tempdir()?;
         let engine = fetch()?.clickhouse(&|_| {}).await?;
-        let server = launch(&dir, &engine, &launcher, 0).await?;
+        // A port of its own, so that it can come back on it.
+        let server = launch(&dir, &engine, &launcher, free_port()?).await?;
         let addr = server.http_addr();
         Ok(TestClickHouse { dir, engine, launcher, addr, server: Mutex::new(Some(server)) })
     }

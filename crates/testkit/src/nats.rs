@@ -14,7 +14,7 @@ use farebox_parts::{NatsOptions, NatsServer, Signal};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::{process::stands_still, servers::fetch};
+use crate::{ports::free_port, process::stands_still, servers::fetch};
 
 /// A real nats-server of a test's own, with JetStream in a folder that goes with it. It comes back on the same port
 /// and the same data when it is started again.
@@ -57,8 +57,8 @@ impl NatsBuilder {
             let store = dir.path().join("jetstream");
             config.push_str(&format!("jetstream {{ store_dir: \"{}\" }}\n", store.display()));
         }
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = launch(&dir, &binary, &config, listen).await?;
+        // A port of its own, so that it can come back on it.
+        let server = launch(&dir, &binary, &config, SocketAddr::from(([127, 0, 0, 1], free_port()?))).await?;
         let addr = server.addr();
         let prefixes = AtomicU64::new(0);
         Ok(TestNats { dir, binary, config, addr, server: Mutex::new(Some(server)), prefixes })
@@ -67,8 +67,7 @@ impl NatsBuilder {
 
 async fn launch(dir: &TempDir, binary: &PathBuf, config: &str, addr: SocketAddr) -> anyhow::Result<NatsServer> {
     let file = dir.path().join("nats.conf");
-    let port = if addr.port() == 0 { "-1".to_owned() } else { addr.port().to_string() };
-    std::fs::write(&file, format!("listen: \"{}:{port}\"\n{config}", addr.ip()))?;
+    std::fs::write(&file, format!("listen: \"{addr}\"\n{config}"))?;
     Ok(NatsServer::start(NatsOptions::new(binary, file, dir.path().join("nats.log"))).await?)
 }
 

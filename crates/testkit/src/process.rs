@@ -62,6 +62,15 @@ impl ProcessBuilder {
     }
 }
 
+/// Whether a process has ended, also where whoever it was left to has not asked how yet: its files and ports are free.
+pub fn has_ended(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        // Behind the name in brackets, which may hold anything: the state.
+        Ok(stat) => stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X'])),
+        Err(_) => true,
+    }
+}
+
 /// Waits until every thread of a process has stopped: the signal that asks for it returns earlier.
 pub(crate) fn stands_still(pid: u32) -> bool {
     let stopped = |task: std::fs::DirEntry| {
@@ -69,7 +78,7 @@ pub(crate) fn stands_still(pid: u32) -> bool {
         // The state stands behind the name, which may hold anything but ends with the last parenthesis.
         stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['T', 'Z', 'X']))
     };
-    (0..2_000).any(|_| {
+    (0..20_000).any(|_| {
         let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
         let still = tasks.flatten().all(stopped);
         if !still {

@@ -12,6 +12,14 @@ pub(crate) fn fetch() -> anyhow::Result<Fetch> {
     Ok(Fetch::new(cache.join("farebox/parts"), env::var_os("PATH").context("PATH is not set")?))
 }
 
+/// Fetches the servers, which may take minutes, once on a machine: no test's own time.
+pub async fn fetch_servers() -> anyhow::Result<()> {
+    let fetch = fetch()?;
+    fetch.nats_server(&|_| {}).await?;
+    fetch.clickhouse(&|_| {}).await?;
+    Ok(())
+}
+
 /// The `nats-server` program, for those who start it in a way of their own.
 pub async fn nats_program() -> anyhow::Result<PathBuf> {
     Ok(fetch()?.nats_server(&|_| {}).await?)

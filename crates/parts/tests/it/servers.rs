@@ -121,6 +121,6 @@ async fn the_launcher_ends_when_its_standard_input_closes() {
     let listens = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
     eventually("the HTTP port", listens).await;
     drop(child.stdin.take());
-    let status = tokio::time::timeout(Duration::from_secs(20), child.wait()).await.unwrap().unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.unwrap().unwrap();
     assert_eq!(status.code(), Some(0));
 }

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 /// One request over NATS, by hand: the JSON that comes back.
 async fn request(nats: &TestNats, subject: &str, payload: &str) -> String {
