@@ -35,7 +35,8 @@ use crate::{
 
 const CALL_ID: &str = "x-client-request-id";
 const ACCEPT_RETRY: Duration = Duration::from_millis(20);
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Also how long a connection may lie unused: longer than any client keeps one, so that none is closed under a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct Options {
