@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use farebox_emulator::Entry;
-use farebox_testkit::{Matched, Row, compare};
+use farebox_testkit::{Matched, PATIENCE, Row, compare};
 use farebox_types::Money;
 use tokio::time::Instant;
 
@@ -39,7 +39,7 @@ pub(crate) fn billed(entry: &Entry) -> Money {
 /// Waits until the ledgers match, and panics with what differs if they do not in time. What matching is says
 /// [`compare`].
 pub(crate) async fn ledgers_match(cluster: &Cluster) -> Matched {
-    ledgers_match_within(cluster, Duration::from_secs(30)).await
+    ledgers_match_within(cluster, PATIENCE).await
 }
 
 pub(crate) async fn ledgers_match_within(cluster: &Cluster, patience: Duration) -> Matched {
@@ -47,7 +47,8 @@ pub(crate) async fn ledgers_match_within(cluster: &Cluster, patience: Duration) 
     wait_until_matched(cluster, give_up).await;
     // Something late could still add a row: it would be written before the row of a call that begins now.
     let last = loop {
-        let request = ask("tokens", "the last call", Duration::from_secs(10));
+        // One that is late is one row more: none is.
+        let request = ask("tokens", "the last call", patience);
         match cluster.client.call(request).await {
             Ok(answer) => break answer.report.expect("an answer has a report").call_id,
             Err(error) => assert!(Instant::now() < give_up, "a call after the faults does not succeed: {error}"),

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use farebox_bus::Headers;
 use farebox_client::Piece;
-use farebox_emulator::{Fault, Reply, Script, State, ToolCall, Usage};
+use farebox_emulator::{Fault, Gate, Reply, Script, State, ToolCall, Usage};
 use farebox_proto::{headers, v1};
 use farebox_testkit::{Process, eventually};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::stage::{FAREBOX, SOON, Stage, chat, fresh_id, picos, play, shared, text_of};
+use crate::stage::{FAREBOX, SOON, Stage, chat, fresh_id, one_in_time, picos, play, shared, text_of};
 
 /// What the emulator put on the bill for a call, in pico-dollars: 1 dollar a million tokens in, 2 out.
 fn billed(stage: &Stage, call_id: &Value) -> i128 {
@@ -56,7 +56,8 @@ fn a_stream_comes_in_numbered_pieces_and_then_whole() {
         assert_eq!(last["farebox"]["outcome"], "ok");
         let rows = stage.rows(last["farebox"]["request_id"].as_str().expect("an id"), 1).await;
         assert_eq!(rows[0]["stream"], true);
-        assert!(rows[0]["first_token_ms"].as_u64() <= rows[0]["latency_ms"].as_u64());
+        let took = |what: &str| rows[0][what].as_u64().unwrap_or_else(|| panic!("no {what}: {rows:?}"));
+        assert!(took("first_token_ms") <= took("latency_ms"), "{rows:?}");
         assert_eq!(picos(&rows[0]["cost_usd"]), billed(stage, &rows[0]["call_id"]));
     });
 }
@@ -100,14 +101,23 @@ fn a_whole_call_is_cancelled_and_billed() {
 fn a_cancel_right_behind_its_request_stops_it() {
     play(async {
         let stage = shared().await;
+        stage.emulator.script("cancel-at-once", Script::default().fault(Fault::HangBeforeHead));
+        let mut at_once = 0;
         for _ in 0..10 {
             let id = fresh_id("cancel");
-            stage.emulator.push("cancel-at-once", Script::default().fault(Fault::HangBeforeHead));
-            let body = chat("cancel-at-once", json!({ "request_id": id, "deadline_ms": 10_000 }));
-            let (answer, receipt) = tokio::join!(stage.ask(&body), cancel(stage, &id));
-            assert_eq!(receipt["cancelled"], true, "{receipt}");
+            let body = chat("cancel-at-once", json!({ "request_id": id }));
+            let (answer, cancels) = tokio::join!(stage.ask(&body), async {
+                let mut cancels = 1;
+                // A request that stands still before it is admitted is not known yet: its caller is told that.
+                while cancel(stage, &id).await["cancelled"] != true && cancels < 50 {
+                    cancels += 1;
+                }
+                cancels
+            });
             assert_eq!(answer["error"]["type"], "cancelled", "{answer}");
+            at_once += usize::from(cancels == 1);
         }
+        assert!(at_once > 5, "{at_once} of 10 were stopped by the first cancel");
     });
 }
 
@@ -117,7 +127,9 @@ fn a_stream_is_cancelled_and_billed() {
         let stage = shared().await;
         let id = fresh_id("cancel");
         let text = "a piece of text ".repeat(100);
-        stage.emulator.push("cancel-stream", Script::text(text).chunks(100).pace(Duration::from_millis(100)));
+        // Its rest never comes.
+        let script = Script::text(text).chunks(100).hold_after(10, &Gate::default());
+        stage.emulator.push("cancel-stream", script);
         let mut body = chat("cancel-stream", json!({ "request_id": id }));
         body["stream"] = true.into();
         let mut inbox = stage.open(&body.to_string()).await;
@@ -151,22 +163,30 @@ fn a_stream_is_cancelled_and_billed() {
 fn a_deadline_is_kept_although_the_provider_hangs() {
     play(async {
         let stage = shared().await;
-        stage.emulator.push("late", Script::default().fault(Fault::HangBeforeHead));
-        let began = Instant::now();
-        let answer = stage.ask(&chat("late", json!({ "deadline_ms": 400 }))).await;
-        let took = began.elapsed();
-        assert_eq!(answer["error"]["type"], "deadline_exceeded", "{answer}");
-        assert!(took >= Duration::from_millis(390) && took < Duration::from_millis(2500), "{took:?}");
+        stage.emulator.script("late", Script::default().fault(Fault::HangBeforeHead));
+        let answer = one_in_time(async || {
+            let began = Instant::now();
+            let answer = stage.ask(&chat("late", json!({ "deadline_ms": 400 }))).await;
+            let took = began.elapsed();
+            assert_eq!(answer["error"]["type"], "deadline_exceeded", "{answer}");
+            assert!(took >= Duration::from_millis(390), "{took:?}");
+            if took < Duration::from_millis(2500) { Ok(answer) } else { Err(format!("{took:?}")) }
+        })
+        .await;
         let row = stage.rows(answer["farebox"]["request_id"].as_str().expect("an id"), 1).await.remove(0);
         assert_eq!((&row["outcome"], &row["error_kind"]), (&json!("error"), &json!("deadline_exceeded")));
         assert_eq!(row["cost"], row["bound"], "nobody knows what a silent provider bills");
 
-        stage.emulator.push("late-stream", Script::text("some words to send").fault(Fault::HangAfter(3)));
-        let began = Instant::now();
-        let (chunks, last) = stage.stream(&chat("late-stream", json!({ "deadline_ms": 600 }))).await;
-        assert!(!chunks.is_empty());
-        assert_eq!(last["error"]["type"], "deadline_exceeded", "{last}");
-        assert!(began.elapsed() < Duration::from_millis(2700));
+        stage.emulator.script("late-stream", Script::text("some words to send").fault(Fault::HangAfter(3)));
+        one_in_time(async || {
+            let began = Instant::now();
+            let (chunks, last) = stage.stream(&chat("late-stream", json!({ "deadline_ms": 600 }))).await;
+            let took = began.elapsed();
+            assert_eq!(last["error"]["type"], "deadline_exceeded", "{last}");
+            let in_time = !chunks.is_empty() && took < Duration::from_millis(2700);
+            if in_time { Ok(()) } else { Err(format!("{} chunks, {took:?}", chunks.len())) }
+        })
+        .await;
     });
 }
 
@@ -493,9 +513,14 @@ fn without_a_worker_nothing_is_kept_reserved() {
         let worker = Process::builder(FAREBOX).args(["worker", "--data"]).arg(stage.data()).arg("--config");
         let worker = worker.arg(stage.config()).env("SYSTEM_TEST_KEY", "x").spawn().await.expect("a worker");
         eventually(SOON, "the worker takes work", || async { worker.log().contains("taking work") }).await;
-        let answer = stage.ask(&body).await;
+        // A worker that is slow to take it has not enough time here: then it is refused, and costs nothing either.
+        let answer = one_in_time(async || {
+            let answer = stage.ask(&body).await;
+            if answer["error"]["type"] == "unavailable" { Err(answer.to_string()) } else { Ok(answer) }
+        })
+        .await;
         assert_eq!(answer["farebox"]["outcome"], "ok", "{answer}");
-        stage.rows(answer["farebox"]["request_id"].as_str().expect("an id"), 1).await;
+        stage.settled(&answer).await;
         assert_eq!(stage.clickhouse("SELECT count() FROM farebox.calls").await.trim(), "1");
     });
 }

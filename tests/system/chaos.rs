@@ -11,7 +11,7 @@ use std::{
 
 use farebox_client::{Client, Error};
 use farebox_proto::{subjects::agent, v1};
-use farebox_testkit::{Dice, PATIENCE};
+use farebox_testkit::{Dice, PATIENCE, eventually};
 use farebox_types::{ErrorKind, RequestId};
 use rustix::process::Signal;
 use tokio::{
@@ -98,9 +98,14 @@ async fn whatever_dies_nothing_is_lost_paid_twice_or_left_without_an_answer() {
     while Instant::now() < until {
         let act = dice.of(&ACTS);
         eprintln!("chaos: {:?} left: {act:?}", until.saturating_duration_since(Instant::now()));
+        cluster.start_ended().await.unwrap();
         play(&cluster, act, &mut dice).await;
         sleep(dice.millis(100, 1500)).await;
     }
+    for part in ["nats-server", "internal-clickhouse"] {
+        cluster.server_is_there(part).await;
+    }
+    cluster.start_ended().await.unwrap();
     live.flows(20, "after the last fault").await;
 
     let mut counts = all_ended_in_time(&live.stop().await);
@@ -160,7 +165,10 @@ async fn play(cluster: &Cluster, act: Act, dice: &mut Dice) {
 
 async fn kill_server(cluster: &Cluster, part: &str) {
     cluster.server_is_there(part).await;
+    let killed = cluster.server_pid(part);
     cluster.signal_server(part, Signal::KILL);
+    // It may take its time to end: what is done next is done to the one that comes after it.
+    eventually(PATIENCE, &format!("the end of {part}"), || async { cluster.server_pid(part) != killed }).await;
 }
 
 async fn stop_server(cluster: &Cluster, part: &str, long: Duration) {

@@ -12,8 +12,10 @@ use anyhow::{Context as _, ensure};
 use farebox_bus::{Login, Options};
 use farebox_client::Client;
 use farebox_emulator::Emulator;
-use farebox_testkit::{PATIENCE, Process, ProcessBuilder, eventually, free_port};
+use farebox_testkit::{PATIENCE, Process, ProcessBuilder, eventually, fetch_servers, free_port, has_ended};
 use tempfile::TempDir;
+
+use crate::stage::one_shot;
 
 /// The program under test.
 pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
@@ -28,8 +30,8 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Three models. `tokens` and `claude` cost by the token, `flat` costs exactly one dollar a call.
 const CONFIG: &str = r#"
-nats: { listen: "127.0.0.1:NATS_PORT" }
-clickhouse: { listen: "127.0.0.1:0" }
+nats: { listen: "127.0.0.1:NATS_PORT", connection: { start_timeout: 60s } }
+clickhouse: { listen: "127.0.0.1:0", connection: { start_timeout: 60s } }
 listen: { http: "127.0.0.1:HTTP_PORT", grpc: "127.0.0.1:0" }
 logs: { log: info }
 providers:
@@ -96,8 +98,12 @@ impl Builder {
         // A build that runs meanwhile replaces the program: this cluster goes on with the one it began with.
         let program = dir.path().join("farebox");
         if std::fs::hard_link(FAREBOX, &program).is_err() {
-            std::fs::copy(FAREBOX, &program)?;
+            // By another process: one that a test beside this one starts would inherit the open file, and nobody can run
+            // a program that somebody writes.
+            let copied = std::process::Command::new("cp").arg(FAREBOX).arg(&program).status()?;
+            ensure!(copied.success(), "the program cannot be copied: {copied}");
         }
+        fetch_servers().await?;
         let emulator = Emulator::start(farebox_emulator::Options::default()).await?;
         let (port, http) = (free_port()?, free_port()?);
         let config = format!("{CONFIG}{}", self.config);
@@ -110,7 +116,7 @@ impl Builder {
         let cluster = Cluster {
             client: Client::connect(&options, Login::None).await?,
             edge: SocketAddr::from(([127, 0, 0, 1], http)),
-            http: reqwest::Client::new(),
+            http: one_shot(),
             sets: self.sets,
             up: Mutex::new(Some(up)),
             roles: Mutex::default(),
@@ -160,11 +166,15 @@ fn command(dir: &Path, name: &str, sets: &[(String, String)]) -> ProcessBuilder 
         .args(sets)
 }
 
+/// What a guard says when it begins to lead, and when it leads no more.
+pub(crate) const LEADS: &str = "leading the ledger snapshot";
+pub(crate) const LEADS_NO_MORE: &str = "not leading the ledger now";
+
 /// The line that a role writes once it does its work.
 fn at_work(role: &str) -> &'static str {
     match role {
         "accounting" => "writing calls to ClickHouse",
-        "guard" => "leading the ledger",
+        "guard" => LEADS,
         "worker" => "taking work",
         "intake" => "taking requests",
         "edge" => "the HTTP edge listens on",
@@ -239,6 +249,21 @@ impl Cluster {
         names.iter().find(at_work).expect("one of them is ready")
     }
 
+    /// The one of two guards that leads: the other never did, or knows that it does no more.
+    pub(crate) async fn leader<'a>(&self, guards: [&'a str; 2]) -> &'a str {
+        let leads = |name: &&str| {
+            let log = self.log(name);
+            log.rfind(LEADS) > log.rfind(LEADS_NO_MORE)
+        };
+        let mut leading = Vec::new();
+        eventually(PATIENCE, &format!("one of {guards:?} leads"), || {
+            leading = guards.into_iter().filter(leads).collect();
+            std::future::ready(leading.len() == 1)
+        })
+        .await;
+        leading[0]
+    }
+
     pub(crate) async fn kill9(&self, name: &str) {
         let process = self.take(name);
         process.kill9().await;
@@ -248,6 +273,20 @@ impl Cluster {
     pub(crate) async fn restart(&self, name: &str) -> anyhow::Result<()> {
         self.kill9(name).await;
         self.start_role(name).await
+    }
+
+    /// Starts those again that ended on their way to their role's work, as whoever runs them would: what they need died
+    /// meanwhile. None ends by itself once it does its work.
+    pub(crate) async fn start_ended(&self) -> anyhow::Result<()> {
+        let ended = |(name, process): (&String, &Process)| (!process.is_running()).then(|| name.clone());
+        let ended: Vec<String> = self.roles().iter().filter_map(ended).collect();
+        for name in ended {
+            let log = self.take(&name).log();
+            let was_at_work = log.contains(at_work(name.split('.').next().unwrap_or_default()));
+            ensure!(!was_at_work, "{name} has ended:\n{log}");
+            self.start_role(&name).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn sigstop(&self, name: &str) {
@@ -268,10 +307,15 @@ impl Cluster {
         self.with(name, Process::log)
     }
 
-    /// kill -9 of the servers' process, which takes NATS and ClickHouse along.
+    /// kill -9 of the servers' process, which takes NATS and ClickHouse along. Returns once they have ended, too.
     pub(crate) async fn kill9_servers(&self) {
+        let servers = ["nats-server", "internal-clickhouse"].map(|part| self.server_pid(part));
         let up = self.up.lock().unwrap_or_else(PoisonError::into_inner).take();
         up.expect("the servers run").kill9().await;
+        for pid in servers.into_iter().flatten() {
+            let pid = pid.as_raw_nonzero().get().unsigned_abs();
+            eventually(PATIENCE, "a server has ended", || async { has_ended(pid) }).await;
+        }
     }
 
     /// The servers again, on their data and the same port of NATS.

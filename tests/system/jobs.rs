@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_emulator::{Fault, Script};
+use farebox_emulator::{Fault, Gate, Script};
 use farebox_testkit::eventually;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -39,7 +39,8 @@ fn a_job_has_a_receipt_and_one_kept_result() {
         let id = fresh_id("job");
         let mut news = stage.bus().subscribe(&format!("llm.response.{id}"), None).await.expect("a subscription");
         stage.bus().flush().await.expect("the server knows");
-        stage.emulator.push("job", Script::text("done").delay(Duration::from_millis(400)));
+        let gate = Gate::default();
+        stage.emulator.push("job", Script::text("done").hold_after(0, &gate));
         let body = chat("job", json!({ "request_id": id }));
         let receipt = submit(stage, &body).await;
         assert_eq!(receipt, json!({ "request_id": id, "stored": true, "duplicate": false }));
@@ -49,6 +50,7 @@ fn a_job_has_a_receipt_and_one_kept_result() {
         let early = result(stage, &id).await;
         assert_eq!(early["error"]["type"], "unavailable", "{early}");
         assert_eq!(early["error"]["retryable"], true);
+        gate.open();
 
         let answer = timeout(SOON, news.next()).await.expect("no silence").expect("the answer is published");
         let value: Value = serde_json::from_slice(&answer.payload).expect("JSON");

@@ -21,7 +21,7 @@ use tokio::{runtime::Runtime, sync::OnceCell, time::timeout};
 pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
 
 /// No test may take longer: whatever hangs is a failure with a name.
-const TEST_LIMIT: Duration = Duration::from_secs(90);
+const TEST_LIMIT: Duration = Duration::from_secs(240);
 /// How long an agent waits for anything here.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
@@ -38,7 +38,24 @@ pub(crate) fn play(test: impl Future<Output = ()>) {
 /// The same, for one that is as long as what it is given.
 pub(crate) fn play_within(limit: Duration, test: impl Future<Output = ()>) {
     let test = Box::pin(test);
-    RUNTIME.block_on(async { timeout(limit, test).await }).expect("the test ends in time");
+    let ended = RUNTIME.block_on(async {
+        farebox_testkit::fetch_servers().await.expect("the servers are there");
+        timeout(limit, test).await
+    });
+    ended.expect("the test ends in time");
+}
+
+/// The first of a few tries that comes out in time: a machine that stands still for a moment is late once, a farebox
+/// that is late by itself each time.
+pub(crate) async fn one_in_time<T>(mut tried: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut late = Vec::new();
+    while late.len() < 4 {
+        match tried().await {
+            Ok(done) => return done,
+            Err(said) => late.push(said),
+        }
+    }
+    panic!("never in time: {late:?}");
 }
 
 /// Aliases that cost 1 dollar a million tokens in, 2 out. The upstream model has the same name.
@@ -217,7 +234,7 @@ impl Stage {
             ..Options::default()
         };
         let client = Client::connect(&options, Login::None).await.expect("the default project is open");
-        Stage { emulator, client, ready, process, http: reqwest::Client::new(), dir }
+        Stage { emulator, client, ready, process, http: one_shot(), dir }
     }
 
     pub(crate) fn bus(&self) -> &Bus {
@@ -322,6 +339,15 @@ impl Stage {
         text
     }
 
+    /// Waits until the guard has recorded how an answered call ended, which it hears right behind the caller: what the
+    /// call did not use is there for others then. Its rows.
+    pub(crate) async fn settled(&self, answer: &Value) -> Vec<Value> {
+        let facts = &answer["farebox"];
+        let attempts = facts["attempts"].as_u64().unwrap_or_else(|| panic!("no attempt: {answer}"));
+        let id = facts["request_id"].as_str().expect("an id");
+        self.rows(id, usize::try_from(attempts).expect("few")).await
+    }
+
     /// The rows of a request, once there are `count` of them; never more.
     pub(crate) async fn rows(&self, request_id: &str, count: usize) -> Vec<Value> {
         let sql = format!(
@@ -342,6 +368,11 @@ impl Stage {
         assert_eq!(rows.len(), count, "{rows:?}");
         rows
     }
+}
+
+/// For questions that come now and then: a connection that its server closes just then loses none.
+pub(crate) fn one_shot() -> reqwest::Client {
+    reqwest::Client::builder().pool_max_idle_per_host(0).build().expect("a client")
 }
 
 /// A chat with one message.

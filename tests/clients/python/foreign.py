@@ -73,15 +73,12 @@ async def streamed(client, model):
 
 
 async def facts_of(facts, events, calls):
-    """One fact and one event for each call."""
+    """A fact and an event for each call; after a failover they may come twice."""
     wanted = {call["call_id"]: call for call in calls}
-    seen = {call: 0 for call in wanted}
-    while any(count == 0 for count in seen.values()):
+    missing = set(wanted)
+    while missing:
         message = await facts.next_msg(timeout=WITHIN)
-        call_id = message.subject.removeprefix("llm.call.")
-        if call_id in seen:
-            seen[call_id] += 1
-    assert all(count == 1 for count in seen.values()), seen
+        missing.discard(message.subject.removeprefix("llm.call."))
     left = dict(wanted)
     while left:
         message = await events.next_msg(timeout=WITHIN)
@@ -132,7 +129,7 @@ async def nobody(client):
         await client.request("llm.request", json.dumps(chat("any")).encode(), timeout=WITHIN)
         raise AssertionError("somebody answered")
     except NoRespondersError:
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < WITHIN / 2
     say("nobody")
 
 
