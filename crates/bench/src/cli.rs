@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// The provider emulator, in a process of its own.
     #[command(hide = true)]
     Emulator(EmulatorArgs),
-    /// Only the phase `http`: calls, streams and their frames at the HTTP edge.
+    /// Only the phases `http` and `frames`: calls, streams and their frames at the HTTP edge.
     Http(RunArgs),
     /// What the dialects cost by themselves: a frame of a stream, and the translation of a request.
     Dialects,
@@ -129,15 +129,17 @@ pub(crate) enum Phase {
     Closed,
     /// Streams.
     Stream,
-    /// The HTTP edge: calls and streams on a schedule, a closed loop, and what a frame of a stream costs.
+    /// The HTTP edge: calls and streams on a schedule, and a closed loop.
     Http,
+    /// What a frame of a stream costs at the HTTP edge.
+    Frames,
     /// Many calls: memory and books.
     Long,
 }
 
 impl Phase {
-    pub(crate) const ALL: [Phase; 6] =
-        [Phase::Single, Phase::Open, Phase::Closed, Phase::Stream, Phase::Http, Phase::Long];
+    pub(crate) const ALL: [Phase; 7] =
+        [Phase::Single, Phase::Open, Phase::Closed, Phase::Stream, Phase::Http, Phase::Frames, Phase::Long];
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
             Some(Command::Dialects) => dialects::tables().and_then(|text| Ok(table::print(&text)?)).map(|()| true),
             Some(Command::BudgetStorm(args)) => storm::run(args).await,
             Some(Command::Guard(args)) => guard::run(args).await.map(|()| true),
-            Some(Command::Http(args)) => run::run(args, &[Phase::Http]).await,
+            Some(Command::Http(args)) => run::run(args, &[Phase::Http, Phase::Frames]).await,
             None => run::run(&cli.run, &cli.phases()).await,
         }
     });

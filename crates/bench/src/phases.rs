@@ -51,6 +51,7 @@ impl Bench<'_> {
                 Phase::Closed => self.closed().await?,
                 Phase::Stream => self.streams().await?,
                 Phase::Http => self.http().await?,
+                Phase::Frames => self.frames().await?,
                 Phase::Long => self.long().await?,
             }
         }
@@ -106,9 +107,13 @@ impl Bench<'_> {
         let leg = self.leg(Road::Http, Work::Stream(&SHORT), self.schedule(HTTP_RATE));
         self.paired(&format!("http-stream-{HTTP_RATE}"), leg).await?;
         let leg = self.leg(Road::Http, Work::Whole, self.all_the_time(callers));
-        self.alone("http-closed", Leg { lanes: connections, ..leg }).await?;
+        self.alone("http-closed", Leg { lanes: connections, ..leg }).await
+    }
+
+    /// Next to direct streams, whose CPU time is what emulator and generator need for a frame.
+    async fn frames(&mut self) -> anyhow::Result<()> {
         let leg = self.leg(Road::Http, Work::Stream(&PACED), self.all_the_time(PACED_AT_ONCE));
-        self.alone("http-frames", leg).await
+        self.paired("http-frames", leg).await
     }
 
     async fn long(&mut self) -> anyhow::Result<()> {

@@ -157,6 +157,7 @@ impl Summary {
         put("chunks_per_s", farebox(&|leg| leg.chunks_per_s));
         put("farebox_us_per_chunk", farebox(&|leg| leg.us_per_chunk(Some("farebox"))));
         put("all_us_per_chunk", farebox(&|leg| leg.us_per_chunk(None)));
+        put("direct_us_per_chunk", direct(&|leg| leg.us_per_chunk(None)));
         put("settle_s", farebox(&|leg| leg.settle_s));
         Summary { figures, cpu_per_1000: cpu_spreads(rounds) }
     }

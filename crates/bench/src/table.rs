@@ -31,7 +31,7 @@ const LATENCY: [(&str, &str); 7] = [
     ("direct calls/s", "direct_calls_per_s"),
     ("rows after, s", "settle_s"),
 ];
-const STREAMS: [(&str, &str); 7] = [
+const STREAMS: [(&str, &str); 8] = [
     ("direct first", "direct_first_p50_ms"),
     ("added first p50", "added_first_p50_ms"),
     ("added first p99", "added_first_p99_ms"),
@@ -39,6 +39,7 @@ const STREAMS: [(&str, &str); 7] = [
     ("direct chunks/s", "direct_chunks_per_s"),
     ("farebox µs/chunk", "farebox_us_per_chunk"),
     ("all µs/chunk", "all_us_per_chunk"),
+    ("direct µs/chunk", "direct_us_per_chunk"),
 ];
 
 pub(crate) fn render(report: &Report) -> String {
