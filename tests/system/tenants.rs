@@ -4,6 +4,7 @@
 mod changes;
 mod cluster;
 mod http;
+mod told;
 mod ways;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

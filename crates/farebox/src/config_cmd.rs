@@ -171,7 +171,7 @@ mod tests {
         assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""), "{out}");
         for line in [
             "  1. openai/gpt-x (model `gpt`): costs 1 USD at most",
-            "  everything: applies: 100 USD in all (total), hard",
+            "  everything: applies: 100 USD in all (total), hard, shared",
             "  tasks: applies [acme/t1]: 5 USD in all (lifetime), soft",
             "  other: does not apply: its actor is ci, not writer",
             "  each: does not apply: it is a default, and `its-own` holds instead",
@@ -179,6 +179,7 @@ mod tests {
         ] {
             assert!(out.lines().any(|said| said.starts_with(line)), "{line} is missing in:\n{out}");
         }
+        assert_eq!(out.matches("shared").count(), 1, "{out}");
         let (code, _, err) = run(text, &["explain", &body.replace("gpt", "gone")]);
         assert_eq!(code, ExitCode::FAILURE);
         assert!(err.contains("it would be refused") && err.contains("gone"), "{err}");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use farebox_directory::Directory;
 use farebox_intake::{Explained, Question, Routes};
-use farebox_policy::{CallScope, KeyHash, Limit, Measure, Policies, Strategy};
+use farebox_policy::{CallScope, KeyHash, Limit, Measure, Policies, Scope, Strategy};
 use farebox_pricing::PriceBook;
 use farebox_proto::v1;
 use farebox_providers::Catalog;
@@ -135,6 +135,11 @@ fn said(explained: &Explained, policies: &Policies, now: Timestamp) -> String {
             )
         })
         .collect();
+    // Only those who run farebox are told more of it.
+    let shared = |scope: &Scope| match policies.owner(scope, &principal.project) {
+        Some(_) => "",
+        None => ", shared",
+    };
     lines.push(titled("budgets", policies.budgets.is_empty()));
     for budget in policies.budgets.values() {
         let limit = |subject: &str| budget.limit_at(subject, now);
@@ -145,7 +150,8 @@ fn said(explained: &Explained, policies: &Policies, now: Timestamp) -> String {
                 .map(|window| {
                     let kind = if budget.hard { "hard" } else { "soft" };
                     let window_of = [named(&window.subject), named(&window.window)].concat();
-                    format!("applies{window_of}: {} USD in all ({}), {kind}", limit(&window.subject), budget.period)
+                    let (limit, shared) = (limit(&window.subject), shared(&budget.scope));
+                    format!("applies{window_of}: {limit} USD in all ({}), {kind}{shared}", budget.period)
                 })
                 .collect()
         };
@@ -155,7 +161,8 @@ fn said(explained: &Explained, policies: &Policies, now: Timestamp) -> String {
     for limit in policies.limits.values() {
         let holds = |call: &CallScope<'_>| {
             let held = policies.limits_for(call).into_iter().filter(|(other, _)| other.name == limit.name);
-            held.map(|(_, subject)| format!("applies{}: {}", named(&subject), amount(limit))).collect()
+            let shared = shared(&limit.scope);
+            held.map(|(_, subject)| format!("applies{}: {}{shared}", named(&subject), amount(limit))).collect()
         };
         let why = |call: &CallScope<'_>| {
             limit.scope.unmet(call).or_else(|| {

@@ -18,6 +18,7 @@ mod meters;
 mod snapshot;
 mod state;
 mod status;
+mod told;
 mod windows;
 
 use std::{collections::HashMap, time::Duration};

@@ -67,8 +67,8 @@ pub struct Options {
     pub snapshot_part: ByteSize,
     /// Whether each call fact is also published as JSON on `llm.event.<call id>`.
     pub json_events: bool,
-    /// The project that hears of alerts which belong to no project: of budgets over several projects, or over everything, and
-    /// of differences between the ledger and its rows.
+    /// The project of those who run farebox: told of budgets and limits that count calls of several projects together, in
+    /// answers to its calls and by alerts, and of differences between the ledger and its rows.
     pub operators_project: Project,
 }
 

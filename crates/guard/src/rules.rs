@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use farebox_policy::{Budget, CallScope, Dimension, Limit, Pick, Policies, Scope};
+use farebox_types::Project;
 
 /// What rules name that hold for few calls only. Not what callers declare: `Scope` knows how those compare.
 const NAMED: [Dimension; 7] = [
@@ -20,19 +21,21 @@ pub(crate) struct Rules {
     policies: Arc<Policies>,
     budgets: Index,
     limits: Index,
+    /// The project of those who run farebox.
+    operators: Project,
 }
 
 impl Rules {
-    pub(crate) fn new(policies: Arc<Policies>) -> Rules {
+    pub(crate) fn new(policies: Arc<Policies>, operators: Project) -> Rules {
         let budgets = Index::of(policies.budgets.values().map(|budget| (&*budget.name, &budget.scope)));
         let limits = Index::of(policies.limits.values().map(|limit| (&*limit.name, &limit.scope)));
-        Rules { policies, budgets, limits }
+        Rules { policies, budgets, limits, operators }
     }
 
     /// Takes over rules that have changed.
     pub(crate) fn refresh(&mut self, newest: Arc<Policies>) {
         if !Arc::ptr_eq(&self.policies, &newest) {
-            *self = Rules::new(newest);
+            *self = Rules::new(newest, self.operators.clone());
         }
     }
 
@@ -54,13 +57,14 @@ impl Rules {
         Limit::in_force(&limits.collect::<Vec<_>>(), call)
     }
 
-    /// Whether all calls of a budget's window are of one project.
-    pub(crate) fn is_of_one_project(&self, budget: &Budget) -> bool {
-        // What callers declare is counted by project.
-        let nested = |(dimension, pick): &(Dimension, Pick)| {
-            matches!(dimension, Dimension::Task | Dimension::Session | Dimension::EndUser) && *pick == Pick::Each
-        };
-        budget.scope.0.iter().any(nested) || self.policies.is_of_one_project(&budget.scope)
+    /// The project that a rule belongs to which counts a call of `caller`; none: those who run farebox.
+    pub(crate) fn owner<'a>(&self, scope: &Scope, caller: &'a str) -> Option<&'a str> {
+        self.policies.owner(scope, caller)
+    }
+
+    /// Whether `caller` is told of a rule that counts its call, by name and with amounts.
+    pub(crate) fn tells(&self, scope: &Scope, caller: &str) -> bool {
+        self.owner(scope, caller).unwrap_or(self.operators.as_str()) == caller
     }
 }
 
@@ -133,7 +137,7 @@ mod tests {
         let own =
             (0..1000).map(|key| limit(&format!("own-{key}"), vec![any(Dimension::Key, &format!("k{key}"))], false));
         let policies = Arc::new(Policies { limits: own.chain(others).collect(), ..Policies::default() });
-        let rules = Rules::new(Arc::clone(&policies));
+        let rules = Rules::new(Arc::clone(&policies), Project::default_project());
         let labels = v1::Labels { task_id: "t".into(), ..v1::Labels::default() };
         for (key, found, held) in [
             ("k7", &["all", "each-key", "own-7", "tasks"][..], &["all", "own-7", "tasks"][..]),

@@ -149,7 +149,7 @@ impl<'a> Leading<'a> {
             heartbeats,
             state: State {
                 guard_id: deps.guard_id.clone(),
-                rules: Rules::new(deps.directory.newest()),
+                rules: Rules::new(deps.directory.newest(), options.operators_project.clone()),
                 ledger: Ledger::new(terms(options)),
                 leases: Leases::new(options.lease.into()),
                 waiting: Waiting::new(options.waiting_max, options.waiting_max_per_key),

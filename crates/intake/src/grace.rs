@@ -258,17 +258,16 @@ fn with(totals: &[v1::Hold], leave: &Leave) -> Result<Vec<v1::Hold>, Fault> {
             }
         };
         if total > *most {
-            return Err(spent(&hold.budget, *most));
+            return Err(spent());
         }
     }
     Ok(totals)
 }
 
-fn spent(budget: &str, most: Money) -> Fault {
-    let message = format!(
-        "no guard answers, and budget `{budget}` allows no more than ${most} without one: try again later, or start \
-         `farebox guard`"
-    );
+/// No name and no amount: the budget may be others' as well.
+fn spent() -> Fault {
+    let message = "no guard answers, and what a budget of this call allows without one is used up: try again later, or start \
+                   `farebox guard`";
     Fault::new(ErrorKind::Unavailable, message).retry_after(std::time::Duration::from_secs(2))
 }
 

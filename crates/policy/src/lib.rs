@@ -13,6 +13,7 @@ mod forms;
 mod key;
 mod limit;
 mod meter;
+mod owner;
 mod period;
 mod policies;
 mod scope;

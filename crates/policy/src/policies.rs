@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use farebox_types::{Project, Timestamp};
+use farebox_types::Timestamp;
 
 use crate::{
     budget::{Budget, Window},
     call::CallScope,
     key::{Key, KeyFault, KeyId, KeyText, Pepper},
     limit::Limit,
-    scope::{Dimension, Pick, Scope},
     tenant::{KeyGroup, Organisation, ProjectPolicy},
 };
 
@@ -94,20 +93,6 @@ impl Policies {
     pub fn stands_back(&self, limit: &Limit, call: &CallScope<'_>) -> Option<&Limit> {
         let all: Vec<&Limit> = self.limits.values().collect();
         limit.scope.counted(call).iter().find_map(|counted| limit.stands_back(counted, &all, call))
-    }
-
-    /// Whether all calls that a rule counts together are of one project, which the rule then belongs to.
-    pub fn is_of_one_project(&self, scope: &Scope) -> bool {
-        let of_key = |key: &String| self.keys.get(&KeyId::parse(key)?)?.project.as_ref();
-        scope.0.iter().any(|(dimension, pick)| match (dimension, pick) {
-            (Dimension::Project | Dimension::Key, Pick::Each) => true,
-            (Dimension::Project | Dimension::Key, Pick::Any(one)) if one.len() == 1 => true,
-            (Dimension::Key, Pick::Any(keys)) => {
-                let projects: Vec<Option<&Project>> = keys.iter().map(of_key).collect();
-                projects.windows(2).all(|pair| pair[0].is_some() && pair[0] == pair[1])
-            }
-            _ => false,
-        })
     }
 }
 

@@ -196,9 +196,10 @@ fn count(ended: &[Ended]) -> BTreeMap<&'static str, usize> {
     counts
 }
 
-/// How many refusals name each level.
+/// How many refusals name each level, and how many say only that the budget is others' as well.
 fn refused_by(ended: &[Ended]) -> BTreeMap<&'static str, usize> {
-    let names = |message: &str, level: &Level| message.contains(&format!("`{}`", level.name));
-    let refusals = |level| ended.iter().filter(|one| one.message().is_some_and(|said| names(said, level))).count();
-    LEVELS.iter().map(|level| (level.name, refusals(level))).collect()
+    let refusals =
+        |word: &str| ended.iter().filter(|one| one.message().is_some_and(|said| said.contains(word))).count();
+    let levels = LEVELS.iter().map(|level| (level.name, refusals(&format!("`{}`", level.name))));
+    levels.chain([("shared", refusals("shares with others"))]).collect()
 }

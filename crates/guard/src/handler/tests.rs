@@ -1,7 +1,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use farebox_policy::{Budget, Calendar, Period, Policies, Scope, WhenShort};
-use farebox_types::{CallId, Money, Outcome};
+use farebox_types::{CallId, Money, Outcome, Project};
 
 use super::*;
 use crate::ledger::tests::{attempt, budget, end, request, terms};
@@ -19,7 +19,7 @@ impl Guard {
         let policies = Policies { budgets, ..Policies::default() };
         let state = State {
             guard_id: "g".into(),
-            rules: Rules::new(Arc::new(policies)),
+            rules: Rules::new(Arc::new(policies), Project::parse("acme").unwrap()),
             ledger: Ledger::new(terms()),
             leases: Leases::new(terms().lease),
             waiting: Waiting::new(waiting_max, waiting_max),

@@ -4,7 +4,7 @@ use farebox_policy::Budget;
 use farebox_proto::v1::{self, alert::Kind, ledger_entry::Entry};
 use farebox_types::{Money, Timestamp};
 
-use super::{Ledger, cover::of};
+use super::{Ledger, told::of};
 use crate::rules::Rules;
 
 impl Ledger {
@@ -116,8 +116,8 @@ impl About<'_> {
     }
 
     fn alert(&self, kind: Kind, threshold_permille: u32, message: String) -> v1::Alert {
-        let caller = self.fact.principal.as_ref().map(|principal| principal.project.clone());
-        let project = caller.filter(|_| self.rules.is_of_one_project(self.budget));
+        let caller = self.fact.principal.as_ref().map(|principal| principal.project.as_str()).unwrap_or_default();
+        let project = self.rules.owner(&self.budget.scope, caller).unwrap_or_default();
         v1::Alert {
             kind: kind.into(),
             rule: self.budget.name.clone(),
@@ -126,7 +126,7 @@ impl About<'_> {
             limit: Some(self.limit().into()),
             settled: Some(self.settled.into()),
             threshold_permille,
-            project: project.unwrap_or_default(),
+            project: project.to_owned(),
             call_id: self.fact.call_id.clone(),
             at_unix_ms: self.now.millis(),
             message,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_policy::{Budget, CallScope, Measure, Period, WhenShort};
+use farebox_policy::{Budget, CallScope, Measure, Scope, WhenShort};
 use farebox_proto::v1;
 use farebox_types::{ErrorKind, Fault, Money, Timestamp};
 
@@ -10,6 +10,7 @@ use super::{
     Ledger,
     meters::{Metered, deployment_limits},
     state::Open,
+    told,
     windows::{Used, Windows},
 };
 use crate::rules::Rules;
@@ -32,6 +33,11 @@ pub(super) struct Before<'a> {
 }
 
 impl Asker<'_> {
+    /// Whose call it is.
+    fn project(&self) -> &str {
+        self.request.principal.as_ref().map(|principal| principal.project.as_str()).unwrap_or_default()
+    }
+
     /// Cost of the attempts before.
     fn spent(&self) -> Money {
         self.before.as_ref().map_or(Money::ZERO, |before| before.open.spent + v1::Money::of(&before.fact.cost))
@@ -64,6 +70,8 @@ pub(super) struct Cover {
     pub(super) attempt: v1::Attempt,
     pub(super) holds: Vec<v1::Hold>,
     pub(super) limit_holds: Vec<v1::LimitHold>,
+    /// Those of them that the caller is told of.
+    pub(super) told_limits: Vec<v1::LimitHold>,
     pub(super) left: Vec<v1::BudgetLeft>,
     pub(super) warnings: Vec<String>,
     /// The output limit where it had to be lowered; 0: it had not.
@@ -108,13 +116,15 @@ pub(crate) enum Scarce {
 }
 
 /// One budget of one attempt.
-struct Counted<'a> {
-    budget: &'a Budget,
-    subject: String,
-    window: String,
-    limit: Money,
-    used: Used,
-    amount: Money,
+pub(super) struct Counted<'a> {
+    pub(super) budget: &'a Budget,
+    pub(super) subject: String,
+    pub(super) window: String,
+    pub(super) limit: Money,
+    pub(super) used: Used,
+    pub(super) amount: Money,
+    /// The caller is told of it.
+    pub(super) told: bool,
 }
 
 /// What is in the way of one attempt.
@@ -198,13 +208,16 @@ impl Ledger {
     ) -> Result<Vec<Counted<'a>>, Fault> {
         let count = |(budget, subject): (&'a Budget, String)| {
             let window = budget.period.window(&budget.time_zone, asker.admitted);
+            let told = rules.tells(&budget.scope, asker.project());
+            let amount = budget.sets_aside(v1::Money::of(&attempt.bound), attempt.unbounded.is_empty());
             Ok(Counted {
                 limit: budget.limit_at(&subject, asker.now),
                 used: asker.used(&self.windows, budget, &subject, &window),
-                amount: amount(budget, attempt)?,
+                amount: amount.ok_or_else(|| told::unbounded(budget, attempt, told))?,
                 window,
                 budget,
                 subject,
+                told,
             })
         };
         let mut counted = rules.budgets(scope).into_iter().map(count).collect::<Result<Vec<_>, Fault>>()?;
@@ -252,7 +265,10 @@ impl Ledger {
         let reason = faults.iter().position(|(helps, _)| !helps).unwrap_or_default();
         let fault = faults.swap_remove(reason).1;
         let limits = match fault.kind {
-            ErrorKind::RateLimited => limited_by.iter().map(|metered| self.meters.left_to(asker, metered)).collect(),
+            ErrorKind::RateLimited => {
+                let told = limited_by.iter().filter(|metered| metered.told);
+                told.map(|metered| self.meters.left_to(asker, metered)).collect()
+            }
             _ => Vec::new(),
         };
         Short {
@@ -303,25 +319,6 @@ impl Counted<'_> {
         let of = Scarce::Budget { name: self.budget.name.clone(), subject: self.subject.clone() };
         Want { of, amount: self.amount.picos() }
     }
-
-    fn fault(&self, asker: &Asker<'_>) -> Fault {
-        let (limit, used) = (self.limit, self.used);
-        let left = limit - used.total();
-        let message = format!(
-            "budget `{}`{} has ${left} left of ${limit} (${} reserved by running calls), this call may cost up to ${}: \
-             lower max_tokens, wait for running calls to end, or raise the budget",
-            self.budget.name,
-            of(&self.subject),
-            used.reserved,
-            self.amount
-        );
-        let fault = Fault::new(ErrorKind::OverBudget, message);
-        let calendar = matches!(self.budget.period, Period::Calendar(_));
-        match self.budget.ends(asker.admitted).filter(|_| calendar) {
-            Some(ends) => fault.retry_after(ends.remaining(asker.now)),
-            None => fault,
-        }
-    }
 }
 
 /// How the bound of an attempt depends on its output limit.
@@ -363,18 +360,6 @@ fn clamped(attempt: &v1::Attempt, max_tokens: u64) -> v1::Attempt {
     v1::Attempt { bound: Some(output.bound(max_tokens).into()), output: share, ..attempt.clone() }
 }
 
-/// What a budget sets aside for an attempt.
-fn amount(budget: &Budget, attempt: &v1::Attempt) -> Result<Money, Fault> {
-    budget.sets_aside(v1::Money::of(&attempt.bound), attempt.unbounded.is_empty()).ok_or_else(|| {
-        let message = format!(
-            "nothing bounds what this call may cost ({}), and budget `{}` is hard: leave that out of the request, or give \
-             the budget an unbounded_ceiling",
-            attempt.unbounded, budget.name
-        );
-        Fault::new(ErrorKind::Unsupported, message)
-    })
-}
-
 fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attempt: &v1::Attempt) -> Vec<Metered<'a>> {
     let of_rules = rules.limits(scope).into_iter().map(|(limit, subject)| {
         let amount = match limit.measure {
@@ -383,9 +368,12 @@ fn metered<'a>(rules: &'a Rules, asker: &Asker<'_>, scope: &CallScope<'_>, attem
             Measure::Requests | Measure::Concurrent => 1,
         };
         let (name, measure, rate) = (limit.name.as_str(), limit.measure, limit.rate);
-        Metered { name, subject, measure, rate, amount, of_deployment: false }
+        let told = rules.tells(&limit.scope, asker.project());
+        Metered { name, subject, measure, rate, amount, of_deployment: false, told }
     });
-    of_rules.chain(deployment_limits(attempt)).collect()
+    // What a provider allows is for all who use it.
+    let told = rules.tells(&Scope::default(), asker.project());
+    of_rules.chain(deployment_limits(attempt, told)).collect()
 }
 
 fn covered(attempt: &v1::Attempt, counted: &[Counted<'_>], metered: &[Metered<'_>]) -> Cover {
@@ -400,23 +388,13 @@ fn covered(attempt: &v1::Attempt, counted: &[Counted<'_>], metered: &[Metered<'_
         window: counted.window.clone(),
         amount: Some(counted.amount.into()),
     };
-    let left = |counted: &Counted<'_>| v1::BudgetLeft {
-        budget: counted.budget.name.clone(),
-        limit: Some(counted.limit.into()),
-        left: Some((counted.limit - counted.used.total() - counted.amount).into()),
-    };
-    let warning = |counted: &Counted<'_>| {
-        let over = counted.used.total() + counted.amount - counted.limit;
-        let (name, of, limit) = (&counted.budget.name, of(&counted.subject), counted.limit);
-        (over > Money::ZERO)
-            .then(|| format!("budget `{name}`{of} may be exceeded by ${over} of its ${limit} with this call"))
-    };
     Cover {
         attempt,
         holds: counted.iter().map(hold).collect(),
         limit_holds: metered.iter().map(Metered::hold).collect(),
-        left: counted.iter().map(left).collect(),
-        warnings: counted.iter().filter_map(warning).collect(),
+        told_limits: metered.iter().filter(|metered| metered.told).map(Metered::hold).collect(),
+        left: told::left(counted),
+        warnings: told::warnings(counted),
         clamped: 0,
     }
 }
@@ -431,11 +409,6 @@ fn refusal(shorts: Vec<Short>) -> Refusal {
     let others = shorts.map(|short| short.fault).filter(|other| other.kind == fault.kind);
     fault.retry_after = others.map(|other| other.retry_after).chain([fault.retry_after]).flatten().min();
     Refusal { error: v1::Error { limits: first.limits, ..fault.into() }, spent: first.spent }
-}
-
-/// ` of SUBJECT`, where there is one.
-pub(super) fn of(subject: &str) -> String {
-    if subject.is_empty() { String::new() } else { format!(" of `{subject}`") }
 }
 
 fn within_max_cost(max: Option<v1::Money>, spent: Money, bound: Money) -> Result<(), Fault> {

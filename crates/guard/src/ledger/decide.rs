@@ -46,10 +46,10 @@ impl Ledger {
                     request: Some(request),
                     holds: cover.holds,
                     at_unix_ms: now.millis(),
-                    limit_holds: cover.limit_holds.clone(),
+                    limit_holds: cover.limit_holds,
                 };
                 let entries = vec![self.record(Entry::Reserved(reserved))];
-                granted.limits = self.meters.left(&cover.limit_holds, now);
+                granted.limits = self.meters.left(&cover.told_limits, now);
                 let result = Some(v1::reserve_reply::Result::Granted(granted));
                 Admission::Decided(Decision { reply: v1::ReserveReply { result }, entries })
             }
@@ -111,11 +111,11 @@ impl Ledger {
                     fact: Some(fact.clone()),
                     next: Some(cover.attempt),
                     holds: cover.holds,
-                    limit_holds: cover.limit_holds.clone(),
+                    limit_holds: cover.limit_holds,
                 };
                 let mut entries = vec![self.record(Entry::Amended(amended))];
                 entries.extend(self.alert_of_end(rules, &fact, &holds, now));
-                granted.limits = self.meters.left(&cover.limit_holds, now);
+                granted.limits = self.meters.left(&cover.told_limits, now);
                 (Result::Granted(granted), entries)
             }
             Err(Uncovered::Refused(refusal)) => {

@@ -1,12 +1,12 @@
 //! What is taken of limits, by limit, subject and measure.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap};
 
 use farebox_policy::{Measure, Meter, Rate, Strategy};
 use farebox_proto::v1;
-use farebox_types::{ErrorKind, Fault, Span, Timestamp, Usage};
+use farebox_types::{Span, Timestamp, Usage};
 
-use super::cover::{Asker, Before, Scarce, Want, of};
+use super::cover::{Asker, Before, Scarce, Want};
 
 /// The name of what a provider allows for a deployment. No rule can have it, so that none is counted together with it.
 pub(crate) const DEPLOYMENT: &str = "provider's own";
@@ -20,10 +20,12 @@ pub(super) struct Metered<'a> {
     pub(super) amount: u64,
     /// The provider's own: it is waited for.
     pub(super) of_deployment: bool,
+    /// The caller is told of it.
+    pub(super) told: bool,
 }
 
 /// What the provider allows for the deployment of an attempt, in any minute.
-pub(super) fn deployment_limits<'a>(attempt: &v1::Attempt) -> impl Iterator<Item = Metered<'a>> {
+pub(super) fn deployment_limits<'a>(attempt: &v1::Attempt, told: bool) -> impl Iterator<Item = Metered<'a>> {
     const MINUTE: Span = Span::from_secs(60);
     let metered = |measure, allowed: u64, amount: u64, period| {
         (allowed > 0).then(|| Metered {
@@ -34,6 +36,7 @@ pub(super) fn deployment_limits<'a>(attempt: &v1::Attempt) -> impl Iterator<Item
             // Whether one call is too large for it, the provider says.
             amount: amount.min(allowed),
             of_deployment: true,
+            told,
         })
     };
     [
@@ -61,31 +64,6 @@ impl Metered<'_> {
         let of = Scarce::Limit { name: self.name.to_owned(), subject: self.subject.clone(), measure };
         Want { of, amount: self.amount.into() }
     }
-
-    pub(super) fn fault(&self, retry: Option<Duration>) -> Fault {
-        let (allowed, period) = (self.rate.allowed, self.rate.period);
-        let allows = match self.measure {
-            Measure::Requests => format!("{} in {period}", counted(allowed, "request")),
-            Measure::Tokens => format!("{} in {period}", counted(allowed, "token")),
-            Measure::Concurrent => format!("{} at a time", counted(allowed, "call")),
-        };
-        let advice = match (retry, self.measure) {
-            (_, Measure::Concurrent) => "try again when one of them has ended".to_owned(),
-            (Some(retry), _) => format!("try again in {}", Span::from_millis(up_to_seconds(retry))),
-            (None, Measure::Tokens) => format!("this call may take {}: lower max_tokens", self.amount),
-            (None, Measure::Requests) => "raise the limit".to_owned(),
-        };
-        let message = format!("limit `{}`{} allows {allows}: {advice}", self.name, of(&self.subject));
-        let fault = Fault::new(ErrorKind::RateLimited, message);
-        match retry {
-            Some(retry) => fault.retry_after(retry),
-            None => fault,
-        }
-    }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn left(limit: &str, meter: &Meter, now: Timestamp) -> v1::LimitLeft {
@@ -108,12 +86,6 @@ fn end(meter: &mut Meter, hold: &v1::LimitHold, taken_at: Timestamp, fact: &v1::
         Measure::Concurrent => meter.give_back(hold.amount, taken_at),
         _ => {}
     }
-}
-
-/// In whole seconds where it is more than one.
-fn up_to_seconds(span: Duration) -> u64 {
-    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    if millis > 1000 { millis.div_ceil(1000).saturating_mul(1000) } else { millis.max(1) }
 }
 
 #[derive(Debug, Default, PartialEq)]

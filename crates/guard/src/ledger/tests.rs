@@ -2,12 +2,13 @@ mod budgets;
 mod limits;
 mod property;
 mod snapshots;
+mod told;
 
 use std::{ops, sync::Arc};
 
 use farebox_policy::{Budget, Calendar, Dimension, Period, Pick, Policies, Scope, Unreachable, WhenShort, Zone};
 use farebox_proto::v1::ledger_entry::Entry;
-use farebox_types::{CallId, ErrorKind, Fault, Money, Outcome, Timestamp};
+use farebox_types::{CallId, ErrorKind, Fault, Money, Outcome, Project, Timestamp};
 
 use super::*;
 use crate::{handler::facts, rules::Rules};
@@ -52,8 +53,14 @@ impl ops::DerefMut for Stage {
 }
 
 impl Stage {
+    /// The one project that calls is that of those who run farebox.
     fn new(policies: Policies) -> Stage {
-        Stage { ledger: Ledger::new(terms()), rules: Rules::new(Arc::new(policies)) }
+        Stage::run_by("acme", policies)
+    }
+
+    fn run_by(operators: &str, policies: Policies) -> Stage {
+        let rules = Rules::new(Arc::new(policies), Project::parse(operators).unwrap());
+        Stage { ledger: Ledger::new(terms()), rules }
     }
 
     fn of(budgets: Vec<Budget>) -> Stage {

@@ -6,6 +6,7 @@ use crate::{
     budget::{Raise, Unreachable, WhenShort},
     limit::{Measure, Rate, Strategy},
     period::Zone,
+    scope::{Dimension, Pick, Scope},
 };
 
 fn scope(terms: &[(Dimension, &[&str])]) -> Scope {
@@ -119,45 +120,5 @@ fn a_raise_counts_while_it_lasts_for_whom_it_was_made() {
     let limit = |subject: &str, at| budget.limit_at(subject, Timestamp(at));
     for (at, acme, other) in [(9, 10, 10), (10, 15, 15), (19, 22, 15), (20, 17, 10), (30, 10, 10)] {
         assert_eq!((limit("acme", at), limit("other", at)), (Money::usd(acme), Money::usd(other)), "{at}");
-    }
-}
-
-#[test]
-fn a_rule_belongs_to_a_project_where_all_it_counts_together_does() {
-    use Dimension as D;
-    let key = |id: &str, project: &str| {
-        let id = KeyId::parse(id).unwrap();
-        let key = Key {
-            id: id.clone(),
-            project: Project::parse(project).ok(),
-            name: String::new(),
-            hash: crate::key::KeyHash([0; 32]),
-            previous: None,
-            groups: Vec::new(),
-            expires: None,
-            revoked: None,
-            models: Vec::new(),
-            subjects: Vec::new(),
-            addresses: Vec::new(),
-            pins: crate::key::Pins::default(),
-            metadata: Default::default(),
-            created: Timestamp(0),
-            role: None,
-        };
-        (id, key)
-    };
-    let policies = Policies { keys: [key("a1", "a"), key("a2", "a"), key("b1", "b")].into(), ..Policies::default() };
-    for (terms, belongs) in [
-        (&[][..], false),
-        (&[(D::Task, &[][..])], false),
-        (&[(D::Project, &[][..])], true),
-        (&[(D::Project, &["a"][..]), (D::Actor, &[])], true),
-        (&[(D::Project, &["a", "b"][..])], false),
-        (&[(D::Key, &[][..])], true),
-        (&[(D::Key, &["a1", "a2"][..])], true),
-        (&[(D::Key, &["a1", "b1"][..])], false),
-        (&[(D::Key, &["a1", "gone"][..])], false),
-    ] {
-        assert_eq!(policies.is_of_one_project(&scope(terms)), belongs, "{terms:?}");
     }
 }
