@@ -91,11 +91,7 @@ impl Ledger {
 
     /// What runs for a request whose id farebox made.
     pub(crate) fn running(&self, project: &str, request_id: &str) -> Option<v1::Existing> {
-        let is_it = |open: &&Open| {
-            let principal = open.request.principal.as_ref();
-            open.request.request_id == request_id && principal.is_some_and(|principal| principal.project == project)
-        };
-        self.open.values().find(is_it).map(|open| existing(open.id, None))
+        self.requests.made_here(project, request_id).map(|id| existing(id, None))
     }
 
     pub(crate) fn is_open(&self, id: &ReservationId) -> bool {

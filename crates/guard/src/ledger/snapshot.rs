@@ -62,6 +62,7 @@ impl Ledger {
             for open in part.open.iter().filter_map(Open::from_message) {
                 // What it took of limits is in their states.
                 open.holds.iter().for_each(|hold| self.windows.hold(hold, Timestamp::default()));
+                self.requests.open(&open.request, open.id, open.started);
                 self.open.insert(open.id, open);
             }
             part.limits.iter().for_each(|state| self.meters.restore(state));

@@ -161,10 +161,12 @@ pub(crate) struct Known {
     pub(crate) closed: Option<Closed>,
 }
 
-/// Request ids that callers chose, by project.
+/// Request ids by project: those that callers chose, which come with a digest, and those that farebox made, while they
+/// run.
 pub(crate) struct Requests {
     retention: Retention,
     by_id: HashMap<(String, String), Known>,
+    made_here: HashMap<(String, String), ReservationId>,
     /// Those that have ended, in this order. Where the id was used again since, this names another reservation than
     /// `by_id` and says nothing any more.
     order: VecDeque<(Timestamp, ReservationId, (String, String))>,
@@ -172,15 +174,21 @@ pub(crate) struct Requests {
 
 impl Requests {
     pub(crate) fn new(retention: Retention) -> Requests {
-        Requests { retention, by_id: HashMap::new(), order: VecDeque::new() }
+        Requests { retention, by_id: HashMap::new(), made_here: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(crate) fn get(&self, project: &str, request_id: &str) -> Option<&Known> {
         self.by_id.get(&(project.to_owned(), request_id.to_owned()))
     }
 
+    /// What runs for an id that farebox made.
+    pub(crate) fn made_here(&self, project: &str, request_id: &str) -> Option<ReservationId> {
+        self.made_here.get(&(project.to_owned(), request_id.to_owned())).copied()
+    }
+
     pub(crate) fn open(&mut self, request: &v1::ReserveRequest, reservation: ReservationId, at: Timestamp) {
         if request.body_digest.is_empty() {
+            self.made_here.insert(key(request), reservation);
             return;
         }
         let known = Known {
@@ -195,7 +203,7 @@ impl Requests {
 
     pub(crate) fn close(&mut self, request: &v1::ReserveRequest, id: &ReservationId, closed: &Closed, at: Timestamp) {
         if request.body_digest.is_empty() {
-            return;
+            return self.remove(request, id);
         }
         let key = key(request);
         if let Some(known) = self.by_id.get_mut(&key)
@@ -229,6 +237,9 @@ impl Requests {
         let key = key(request);
         if self.by_id.get(&key).is_some_and(|known| known.reservation == *id) {
             self.by_id.remove(&key);
+        }
+        if self.made_here.get(&key) == Some(id) {
+            self.made_here.remove(&key);
         }
     }
 

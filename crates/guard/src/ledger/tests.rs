@@ -350,8 +350,12 @@ fn a_request_whose_id_farebox_made_is_found_while_it_runs() {
     let running = ledger.running("acme", "r").expect("it runs");
     assert_eq!((running.open, &running.reservation_id), (true, &call.reservation_id));
     assert_eq!((ledger.running("other", "r"), ledger.running("acme", "s")), (None, None));
+    let mut released = self::ledger("10");
+    released.restore(ledger.snapshot("s", 1, 1_000_000));
+    assert_eq!(released.running("acme", "r"), Some(running), "also by the next guard");
+    released.release(call.reservation_id.parse().unwrap());
     settle(&mut ledger, &call, Outcome::Ok, Money::usd(1));
-    assert_eq!(ledger.running("acme", "r"), None);
+    assert_eq!((ledger.running("acme", "r"), released.running("acme", "r")), (None, None));
 }
 
 #[test]
