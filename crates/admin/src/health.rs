@@ -66,10 +66,10 @@ impl Health {
 
     pub(crate) fn of(&self, provider: &str, model: &str, now: Timestamp) -> DeploymentHealth {
         let all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = now.millis().saturating_sub(i64::try_from(self.window.millis()).unwrap_or(i64::MAX));
+        let since = now.before(self.window.get());
         let calls = all.get(&(provider.to_owned(), model.to_owned()));
         let recent: Vec<Heard> =
-            calls.into_iter().flatten().filter(|heard| heard.at.millis() >= since).copied().collect();
+            calls.into_iter().flatten().filter(|heard| heard.at >= since).copied().collect();
         summary(&recent)
     }
 }

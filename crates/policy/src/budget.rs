@@ -88,10 +88,9 @@ impl Budget {
         subjects.into_iter().map(of).collect()
     }
 
-    /// The windows of a subject whose spend counts together at a time: of a rolling period several, else one.
-    pub fn in_force(&self, subject: &str, at: Timestamp) -> Vec<Window> {
-        let of = |window| Window { budget: self.name.clone(), subject: subject.to_owned(), window };
-        self.period.windows_in_force(&self.time_zone, at).into_iter().map(of).collect()
+    /// The oldest window whose spend counts at a time, see [`Period::oldest_window`].
+    pub fn oldest_window(&self, at: Timestamp) -> String {
+        self.period.oldest_window(&self.time_zone, at)
     }
 
     /// What it sets aside for an attempt that costs `bound` at most, or, where nothing bounds its cost, so much as far as is
@@ -126,11 +125,5 @@ impl Window {
             window: self.window.clone(),
             amount: Some(amount.into()),
         }
-    }
-}
-
-impl From<&v1::Hold> for Window {
-    fn from(hold: &v1::Hold) -> Window {
-        Window { budget: hold.budget.clone(), subject: hold.subject.clone(), window: hold.window.clone() }
     }
 }

@@ -147,13 +147,13 @@ impl Period {
         }
     }
 
-    /// The windows whose spend counts at a moment, oldest first: of a rolling period all slices that reach into the
-    /// span. A caller whose clock may go back passes the latest time that it has passed before: what was spent in
-    /// slices that have not begun is not counted.
-    pub fn windows_in_force(&self, zone: &Zone, at: Timestamp) -> Vec<String> {
-        let Period::Rolling(span) = self else { return vec![self.window(zone, at)] };
-        let newest = at.millis().div_euclid(slice(*span));
-        (oldest_slice(*span, at)..=newest).map(|index| slice_name(*span, index)).collect()
+    /// The oldest window whose spend counts at a moment. Of a rolling period it is the slice that the span begins in, and
+    /// all later ones, by name, count with it; other periods have one window at a time.
+    pub fn oldest_window(&self, zone: &Zone, at: Timestamp) -> String {
+        match self {
+            Period::Rolling(span) => slice_name(*span, oldest_slice(*span, at)),
+            _ => self.window(zone, at),
+        }
     }
 
     /// When what counts changes by itself: a window ends, or the oldest slice of a rolling period leaves it.
@@ -163,7 +163,7 @@ impl Period {
             Period::Rolling(span) => {
                 let slice = slice(*span);
                 let last = (oldest_slice(*span, at) + 1) * slice - 1;
-                return Some(Timestamp(last.saturating_add(millis(*span))));
+                return Some(Timestamp(last).after(span.get()));
             }
             Period::Calendar(calendar) => calendar,
         };
@@ -220,10 +220,6 @@ fn instant(at: Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(at.millis()).unwrap_or_default()
 }
 
-fn millis(span: Span) -> i64 {
-    i64::try_from(span.millis()).unwrap_or(i64::MAX)
-}
-
 /// Length of a slice in milliseconds.
 fn slice(span: Span) -> i64 {
     i64::try_from(span.millis().div_ceil(Period::SLICES)).unwrap_or(i64::MAX).max(1)
@@ -231,7 +227,7 @@ fn slice(span: Span) -> i64 {
 
 /// The slice in which the first moment of the span lies: the span holds what is later than its length ago.
 fn oldest_slice(span: Span, at: Timestamp) -> i64 {
-    at.millis().saturating_sub(millis(span)).saturating_add(1).div_euclid(slice(span))
+    at.before(span.get()).millis().saturating_add(1).div_euclid(slice(span))
 }
 
 /// Begin and length, so that slices of another span are other windows.

@@ -33,7 +33,7 @@ impl FromStr for Moment {
 impl Moment {
     pub(crate) fn resolve(self, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, String> {
         match self {
-            Moment::Ago(span) => Ok(Timestamp(now.0.saturating_sub(i64::try_from(span.millis()).unwrap_or(i64::MAX)))),
+            Moment::Ago(span) => Ok(now.before(span.get())),
             Moment::At(at) => Ok(at),
             Moment::Local(at) => {
                 let zoned =

@@ -100,7 +100,7 @@ impl Windows {
         let account = self.accounts.get(&budget.name).and_then(|subjects| subjects.get(subject));
         // A calendar period has one window; of a rolling one all slices of the same length count from the oldest on.
         let oldest = match budget.period {
-            Period::Rolling(_) => Some(oldest_in_force(budget, at)),
+            Period::Rolling(_) => Some(budget.oldest_window(at)),
             _ => None,
         };
         let one = account.filter(|_| oldest.is_none()).and_then(|account| account.get(window));
@@ -145,7 +145,7 @@ impl Windows {
         let mut lasting: Vec<Timestamp> = Vec::new();
         for (name, subjects) in &mut self.accounts {
             let budget = rules.budget(name);
-            let since = budget.map(|budget| oldest_in_force(budget, before(now, CALLS_END)));
+            let since = budget.map(|budget| budget.oldest_window(now.before(CALLS_END)));
             subjects.retain(|subject, account| {
                 account.retain(|window, spend| {
                     if spend.open > 0 {
@@ -195,20 +195,6 @@ impl Windows {
 fn may_be_forgotten(budget: Option<&Budget>, subject: &str, spend: &Spend) -> bool {
     let hard = budget.is_none_or(|budget| budget.hard);
     !subject.is_empty() && (!hard || spend.settled.is_zero())
-}
-
-/// The oldest window whose spend counts at a time.
-fn oldest_in_force(budget: &Budget, at: Timestamp) -> String {
-    let oldest = match budget.period {
-        // The span holds what is later than its length ago.
-        Period::Rolling(span) => before(at, span.get()).after(Duration::from_millis(1)),
-        _ => at,
-    };
-    budget.period.window(&budget.time_zone, oldest)
-}
-
-fn before(at: Timestamp, span: Duration) -> Timestamp {
-    Timestamp(at.millis().saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// The second part of a slice's name; nothing for other windows.
