@@ -158,11 +158,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 fn closed(fault: KeyFault) -> Refusal {
-    let kind = match fault {
-        KeyFault::Disabled | KeyFault::Address => ErrorKind::Forbidden,
-        _ => ErrorKind::Unauthenticated,
-    };
-    Refusal::new(kind, fault.to_string())
+    Refusal::new(fault.kind(), fault.to_string())
 }
 
 fn answer(refusal: Refusal) -> Response {

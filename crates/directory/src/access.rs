@@ -39,8 +39,8 @@ impl Denied {
     pub fn kind(self) -> ErrorKind {
         match self {
             Denied::Stale(_) => ErrorKind::Unavailable,
-            Denied::Key(KeyFault::Disabled | KeyFault::Address) | Denied::Disabled => ErrorKind::Forbidden,
-            Denied::Key(_) => ErrorKind::Unauthenticated,
+            Denied::Key(fault) => fault.kind(),
+            Denied::Disabled => ErrorKind::Forbidden,
         }
     }
 }
@@ -63,7 +63,7 @@ impl Directory {
     ) -> Result<Access, Denied> {
         // Who has no key has nothing that could have been revoked unheard.
         let policies = if key_id.is_some() && keys == Keys::Own { self.read()? } else { self.newest() };
-        if policies.projects.get(project.as_str()).is_some_and(|policy| policy.disabled) {
+        if policies.is_disabled(project) {
             return Err(Denied::Disabled);
         }
         let known = key_id.and_then(KeyId::parse).and_then(|id| policies.keys.get(&id));

@@ -1,14 +1,14 @@
 //! Why a policy was not read or written.
 
 use farebox_bus::{StoreError, StreamError};
-use farebox_policy::PolicyFaults;
+use farebox_policy::{NAME_MAX, PolicyFaults};
 use farebox_types::ErrorKind;
 
 use crate::entity::Kind;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    #[error("`{name}` is no name for a {kind}: use 1 to {max} letters, digits, `-` or `_`", max = crate::store::NAME_MAX)]
+    #[error("`{name}` is no name for a {kind}: use 1 to {max} letters, digits, `-` or `_`", max = NAME_MAX)]
     Name { kind: Kind, name: String },
     #[error("the {kind} `{name}` stands in the config file: change it there")]
     Fixed { kind: Kind, name: String },

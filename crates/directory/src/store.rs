@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use farebox_bus::{Bucket, Bus, Entry, StoreError, topology};
-use farebox_policy::{Known, Policies, PolicyFault, PolicyFaults};
+use farebox_policy::{Known, NAME_MAX, Policies, PolicyFault, PolicyFaults, is_name};
 use farebox_proto::v1;
 use prost::Message;
 
@@ -15,7 +15,6 @@ use crate::{
     fixed::Fixed,
 };
 
-pub(crate) const NAME_MAX: usize = 64;
 /// How often a write is tried again that others came before.
 const TRIES: usize = 16;
 
@@ -157,11 +156,6 @@ fn faults(policies: &Policies) -> Vec<PolicyFault> {
 
 fn key(kind: Kind, name: &str) -> String {
     format!("{kind}.{name}")
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=NAME_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn kept<E: Entity>(name: &str, value: Bytes, revision: u64) -> Result<Kept<E>, DirectoryError> {

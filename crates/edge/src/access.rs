@@ -103,7 +103,7 @@ impl Door<'_> {
             return Err(nobody(format!("{what}: send `Authorization: Bearer fb-…` or `x-api-key: fb-…`{page}")));
         }
         let project = Project::default_project();
-        if self.directory.newest().projects.get(project.as_str()).is_some_and(|policy| policy.disabled) {
+        if self.directory.newest().is_disabled(&project) {
             return Err(Denied::Disabled.into());
         }
         Ok(Caller { project, key: None })

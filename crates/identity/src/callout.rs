@@ -90,7 +90,7 @@ pub(crate) fn decide(
             return Err(Refusal::NoKey);
         }
         let project = Project::default_project();
-        if keys.directory.newest().projects.get(project.as_str()).is_some_and(|policy| policy.disabled) {
+        if keys.directory.newest().is_disabled(&project) {
             return Err(KeyFault::Disabled.into());
         }
         // Who has no key has nothing that could expire.

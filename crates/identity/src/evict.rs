@@ -170,8 +170,9 @@ impl Evictor {
         }
         if connection.user == ANONYMOUS {
             let default = Project::default_project();
-            let open = policies.projects.get(default.as_str()).is_none_or(|policy| !policy.disabled);
-            return open && self.options.anonymous && connection.account == self.account(&default);
+            return !policies.is_disabled(&default)
+                && self.options.anonymous
+                && connection.account == self.account(&default);
         }
         let Some(key) = KeyId::parse(&connection.user).and_then(|id| policies.keys.get(&id)) else { return false };
         let of_its_project = key.project.as_ref().is_some_and(|project| self.account(project) == connection.account);

@@ -23,10 +23,17 @@ pub struct Known {
 
 /// The highest share of a limit that an alert makes sense at: spend ends a little above a limit at most.
 const ALERT_MAX: Permille = Permille(1500);
-const NAME_MAX: usize = 64;
+/// The longest name, in bytes.
+pub const NAME_MAX: usize = 64;
 /// The project of callers without a key: it needs no entry.
 const DEFAULT_PROJECT: &str = "default";
 const ROLLING_MAX: Span = Span::from_secs(366 * 86_400);
+
+/// Whether an organisation, a group, a budget or the like may be named so.
+pub fn is_name(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
 
 impl Policies {
     /// Everything that is wrong. Rules without a fault say what they seem to say.
@@ -77,11 +84,9 @@ impl Check<'_> {
     }
 
     fn name(&mut self, section: &str, name: &str) {
-        let valid = (1..=NAME_MAX).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         let field = if matches!(section, "budgets" | "limits") { ".name" } else { "" };
         let message = format!("`{name}` is no name: use 1 to {NAME_MAX} letters, digits, `-` or `_`");
-        self.fault_if(!valid, section, name, field, &message);
+        self.fault_if(!is_name(name), section, name, field, &message);
     }
 
     /// Models of a project or key: known ones, or the beginning of some.

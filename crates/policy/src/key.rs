@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr};
 
 use data_encoding::HEXLOWER;
-use farebox_types::{Project, Timestamp};
+use farebox_types::{ErrorKind, Project, Timestamp};
 use hmac::{Hmac, Mac};
 use ipnet::IpNet;
 use sha2::Sha256;
@@ -192,4 +192,13 @@ pub enum KeyFault {
     Disabled,
     #[error("this key may not be used from this address")]
     Address,
+}
+
+impl KeyFault {
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            KeyFault::Unknown | KeyFault::Revoked | KeyFault::Expired => ErrorKind::Unauthenticated,
+            KeyFault::Disabled | KeyFault::Address => ErrorKind::Forbidden,
+        }
+    }
 }

@@ -22,7 +22,7 @@ mod written;
 
 pub use budget::{Budget, Permille, Raise, Unreachable, WhenShort, Window};
 pub use call::CallScope;
-pub use check::Known;
+pub use check::{Known, NAME_MAX, is_name};
 pub use key::{AdminRole, Key, KeyFault, KeyHash, KeyId, KeyText, NoKey, Pepper, Pins};
 pub use limit::{Limit, Measure, Rate, Strategy};
 pub use meter::Meter;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use farebox_types::Timestamp;
+use farebox_types::{Project, Timestamp};
 
 use crate::{
     budget::{Budget, Window},
@@ -71,11 +71,15 @@ impl Policies {
         if key.expires.is_some_and(|expires| expires <= now) {
             return Err(KeyFault::Expired);
         }
-        let disabled = |name: &farebox_types::Project| self.projects.get(name.as_str()).is_some_and(|p| p.disabled);
-        if key.project.as_ref().is_some_and(disabled) {
+        if key.project.as_ref().is_some_and(|project| self.is_disabled(project)) {
             return Err(KeyFault::Disabled);
         }
         Ok(())
+    }
+
+    /// A project that has no entry is not.
+    pub fn is_disabled(&self, project: &Project) -> bool {
+        self.projects.get(project.as_str()).is_some_and(|policy| policy.disabled)
     }
 
     /// The budgets that a call counts in at a time, each with the window it counts in.
