@@ -53,8 +53,9 @@ impl Role {
                 &["$KV.farebox-leases.>", "llm.*.call.*", "llm.*.event.*", "llm.*.alert.*", "llm.*.response.*"]
             }
             Role::Accounting => &["$KV.farebox-leases.>", "llm.*.alert.*"],
-            Role::Edge => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.usage"],
-            Role::Admin => &["$KV.>", "llm.*.usage"],
+            // It speaks for its callers to intake alone, on a subject of farebox's own.
+            Role::Edge => &[],
+            Role::Admin => &["$KV.>"],
             Role::Up => &["$KV.>", "llm.>"],
         }
     }
@@ -62,11 +63,10 @@ impl Role {
     fn subscribes(self) -> &'static [&'static str] {
         match self {
             Role::Intake => &["llm.*.request", "llm.*.job", "llm.*.result.*", "llm.*.cancel.*", "llm.*.response.*"],
-            Role::Guard => &[],
+            Role::Guard | Role::Edge => &[],
             Role::Worker => &["llm.*.cancel.*"],
-            Role::Accounting => &["llm.*.usage", "llm.*.call.*"],
-            Role::Edge => &["llm.*.response.*", "llm.*.call.*"],
-            Role::Admin => &["llm.*.call.*", "llm.*.alert.*"],
+            Role::Accounting => &["llm.*.usage"],
+            Role::Admin => &["llm.*.call.*"],
             Role::Up => &["llm.>"],
         }
     }

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use farebox_bus::{ConsumerSpec, Fence, Headers, LeaseOptions, StoreError, topology};
 use farebox_identity::Role;
 use farebox_proto::subjects::Tenancy;
+use farebox_testkit::eventually;
 
 use crate::world::{LONG, World};
 
@@ -43,6 +44,23 @@ async fn every_role_can_do_its_work() {
     assert_eq!(calls.next(LONG).await.unwrap().subject, "llm.default.call.c1");
     for bus in [guard, worker, intake, accounting] {
         assert_eq!(bus.counts().permission_violations, 0);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn no_role_speaks_for_a_caller_or_hears_its_answers() {
+    let world = World::start().await;
+    for role in [Role::Guard, Role::Worker, Role::Accounting, Role::Edge, Role::Admin] {
+        let bus = world.role(role).await;
+        for (tries, subject) in (1..).zip(["llm.acme.request", "llm.acme.job", "llm.acme.usage"]) {
+            bus.publish(subject, Headers::new(), Bytes::new()).await.unwrap();
+            let refused = || async { bus.counts().permission_violations == tries };
+            eventually(LONG, &format!("{role:?} may not publish {subject}"), refused).await;
+        }
+        let _answers = bus.subscribe("llm.acme.response.*", None).await.unwrap();
+        let refused = || async { bus.counts().permission_violations == 4 };
+        eventually(LONG, &format!("{role:?} may not hear answers"), refused).await;
     }
     world.stop().await;
 }
