@@ -322,22 +322,16 @@ impl State {
 
     /// Keeps what was decided about a reservation for its batch.
     fn record(&mut self, id: &str, entries: Vec<v1::LedgerEntry>, batch: &mut Batch) {
-        for entry in &entries {
-            let fact = match &entry.entry {
-                Some(Entry::Ended(ended)) => ended.fact.as_ref(),
-                Some(Entry::Amended(amended)) => amended.fact.as_ref(),
-                _ => None,
-            };
-            if matches!(entry.entry, Some(Entry::Ended(_) | Entry::Released(_)))
-                && let Ok(id) = id.parse()
-            {
-                self.leases.end(&id);
-            }
-            if let Some(fact) = fact {
-                let (cost, bound) = (v1::Money::of(&fact.cost), v1::Money::of(&fact.bound));
-                if cost > bound {
-                    tracing::warn!(call = fact.call_id, %cost, %bound, "a call was billed above its reservation");
-                }
+        let closes = |entry: &v1::LedgerEntry| matches!(entry.entry, Some(Entry::Ended(_) | Entry::Released(_)));
+        if entries.iter().any(closes)
+            && let Ok(id) = id.parse()
+        {
+            self.leases.end(&id);
+        }
+        for fact in facts(&entries) {
+            let (cost, bound) = (v1::Money::of(&fact.cost), v1::Money::of(&fact.bound));
+            if cost > bound {
+                tracing::warn!(call = fact.call_id, %cost, %bound, "a call was billed above its reservation");
             }
         }
         batch.entries.extend(entries);
