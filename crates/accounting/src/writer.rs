@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_bus::{AckMode, ConsumerSpec, JobDelivery, Lease, Puller, StartAt, topology};
+use farebox_bus::{ConsumerSpec, Lease, Pulled, Puller, topology};
 use farebox_clickhouse::{CallRow, Certainty, Error as ClickHouseError, Term};
 use farebox_proto::{subjects, v1};
 use farebox_runtime::Drain;
@@ -33,7 +33,7 @@ pub(crate) struct Writer<'a> {
     deps: &'a Deps,
     puller: Puller,
     /// Delivered and not acknowledged: kept while ClickHouse is away, so that it is all that is.
-    held: Vec<JobDelivery>,
+    held: Vec<Pulled>,
     /// Why writing does not work: each change is logged once.
     failing: Option<ErrorKind>,
     pause: Duration,
@@ -54,11 +54,6 @@ impl<'a> Writer<'a> {
             // Redelivered ones count too: room for a batch in flight and the one of an accountant that died.
             max_ack_pending: u32::try_from(options.batch_messages.saturating_mul(4)).unwrap_or(u32::MAX),
             filter: Some(subjects::ledger(subjects::SHARD)),
-            // Each message by itself: after a crash the next pull brings newer messages before the ones that were
-            // delivered to the dead process, and acknowledging all up to a newer one would drop those.
-            ack: AckMode::Explicit,
-            start: StartAt::First,
-            max_deliver: None,
         };
         let puller = deps.bus.consumer(topology::LEDGER, CONSUMER, &spec).await?;
         Ok(Writer { options, deps, puller, held: Vec::new(), failing: None, pause: options.retry_min.get() })

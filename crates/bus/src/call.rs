@@ -48,21 +48,7 @@ impl Bus {
         Req: prost::Message,
         Rep: prost::Message + Default,
     {
-        self.call_with_headers(subject, Headers::new(), request, within).await
-    }
-
-    pub async fn call_with_headers<Req, Rep>(
-        &self,
-        subject: &str,
-        headers: Headers,
-        request: &Req,
-        within: Duration,
-    ) -> Result<Rep, CallError>
-    where
-        Req: prost::Message,
-        Rep: prost::Message + Default,
-    {
-        self.request(subject, headers, request.encode_to_vec().into(), within).await?.decode()
+        self.request(subject, Headers::new(), request.encode_to_vec().into(), within).await?.decode()
     }
 
     /// Hands work to whoever takes it and learns at once when nobody does. Who takes it answers nothing; who is asked

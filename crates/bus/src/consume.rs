@@ -21,24 +21,8 @@ use crate::{
     subscribe::Subscription,
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckMode {
-    /// An acknowledgement stands for all messages up to it.
-    All,
-    Explicit,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// The oldest message there is.
-    First,
-    /// Only what comes from now on.
-    New,
-    /// This sequence. A consumer that stands elsewhere is made again.
-    Sequence(u64),
-}
-
-/// How a durable consumer is to be.
+/// How a durable consumer is to be. It begins at the oldest message, each is acknowledged by itself, and what is not is
+/// delivered again for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSpec {
     /// A message that is not acknowledged within this time is delivered again.
@@ -47,22 +31,11 @@ pub struct ConsumerSpec {
     pub max_ack_pending: u32,
     /// Only messages on this subject.
     pub filter: Option<String>,
-    pub ack: AckMode,
-    pub start: StartAt,
-    /// `None`: for ever.
-    pub max_deliver: Option<u32>,
 }
 
 impl Default for ConsumerSpec {
     fn default() -> ConsumerSpec {
-        ConsumerSpec {
-            ack_wait: Duration::from_secs(30),
-            max_ack_pending: 1_000,
-            filter: None,
-            ack: AckMode::Explicit,
-            start: StartAt::First,
-            max_deliver: None,
-        }
+        ConsumerSpec { ack_wait: Duration::from_secs(30), max_ack_pending: 1_000, filter: None }
     }
 }
 
@@ -91,7 +64,6 @@ struct InfoAnswer {
     ack_floor: Position,
     num_ack_pending: u64,
     num_pending: u64,
-    config: Value,
 }
 
 impl Bus {
@@ -131,29 +103,11 @@ impl Bus {
     }
 
     async fn ensure_consumer(&self, stream: &str, durable: &str, spec: &ConsumerSpec) -> Result<(), StreamError> {
-        let mut config = config_of(durable, spec);
-        match self.consumer_answer(stream, durable).await {
-            Ok(present) => {
-                let start = ["deliver_policy", "opt_start_seq"];
-                let moved = start.iter().any(|key| present.config[*key] != config[*key]);
-                if moved && matches!(spec.start, StartAt::Sequence(_)) {
-                    self.delete_consumer(stream, durable).await?;
-                } else if let Some(map) = config.as_object_mut() {
-                    // Where it began cannot be changed and does not matter any more.
-                    for key in start {
-                        map.insert(key.to_owned(), present.config[key].clone());
-                    }
-                    map.retain(|_, value| !value.is_null());
-                }
-            }
-            Err(StreamError::Refused { code: code::CONSUMER_NOT_FOUND, .. }) => {}
-            Err(error) => return Err(error),
-        }
         let mut subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{durable}");
         if let Some(filter) = &spec.filter {
             subject = format!("{subject}.{filter}");
         }
-        let request = json!({ "stream_name": stream, "config": config, "action": "" });
+        let request = json!({ "stream_name": stream, "config": config_of(durable, spec), "action": "" });
         match self.api::<_, Value>(stream, &subject, &request).await {
             Err(StreamError::Refused { reason, .. }) => {
                 Err(StreamError::Incompatible { stream: format!("{stream}, consumer {durable}"), reason })
@@ -167,24 +121,15 @@ fn config_of(durable: &str, spec: &ConsumerSpec) -> Value {
     let mut config = json!({
         "durable_name": durable,
         "name": durable,
-        "ack_policy": match spec.ack { AckMode::All => "all", AckMode::Explicit => "explicit" },
+        "ack_policy": "explicit",
         "ack_wait": nanos(spec.ack_wait),
         "max_ack_pending": spec.max_ack_pending.max(1),
-        "max_deliver": spec.max_deliver.map_or(json!(-1), |n| json!(n)),
+        "max_deliver": -1,
         "replay_policy": "instant",
-        "deliver_policy": match spec.start {
-            StartAt::First => "all",
-            StartAt::New => "new",
-            StartAt::Sequence(_) => "by_start_sequence",
-        },
+        "deliver_policy": "all",
     });
-    if let Some(map) = config.as_object_mut() {
-        if let StartAt::Sequence(sequence) = spec.start {
-            map.insert("opt_start_seq".to_owned(), json!(sequence.max(1)));
-        }
-        if let Some(filter) = &spec.filter {
-            map.insert("filter_subject".to_owned(), json!(filter));
-        }
+    if let (Some(filter), Some(map)) = (&spec.filter, config.as_object_mut()) {
+        map.insert("filter_subject".to_owned(), json!(filter));
     }
     config
 }
@@ -209,7 +154,7 @@ pub struct Puller {
 
 struct Pull {
     subject: String,
-    got: VecDeque<JobDelivery>,
+    got: VecDeque<Pulled>,
     wanted: usize,
     heartbeat: Duration,
 }
@@ -225,7 +170,7 @@ enum Step {
 
 impl Puller {
     /// Waits until `max_messages` are here or `expires` has passed, whichever comes first. Empty when nothing came.
-    pub async fn batch(&mut self, max_messages: usize, max_bytes: usize, expires: Duration) -> Vec<JobDelivery> {
+    pub async fn batch(&mut self, max_messages: usize, max_bytes: usize, expires: Duration) -> Vec<Pulled> {
         let until = Instant::now() + expires;
         let mut pause = Duration::from_millis(10);
         let mut max_bytes = max_bytes;
@@ -262,7 +207,7 @@ impl Puller {
     }
 
     /// Waits for one message.
-    pub async fn next(&mut self, expires: Duration) -> Option<JobDelivery> {
+    pub async fn next(&mut self, expires: Duration) -> Option<Pulled> {
         self.batch(1, usize::MAX, expires).await.pop()
     }
 
@@ -320,7 +265,7 @@ impl Puller {
             };
             match delivery.status {
                 None => {
-                    pull.got.extend(JobDelivery::from_delivery(&self.bus, delivery));
+                    pull.got.extend(Pulled::from_delivery(&self.bus, delivery));
                     if pull.got.len() >= pull.wanted {
                         return Step::Done;
                     }
@@ -347,7 +292,7 @@ fn end_of_pull(status: Status, description: String) -> Step {
 
 /// A message of a consumer. Nothing happens to it until it is acknowledged, refused or its time runs out.
 #[derive(Clone)]
-pub struct JobDelivery {
+pub struct Pulled {
     pub subject: String,
     pub headers: Headers,
     pub payload: Bytes,
@@ -363,17 +308,17 @@ pub struct JobDelivery {
     bus: Bus,
 }
 
-impl std::fmt::Debug for JobDelivery {
+impl std::fmt::Debug for Pulled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Without the payload, which may be a prompt.
-        write!(f, "JobDelivery({} #{}, delivery {})", self.subject, self.sequence, self.delivered)
+        write!(f, "Pulled({} #{}, delivery {})", self.subject, self.sequence, self.delivered)
     }
 }
 
-impl JobDelivery {
+impl Pulled {
     /// `$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<time>.<pending>`, or with domain and account in
     /// front of the stream.
-    fn from_delivery(bus: &Bus, delivery: Delivery) -> Option<JobDelivery> {
+    fn from_delivery(bus: &Bus, delivery: Delivery) -> Option<Pulled> {
         let ack = delivery.reply?;
         let tokens: Vec<&str> = ack.split('.').collect();
         let base = match tokens.len() {
@@ -383,7 +328,7 @@ impl JobDelivery {
         };
         let number = |at: usize| tokens.get(base + at)?.parse::<u64>().ok();
         let time = i64::try_from(number(3)? / 1_000_000).ok()?;
-        Some(JobDelivery {
+        Some(Pulled {
             subject: delivery.subject,
             headers: delivery.headers,
             payload: delivery.payload,
@@ -415,11 +360,6 @@ impl JobDelivery {
     /// Says that it is still being worked on: its time begins anew.
     pub async fn progress(&self) -> Result<(), ConsumeError> {
         self.say(Bytes::from_static(b"+WPI")).await
-    }
-
-    /// Says that it can never work: it is not delivered again.
-    pub async fn term(&self) -> Result<(), ConsumeError> {
-        self.say(Bytes::from_static(b"+TERM")).await
     }
 
     async fn say(&self, what: Bytes) -> Result<(), ConsumeError> {

@@ -36,7 +36,7 @@ pub use bucket::{Bucket, BucketSpec, Entry, Watch};
 pub use call::{Offer, Refusal};
 pub use caller::{ANONYMOUS, Caller, UnknownCaller, caller};
 pub use connect::Bus;
-pub use consume::{AckMode, ConsumerInfo, ConsumerSpec, JobDelivery, Puller, StartAt};
+pub use consume::{ConsumerInfo, ConsumerSpec, Pulled, Puller};
 pub use counters::Counts;
 pub use delivery::{Delivery, Status};
 pub use error::{
@@ -50,5 +50,5 @@ pub use objects::ObjectRef;
 pub use options::{Login, Options};
 pub use replay::Replay;
 pub use store::{Fence, Stored};
-pub use stream::{Discard, Retention, Storage, StoredMessage, StreamInfo, StreamSpec};
+pub use stream::{Discard, Retention, StoredMessage, StreamInfo, StreamSpec};
 pub use subscribe::Subscription;

@@ -23,7 +23,6 @@ pub struct Replay {
     /// Sequence of the newest message when the walk began; nothing above it is promised.
     target: Option<u64>,
     ready: VecDeque<StoredMessage>,
-    last: u64,
 }
 
 impl Bus {
@@ -38,7 +37,6 @@ impl Bus {
             next: from.max(1),
             target,
             ready: VecDeque::new(),
-            last: 0,
         })
     }
 }
@@ -49,7 +47,7 @@ impl Replay {
         if self.ready.is_empty() {
             self.fill().await?;
         }
-        Ok(self.ready.pop_front().inspect(|message| self.last = message.sequence))
+        Ok(self.ready.pop_front())
     }
 
     /// The next messages, as many as one batch brings; empty at the end.
@@ -57,9 +55,7 @@ impl Replay {
         if self.ready.is_empty() {
             self.fill().await?;
         }
-        let batch: Vec<_> = self.ready.drain(..).collect();
-        self.last = batch.last().map_or(self.last, |m| m.sequence);
-        Ok(batch)
+        Ok(self.ready.drain(..).collect())
     }
 
     /// Everything that is left.
@@ -72,11 +68,6 @@ impl Replay {
             }
             all.extend(batch);
         }
-    }
-
-    /// Sequence of the last message handed out; 0 before the first.
-    pub fn last_sequence(&self) -> u64 {
-        self.last
     }
 
     /// Fetches the next batch. A replica may lag behind: an empty answer below the target is asked again.

@@ -31,12 +31,6 @@ pub enum Discard {
     New,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    File,
-    Memory,
-}
-
 /// How a stream is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpec {
@@ -44,7 +38,6 @@ pub struct StreamSpec {
     pub subjects: Vec<String>,
     pub retention: Retention,
     pub discard: Discard,
-    pub storage: Storage,
     /// `None`: no limit.
     pub max_age: Option<Duration>,
     pub max_bytes: u64,
@@ -71,7 +64,6 @@ impl StreamSpec {
             subjects: subjects.iter().map(|s| (*s).to_owned()).collect(),
             retention: Retention::Limits,
             discard: Discard::Old,
-            storage: Storage::File,
             max_age: None,
             max_bytes,
             max_messages: None,
@@ -95,7 +87,7 @@ impl StreamSpec {
             "subjects": self.subjects,
             "retention": match self.retention { Retention::Limits => "limits", Retention::WorkQueue => "workqueue" },
             "discard": match self.discard { Discard::Old => "old", Discard::New => "new" },
-            "storage": match self.storage { Storage::File => "file", Storage::Memory => "memory" },
+            "storage": "file",
             "max_age": max_age,
             "max_bytes": self.max_bytes,
             "max_msgs": limit(self.max_messages),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Delivery, Fence, Headers, Inbox, JobDelivery, PublishError, StoreError, caller, topology};
+use farebox_bus::{Delivery, Fence, Headers, Inbox, Pulled, PublishError, StoreError, caller, topology};
 use farebox_dialect::DialectName;
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};
@@ -113,7 +113,7 @@ enum After {
 }
 
 /// Runs one delivered job. Its message goes only once the final answer is stored.
-pub(crate) async fn run(shared: Arc<Shared>, delivery: JobDelivery) {
+pub(crate) async fn run(shared: Arc<Shared>, delivery: Pulled) {
     let alive = async {
         let beat = (shared.options.job_ack_wait.get() / 3).max(Duration::from_millis(1));
         let mut ticks = interval_at(Instant::now() + beat, beat);
@@ -143,7 +143,7 @@ fn retry_pause(shared: &Shared, runs: u64) -> Duration {
     shared.options.job_retry_pause.get() * 2_u32.pow(doublings)
 }
 
-async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
+async fn once(shared: &Shared, delivery: &Pulled) -> After {
     let digest = delivery.headers.get(headers::BODY_DIGEST);
     let read = v1::Job::decode(delivery.payload.clone()).ok().and_then(|job| {
         let project = job.principal.as_ref()?.project().ok()?;
@@ -179,7 +179,7 @@ async fn once(shared: &Shared, delivery: &JobDelivery) -> After {
 }
 
 /// Ends a job whose message cannot be read: its subject still says whose it is.
-async fn unreadable(shared: &Shared, delivery: &JobDelivery, digest: Option<&str>) -> After {
+async fn unreadable(shared: &Shared, delivery: &Pulled, digest: Option<&str>) -> After {
     let Some((project, id)) = subjects::of_job(&delivery.subject) else {
         tracing::error!(job = delivery.subject, "a stored job cannot be read, names no caller and is dropped");
         return After::Done;
@@ -212,7 +212,7 @@ async fn end(
 /// One run. `Ok`: its final answer is stored.
 async fn attempt(
     shared: &Shared,
-    delivery: &JobDelivery,
+    delivery: &Pulled,
     job: &v1::Job,
     project: &Project,
     id: &RequestId,

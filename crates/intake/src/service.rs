@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use farebox_bus::{AckMode, Bus, ConsumerSpec, Delivery, Puller, Subscription, topology};
+use farebox_bus::{Bus, ConsumerSpec, Delivery, Puller, Subscription, topology};
 use farebox_directory::{Directory, Keys};
 use farebox_proto::subjects::{self, Tenancy};
 use farebox_runtime::{Drain, Tasks};
@@ -175,7 +175,6 @@ impl Service {
         let spec = ConsumerSpec {
             ack_wait: options.job_ack_wait.get(),
             max_ack_pending: options.jobs_in_flight.saturating_mul(64),
-            ack: AckMode::Explicit,
             ..ConsumerSpec::default()
         };
         Ok(self.shared.bus.consumer(topology::JOBS, JOBS_CONSUMER, &spec).await?)
