@@ -6,7 +6,6 @@ use farebox_bus::Bus;
 use farebox_config::Env;
 use farebox_directory::Directory;
 use farebox_policy::Pepper;
-use farebox_proto::subjects::Tenancy;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::Clock;
 use tokio::sync::{Semaphore, watch};
@@ -16,7 +15,6 @@ use crate::options::Options;
 /// What the edge needs from outside.
 pub struct Deps {
     pub bus: Bus,
-    pub tenancy: Tenancy,
     pub clock: Arc<dyn Clock>,
     pub tasks: Tasks,
     /// Where references to secrets lead.

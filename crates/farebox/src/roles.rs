@@ -228,14 +228,13 @@ async fn serve_http(
     drain: Drain,
     alive: oneshot::Sender<()>,
 ) -> Result<Option<SocketAddr>> {
-    let Parts { config: options, live, bus, tenancy, tasks, .. } = parts;
+    let Parts { config: options, live, bus, tasks, .. } = parts;
     let Some(pepper) = opener(parts)? else {
         tracing::warn!("there is no HTTP edge without keys of farebox's own: set identity.pepper");
         return Ok(None);
     };
     let deps = farebox_edge::Deps {
         bus: bus.clone(),
-        tenancy: *tenancy,
         clock: Arc::new(SystemClock),
         tasks: tasks.clone(),
         env: environment(),

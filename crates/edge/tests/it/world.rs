@@ -60,7 +60,6 @@ impl World {
         let tasks = Tasks::new(trigger.clone());
         let mut deps = Deps {
             bus: own,
-            tenancy: Tenancy::Single,
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
             env: Env::default(),
