@@ -1,5 +1,6 @@
 //! `farebox`: the command line, `farebox up`, and the wiring of the roles. No logic that a role lacks lives here.
 
+mod addresses;
 mod agent;
 mod config;
 mod config_cmd;

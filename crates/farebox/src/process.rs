@@ -19,14 +19,14 @@ use farebox_runtime::{Signals, Tasks};
 use secrecy::SecretString;
 
 use crate::{
+    addresses::Addresses,
     config::{Base, Config, EMBEDDED, Nats, environment},
     live::Live,
     roles::{self, Parts, Role},
-    up::Addresses,
 };
 
-/// In the data directory.
-const MASTER_KEY: &str = "admin.key";
+/// In the data directory: the key of whoever runs farebox on it.
+pub(crate) const ADMIN_KEY: &str = "admin.key";
 
 /// Where the config is, and where data is kept.
 #[derive(Args, Clone, Debug)]
@@ -84,7 +84,7 @@ pub(crate) fn lock(data: &Path) -> Result<File> {
 
 /// The key of whoever runs farebox on a data directory: it opens the admin API. Made at the first start.
 pub(crate) fn master_key(data: &Path) -> Result<SecretString> {
-    let path = data.join(MASTER_KEY);
+    let path = data.join(ADMIN_KEY);
     let unusable = || format!("the admin key {} cannot be used", path.display());
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
     match made {

@@ -18,14 +18,14 @@ use farebox_parts::{ClickHouse, ClickHouseOptions, Fetch, Launcher, NatsOptions,
 use farebox_runtime::{Drain, Tasks, write_ready_file};
 use farebox_types::{Clock, SystemClock};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::{
+    addresses::Addresses,
     config::{Base, Config, EMBEDDED},
     live::Live,
     output::say,
-    process::{Place, finish, lock, login, master_key, tenancy},
+    process::{ADMIN_KEY, Place, finish, lock, login, master_key, tenancy},
     roles::{self, Parts, Role, Running},
 };
 
@@ -42,37 +42,6 @@ pub(crate) struct UpArgs {
     /// Runs only these roles here; others are started with `farebox <role> --data DIR`
     #[arg(long, value_name = "ROLES", value_delimiter = ',')]
     roles: Option<Vec<String>>,
-}
-
-/// Where everything listens, as scripts and other farebox processes read it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Addresses {
-    pub(crate) nats: String,
-    pub(crate) clickhouse: String,
-    /// The HTTP edge.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) http: Option<String>,
-    /// The admin API.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) grpc: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub(crate) emulator: Option<String>,
-    /// Process ids.
-    pub(crate) pids: BTreeMap<String, u32>,
-}
-
-/// In the data directory, for as long as it runs.
-const ADDRESSES: &str = "farebox.json";
-
-impl Addresses {
-    /// Those of the farebox that runs on a data directory.
-    pub(crate) fn read(data: &Path) -> Result<Addresses> {
-        let path = data.join(ADDRESSES);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!("no farebox is running here ({} is not there): start `farebox up`", path.display())
-        })?;
-        serde_json::from_str(&text).with_context(|| format!("{} is damaged: start `farebox up` again", path.display()))
-    }
 }
 
 /// The servers that this process has started. Dropping it stops them.
@@ -108,10 +77,10 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     addresses.grpc = running.grpc.map(|addr| format!("{}://{addr}", loaded.value.admin.scheme()));
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
-    write_ready_file(&data.join(ADDRESSES), &line)?;
+    write_ready_file(&Addresses::file(&data), &line)?;
     let (stop_servers, stop) = farebox_runtime::drain();
     keep_alive(&tasks, &loaded.value, &data, servers, &stop);
-    let (drain, gone) = (tasks.drain(), data.join(ADDRESSES));
+    let (drain, gone) = (tasks.drain(), Addresses::file(&data));
     tasks.spawn("shutdown", async move {
         drain.signaled().await;
         // Nobody is to find what is about to end; it may be gone already.
@@ -309,7 +278,7 @@ fn announce(config: &Config, addresses: &Addresses, data: &Path) {
     say(&format!("  NATS        {}   (agents publish llm.request here)", addresses.nats));
     say(&format!("  ClickHouse  {}   (table farebox.calls)", addresses.clickhouse));
     if let Some(grpc) = &addresses.grpc {
-        say(&format!("  admin       {grpc}   (gRPC; the key is in {})", data.join("admin.key").display()));
+        say(&format!("  admin       {grpc}   (gRPC; the key is in {})", data.join(ADMIN_KEY).display()));
     }
     if let Some(emulator) = &addresses.emulator {
         say(&format!("  DEMO        {emulator}   (an emulator answers, not a real model)"));

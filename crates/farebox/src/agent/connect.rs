@@ -1,7 +1,7 @@
 //! Which farebox to talk to.
 
 use std::{
-    fmt, fs, io,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -10,13 +10,9 @@ use farebox_bus::{ConnectError, Login, Options};
 use farebox_client::{Client, Error};
 use farebox_policy::{KeyText, NoKey};
 use farebox_types::Span;
-use serde::Deserialize;
 
 use super::failure::Failure;
-use crate::process::data_dir;
-
-/// The file in the data directory in which a running `farebox up` says where it listens.
-const DISCOVERY_FILE: &str = "farebox.json";
+use crate::{addresses::Addresses, process::data_dir};
 
 /// How long to try: a person waits, and a server that runs answers at once.
 const PATIENCE: Span = Span::from_secs(3);
@@ -67,20 +63,16 @@ pub(crate) struct Link {
     pub(crate) url: String,
 }
 
-/// What of the discovery file matters here.
-#[derive(Deserialize)]
-struct Discovered {
-    nats: String,
-}
-
 impl ConnectArgs {
     pub(crate) async fn connect(&self) -> Result<Link, Failure> {
         let login = self.login()?;
         let (url, found_in) = match &self.nats {
             Some(url) => (url.clone(), None),
             None => {
-                let file = self.discovery_file()?;
-                (discover(&file)?, Some(file))
+                let data = data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))?;
+                let here = Addresses::read(&data)
+                    .map_err(|error| Failure::Connect(format!("{error}, or name a server with --nats")))?;
+                (here.nats, Some(Addresses::file(&data)))
             }
         };
         let options = Options {
@@ -105,26 +97,6 @@ impl ConnectArgs {
         })?;
         Ok(Login::from_secret(&secret))
     }
-
-    fn discovery_file(&self) -> Result<PathBuf, Failure> {
-        let dir = data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok(dir.join(DISCOVERY_FILE))
-    }
-}
-
-fn discover(file: &Path) -> Result<String, Failure> {
-    let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Failure::Connect(format!(
-            "no farebox is running here ({shown} is not there): start `farebox up`, or name a server with --nats"
-        )),
-        _ => Failure::Connect(format!("{shown} cannot be read ({error}): name a server with --nats")),
-    })?;
-    let found: Discovered = serde_json::from_str(&text).map_err(|error| {
-        let remedy = "start `farebox up` again, or name a server with --nats";
-        Failure::Connect(format!("{shown} does not say where farebox listens ({error}): {remedy}"))
-    })?;
-    Ok(found.nats)
 }
 
 /// In the words of the command line: it has no config.
@@ -184,7 +156,7 @@ mod tests {
     async fn says_that_it_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let found = format!("{{\"nats\":\"nats://127.0.0.1:{port}\",\"http\":\"http://127.0.0.1:1\"}}\n");
+        let found = format!("{{\"nats\":\"nats://127.0.0.1:{port}\",\"clickhouse\":\"http://127.0.0.1:1\",\"pids\":{{}}}}\n");
         fs::write(dir.path().join("farebox.json"), found).unwrap();
         let message = refused(&args(dir.path())).await;
         assert!(message.contains(&format!("does not answer at nats://127.0.0.1:{port}: it has ended")), "{message}");

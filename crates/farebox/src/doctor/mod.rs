@@ -20,9 +20,9 @@ use self::{
     probe::{Edge, Way},
 };
 use crate::{
+    addresses::Addresses,
     agent::{Failure, GivenKey, Output, failure},
     process::data_dir,
-    up::Addresses,
 };
 
 /// Checks a farebox over HTTP: connection, key, and each model with a tiny real call
@@ -100,7 +100,7 @@ impl DoctorArgs {
             return Ok(url.clone());
         }
         let data = data_dir(self.data.as_deref()).map_err(|error| Failure::Usage(error.to_string()))?;
-        let here = Addresses::read(&data).map_err(|error| Failure::Connect(format!("{error:#}, or name its URL")))?;
+        let here = Addresses::read(&data).map_err(|error| Failure::Connect(format!("{error}, or name its URL")))?;
         here.http.ok_or_else(|| {
             Failure::Connect(
                 "the farebox that runs here serves no HTTP: start `farebox edge`, or name a URL".to_owned(),

@@ -1,9 +1,8 @@
 //! Which admin API to talk to, and as whom.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use clap::Args;
-use serde::Deserialize;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -11,12 +10,12 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::{agent::Failure, process::data_dir};
+use crate::{
+    addresses::Addresses,
+    agent::Failure,
+    process::{ADMIN_KEY, data_dir},
+};
 
-/// The file in the data directory in which a running `farebox up` says where it listens.
-const DISCOVERY_FILE: &str = "farebox.json";
-/// The file there with the key of whoever runs it.
-const KEY_FILE: &str = "admin.key";
 /// A person waits.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -68,12 +67,6 @@ impl Interceptor for Bearer {
 /// A connection that says who is asking.
 pub(crate) type Road = InterceptedService<Channel, Bearer>;
 
-/// What of the discovery file matters here.
-#[derive(Deserialize)]
-struct Discovered {
-    grpc: Option<String>,
-}
-
 impl Access {
     pub(crate) async fn connect(&self) -> Result<Road, Failure> {
         let url = match &self.grpc {
@@ -117,16 +110,12 @@ impl Access {
     }
 
     fn discover(&self) -> Result<String, Failure> {
-        let file = self.dir()?.join(DISCOVERY_FILE);
-        let shown = file.display();
-        let text = fs::read_to_string(&file).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::Connect(format!(
-                "no farebox is running here ({shown} is not there): start `farebox up`, or name an admin API with --grpc"
-            )),
-            _ => Failure::Connect(format!("{shown} cannot be read ({error}): name an admin API with --grpc")),
-        })?;
-        let found: Option<Discovered> = serde_json::from_str(&text).ok();
-        let address = found.and_then(|found| found.grpc).ok_or_else(|| {
+        let dir = self.dir()?;
+        let here = Addresses::read(&dir)
+            .map_err(|error| Failure::Connect(format!("{error}, or name an admin API with --grpc")))?;
+        let address = here.grpc.ok_or_else(|| {
+            let shown = Addresses::file(&dir);
+            let shown = shown.display();
             Failure::Connect(format!(
                 "no admin API is known here ({shown} names none): where `farebox admin` runs by itself, give the address \
                  that it says in its log, like --grpc http://127.0.0.1:4001"
@@ -142,7 +131,7 @@ impl Access {
         if let Ok(key) = std::env::var("FAREBOX_ADMIN_KEY") {
             return Ok(key.trim().to_owned());
         }
-        let file = self.dir()?.join(KEY_FILE);
+        let file = self.dir()?.join(ADMIN_KEY);
         fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| {
             Failure::Usage(format!(
                 "no admin key is known ({}: {error}): give one with --admin-key FILE or FAREBOX_ADMIN_KEY",
@@ -179,15 +168,16 @@ mod tests {
             Err(Failure::Connect(said)) => said,
             other => panic!("{:?}", other.ok()),
         };
-        let file = dir.path().join(DISCOVERY_FILE);
+        let file = Addresses::file(dir.path());
+        let servers = r#""nats": "nats://127.0.0.1:4222", "clickhouse": "http://127.0.0.1:8123", "pids": {}"#;
         assert!(refused().contains("start `farebox up`, or name an admin API with --grpc"), "{}", refused());
-        fs::write(&file, r#"{ "nats": "nats://127.0.0.1:4222" }"#).unwrap();
+        fs::write(&file, format!("{{ {servers} }}")).unwrap();
         assert!(
             refused().contains("`farebox admin` runs by itself") && refused().contains("--grpc http://"),
             "{}",
             refused()
         );
-        fs::write(&file, r#"{ "grpc": "https://127.0.0.1:7" }"#).unwrap();
+        fs::write(&file, format!(r#"{{ {servers}, "grpc": "https://127.0.0.1:7" }}"#)).unwrap();
         assert_eq!(access.discover().ok().as_deref(), Some("https://127.0.0.1:7"));
     }
 }
