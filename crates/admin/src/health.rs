@@ -68,8 +68,7 @@ impl Health {
         let all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let since = now.before(self.window.get());
         let calls = all.get(&(provider.to_owned(), model.to_owned()));
-        let recent: Vec<Heard> =
-            calls.into_iter().flatten().filter(|heard| heard.at >= since).copied().collect();
+        let recent: Vec<Heard> = calls.into_iter().flatten().filter(|heard| heard.at >= since).copied().collect();
         summary(&recent)
     }
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod agent;
+mod catalog;
 mod config;
 mod config_cmd;
 mod doctor;

@@ -73,8 +73,9 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let mut addresses = addresses(&loaded.value, &servers, emulator.as_ref());
     let (running, bus) =
         start_roles(base, &loaded.value, &addresses, &tasks, keyring, &wanted, master_key(&data)?).await?;
-    addresses.http = running.http.map(|addr| format!("{}://{addr}", loaded.value.edge.scheme()));
-    addresses.grpc = running.grpc.map(|addr| format!("{}://{addr}", loaded.value.admin.scheme()));
+    let url = |role, scheme: &str| running.listening.get(&role).map(|addr| format!("{scheme}://{addr}"));
+    addresses.http = url(Role::Edge, loaded.value.edge.scheme());
+    addresses.grpc = url(Role::Admin, loaded.value.admin.scheme());
     let line = serde_json::to_string(&addresses)?;
     // Roles in other processes find the servers by it, and some of those here may wait for them.
     write_ready_file(&Addresses::file(&data), &line)?;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use farebox_bus::{Delivery, Fence, Headers, Inbox, Pulled, PublishError, StoreError, caller, topology};
+use farebox_bus::{Delivery, Fence, Headers, Inbox, PublishError, Pulled, StoreError, caller, topology};
 use farebox_dialect::DialectName;
 use farebox_proto::{headers, json, subjects, v1};
 use farebox_types::{Disposition, ErrorKind, Fault, Project, RequestId, Timestamp};

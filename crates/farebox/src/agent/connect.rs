@@ -156,7 +156,8 @@ mod tests {
     async fn says_that_it_has_ended() {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let found = format!("{{\"nats\":\"nats://127.0.0.1:{port}\",\"clickhouse\":\"http://127.0.0.1:1\",\"pids\":{{}}}}\n");
+        let found =
+            format!("{{\"nats\":\"nats://127.0.0.1:{port}\",\"clickhouse\":\"http://127.0.0.1:1\",\"pids\":{{}}}}\n");
         fs::write(dir.path().join("farebox.json"), found).unwrap();
         let message = refused(&args(dir.path())).await;
         assert!(message.contains(&format!("does not answer at nats://127.0.0.1:{port}: it has ended")), "{message}");
