@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
+use farebox_types::Timestamp;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
@@ -58,6 +59,39 @@ pub struct Entry {
     pub revision: u64,
 }
 
+/// One write to a bucket, as its stream holds it, or a stream that is copied from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub bucket: String,
+    pub key: String,
+    /// The value; of a deletion, what was said with it.
+    pub payload: Bytes,
+    pub deleted: bool,
+    /// The revision that it made.
+    pub revision: u64,
+    /// Its place in the stream that it was read from.
+    pub sequence: u64,
+    pub at: Timestamp,
+}
+
+impl Write {
+    /// `None`: the message is of no bucket.
+    pub fn read(message: StoredMessage) -> Option<Write> {
+        let (bucket, key) = message.subject.strip_prefix("$KV.")?.split_once('.')?;
+        // The stream that it was copied from, its sequence there, and more.
+        let copied = message.headers.get(headers::COPIED_FROM).and_then(|from| from.split(' ').nth(1)?.parse().ok());
+        Some(Write {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            deleted: is_gone(&message),
+            revision: copied.unwrap_or(message.sequence),
+            sequence: message.sequence,
+            at: message.time,
+            payload: message.payload,
+        })
+    }
+}
+
 /// A bucket. Keys are subject tokens: letters, digits, `-`, `_`, `=`, `/` and dots between them.
 #[derive(Clone)]
 pub struct Bucket {
@@ -102,6 +136,12 @@ impl Bucket {
     pub async fn history(&self, key: &str) -> Result<Vec<Entry>, StreamError> {
         let kept = self.bus.read_from(&self.stream(), &self.subject(key), 1).await?.collect().await?;
         Ok(kept.into_iter().map(|message| read_entry(key, message)).collect())
+    }
+
+    /// The writes of a key that are kept, the oldest first.
+    pub async fn writes(&self, key: &str) -> Result<Vec<Write>, StreamError> {
+        let kept = self.bus.read_from(&self.stream(), &self.subject(key), 1).await?.collect().await?;
+        Ok(kept.into_iter().filter_map(Write::read).collect())
     }
 
     pub async fn put(&self, key: &str, value: Bytes) -> Result<u64, StoreError> {
@@ -214,10 +254,14 @@ fn unchanged_since(revision: u64) -> Fence {
     Fence { expected_last_seq: Some(revision), ..Fence::default() }
 }
 
+/// Whether it deleted its key, or marks that the key has expired.
+fn is_gone(message: &StoredMessage) -> bool {
+    message.headers.get(headers::KV_OPERATION).is_some_and(|op| op != "PUT")
+        || message.headers.get(headers::MARKER_REASON).is_some()
+}
+
 fn read_entry(key: &str, message: StoredMessage) -> Entry {
-    let gone = message.headers.get(headers::KV_OPERATION).is_some_and(|op| op != "PUT")
-        || message.headers.get(headers::MARKER_REASON).is_some();
-    let value = if gone { None } else { Some(message.payload) };
+    let value = if is_gone(&message) { None } else { Some(message.payload) };
     Entry { key: key.to_owned(), value, revision: message.sequence }
 }
 

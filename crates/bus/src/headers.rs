@@ -10,6 +10,7 @@ pub(crate) const EXPECTED_LAST_SUBJECT_SEQ: &str = "Nats-Expected-Last-Subject-S
 pub(crate) const EXPECTED_LAST_SEQ: &str = "Nats-Expected-Last-Sequence";
 pub(crate) const TTL: &str = "Nats-TTL";
 pub(crate) const KV_OPERATION: &str = "KV-Operation";
+pub(crate) const COPIED_FROM: &str = "Nats-Stream-Source";
 pub(crate) const MARKER_REASON: &str = "Nats-Marker-Reason";
 pub(crate) const SEQUENCE: &str = "Nats-Sequence";
 pub(crate) const SUBJECT: &str = "Nats-Subject";

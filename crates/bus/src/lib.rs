@@ -32,7 +32,7 @@ mod stream;
 mod subscribe;
 pub mod topology;
 
-pub use bucket::{Bucket, BucketSpec, Entry, Watch};
+pub use bucket::{Bucket, BucketSpec, Entry, Watch, Write};
 pub use call::{Offer, Refusal};
 pub use caller::{ANONYMOUS, Caller, UnknownCaller, caller};
 pub use connect::Bus;

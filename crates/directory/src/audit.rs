@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use farebox_bus::{Bus, StoredMessage, StreamError, topology};
+use farebox_bus::{Bus, StreamError, Write, topology};
 use farebox_proto::v1;
 use farebox_types::Timestamp;
 use prost::Message;
@@ -39,8 +39,6 @@ impl fmt::Display for Changed {
 
 /// The name under which the config is changed.
 const CONFIG_NAME: &str = "farebox";
-/// Of a copied message: the stream it was copied from, its sequence there, and more.
-const COPIED_FROM: &str = "Nats-Stream-Source";
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +85,7 @@ impl Audit {
             let mut replay = self.bus.read_from(topology::AUDIT, ">", from).await?;
             let mut window = Vec::new();
             while let Some(message) = replay.next().await?.filter(|message| message.sequence < until) {
-                window.extend(record(message).filter(&wanted));
+                window.extend(Write::read(message).and_then(record).filter(&wanted));
             }
             found.extend(window.into_iter().rev());
             until = from;
@@ -98,33 +96,25 @@ impl Audit {
 
     /// The last changes of one entity that are still kept with it, oldest first.
     pub async fn of<E: Entity>(&self, name: &str) -> Result<Vec<Record>, StreamError> {
-        let subject = subject(&format!("{}.{name}", E::KIND));
-        let messages = self.bus.read_from(&format!("KV_{}", topology::POLICY), &subject, 1).await?.collect().await?;
-        Ok(messages.into_iter().filter_map(record).collect())
+        let writes = self.bus.bucket(topology::POLICY).writes(&E::KIND.key(name)).await?;
+        Ok(writes.into_iter().filter_map(record).collect())
     }
 }
 
-fn subject(key: &str) -> String {
-    format!("$KV.{}.{key}", topology::POLICY)
-}
-
-fn record(message: StoredMessage) -> Option<Record> {
-    let (bucket, key) = message.subject.strip_prefix("$KV.")?.split_once('.')?;
-    let (kind, name) = match bucket {
-        topology::POLICY => Kind::of(key).map(|(kind, name)| (Changed::Entity(kind), name))?,
-        topology::CONFIG if key == topology::CONFIG_KEY => (Changed::Config, CONFIG_NAME),
+fn record(write: Write) -> Option<Record> {
+    let (kind, name) = match write.bucket.as_str() {
+        topology::POLICY => Kind::of(&write.key).map(|(kind, name)| (Changed::Entity(kind), name))?,
+        topology::CONFIG if write.key == topology::CONFIG_KEY => (Changed::Config, CONFIG_NAME),
         _ => return None,
     };
-    let copied = message.headers.get(COPIED_FROM).and_then(|from| from.split(' ').nth(1)?.parse().ok());
-    let deleted = message.headers.get("KV-Operation").is_some_and(|operation| operation != "PUT");
-    let (change, value) = match deleted {
-        true => (v1::Change::decode(message.payload).unwrap_or_default(), None),
-        false => (change(kind, &message.payload), Some(message.payload)),
+    let (change, value) = match write.deleted {
+        true => (v1::Change::decode(write.payload).unwrap_or_default(), None),
+        false => (change(kind, &write.payload), Some(write.payload)),
     };
     Some(Record {
-        sequence: message.sequence,
-        revision: copied.unwrap_or(message.sequence),
-        at: message.time,
+        sequence: write.sequence,
+        revision: write.revision,
+        at: write.at,
         kind,
         name: name.to_owned(),
         change,

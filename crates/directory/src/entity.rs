@@ -31,6 +31,11 @@ impl Kind {
         }
     }
 
+    /// Where one of this name stands in the bucket.
+    pub(crate) fn key(self, name: &str) -> String {
+        format!("{self}.{name}")
+    }
+
     /// Kind and name of what stands under a key of the bucket.
     pub(crate) fn of(key: &str) -> Option<(Kind, &str)> {
         let (kind, name) = key.split_once('.')?;

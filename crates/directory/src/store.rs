@@ -52,7 +52,7 @@ impl Store {
         if !is_name(name) {
             return Ok(None);
         }
-        match self.bucket.entry(&key(E::KIND, name)).await? {
+        match self.bucket.entry(&E::KIND.key(name)).await? {
             Some(Entry { value: Some(value), revision, .. }) => kept(name, value, revision).map(Some),
             _ => Ok(None),
         }
@@ -108,7 +108,7 @@ impl Store {
         if self.is_fixed(kind, name) {
             return Err(DirectoryError::Fixed { kind, name: name.to_owned() });
         }
-        let key = key(kind, name);
+        let key = kind.key(name);
         for _ in 0..TRIES {
             let (entries, revision) = self.bucket.entries().await?;
             let present = entries.iter().find(|entry| entry.key == key && entry.value.is_some());
@@ -152,10 +152,6 @@ impl Store {
 fn faults(policies: &Policies) -> Vec<PolicyFault> {
     // Models and providers may change while farebox runs: rules for ones that are not there hold nothing up.
     policies.check(&Known::default())
-}
-
-fn key(kind: Kind, name: &str) -> String {
-    format!("{kind}.{name}")
 }
 
 fn kept<E: Entity>(name: &str, value: Bytes, revision: u64) -> Result<Kept<E>, DirectoryError> {
