@@ -2,7 +2,7 @@
 //! answered in the form they came in.
 
 use bytes::Bytes;
-use farebox_bus::{Bus, Delivery, Headers, Subscription, UnknownCaller, caller};
+use farebox_bus::{Bus, Delivery, Headers, Subscription, caller};
 use farebox_clickhouse::{Certainty, Client, Error as ClickHouseError, GroupBy, Period, UsageSum};
 use farebox_proto::{
     headers, json,
@@ -96,15 +96,12 @@ impl Questions {
 
     async fn report(&self, delivery: &Delivery, is_json: bool) -> Result<v1::UsageReport, Fault> {
         let question = read(&delivery.payload, is_json)?;
-        let project =
-            if delivery.subject == subjects::USAGE { asked_about(delivery)? } else { Some(self.own(delivery)?) };
+        let project = match delivery.subject == subjects::USAGE {
+            true => asked_about(delivery)?,
+            // A caller sees its own project.
+            false => Some(caller(delivery, self.tenancy)?.project),
+        };
         self.ask(project.as_ref(), question).await.map_err(|error| fault(&error))
-    }
-
-    /// A caller sees its own project.
-    fn own(&self, delivery: &Delivery) -> Result<Project, Fault> {
-        let unknown = |unknown: UnknownCaller| Fault::new(ErrorKind::Unauthenticated, unknown.to_string());
-        Ok(caller(delivery, self.tenancy).map_err(unknown)?.project)
     }
 
     async fn ask(&self, project: Option<&Project>, question: Question) -> Result<v1::UsageReport, ClickHouseError> {

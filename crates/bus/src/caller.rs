@@ -1,7 +1,7 @@
 //! Who is calling: what the server says, never what a message says.
 
 use farebox_proto::subjects::Tenancy;
-use farebox_types::Project;
+use farebox_types::{ErrorKind, Fault, Project};
 use serde::Deserialize;
 
 use crate::{delivery::Delivery, headers::REQUEST_INFO};
@@ -18,6 +18,12 @@ pub struct Caller {
 #[error("the subject `{subject}` does not say which project is calling")]
 pub struct UnknownCaller {
     pub subject: String,
+}
+
+impl From<UnknownCaller> for Fault {
+    fn from(unknown: UnknownCaller) -> Fault {
+        Fault::new(ErrorKind::Unauthenticated, unknown.to_string())
+    }
 }
 
 /// The user name of a caller that brought no key.

@@ -42,7 +42,7 @@ impl Outgoing {
     /// A final answer as it was stored.
     pub(crate) fn stored(message: StoredMessage) -> Outgoing {
         let mut outgoing = Outgoing { headers: Headers::new(), bytes: message.payload };
-        for name in [headers::CONTENT_TYPE, headers::TYPE, headers::ERROR, headers::BODY_DIGEST] {
+        for name in headers::ANSWER {
             if let Some(value) = message.headers.get(name) {
                 outgoing.headers.set(name, value);
             }
@@ -70,6 +70,16 @@ impl Outgoing {
     pub(crate) fn delivered(delivery: &Delivery) -> Outgoing {
         Outgoing { headers: delivery.headers.clone(), bytes: delivery.payload.clone() }
     }
+}
+
+/// Whether a stored answer is to a body of this digest, and not to another one under the same id.
+pub(crate) fn is_to(stored: &StoredMessage, digest: &str) -> bool {
+    stored.headers.get(headers::BODY_DIGEST).is_none_or(|answered| answered.is_empty() || answered == digest)
+}
+
+pub(crate) fn used_before(id: &RequestId) -> Fault {
+    let message = format!("request id `{id}` was used before with another body: choose a new id for a new request");
+    Fault::new(ErrorKind::Conflict, message)
 }
 
 /// The kind of error that a final answer is, if it is one.

@@ -1,12 +1,9 @@
-//! Requests, cancels and questions of farebox's own HTTP edge: the same road, and who is calling was found out there.
-
-use std::time::Duration;
+//! Requests and questions of farebox's own HTTP edge: the same road, and who is calling was found out there.
 
 use bytes::Bytes;
-use farebox_bus::{Delivery, Headers, topology};
+use farebox_bus::{Delivery, topology};
 use farebox_proto::{subjects, v1};
 use farebox_types::{ErrorKind, Fault, Project, RequestId, Timestamp};
-use tokio::time::{Instant, timeout};
 
 use crate::{
     answer::Outgoing,
@@ -14,9 +11,6 @@ use crate::{
     queries,
     request::{Payload, within_body_max},
 };
-
-/// How often a cancel is said again to workers, of which one is about to get the call.
-const REPEAT: Duration = Duration::from_millis(50);
 
 /// One live request over HTTP.
 pub(crate) async fn request(shared: &Shared, delivery: Delivery) {
@@ -82,35 +76,6 @@ async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> 
     shared.bus.get_object(&object.clone().into()).await.map_err(|error| {
         Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
     })
-}
-
-/// Says a cancel to all workers until the one that holds the call, or is about to, has confirmed it.
-pub(crate) async fn cancel(shared: &Shared, delivery: Delivery) {
-    let Ok(v1::EdgeCancel { principal, request_id, caller_gone }) = delivery.decode() else {
-        tracing::warn!("a cancel of the edge cannot be read");
-        return;
-    };
-    let mut inbox = shared.bus.inbox();
-    let order = v1::CancelOrder {
-        project: principal.unwrap_or_default().project,
-        request_id: request_id.clone(),
-        reply_to: inbox.subject(),
-        json: false,
-        caller_gone,
-    };
-    let until = Instant::now() + shared.options.worker_deadline.get();
-    let mut receipt = v1::CancelReceipt { request_id, cancelled: false };
-    while Instant::now() < until {
-        if let Err(error) = shared.bus.publish_message(subjects::CANCEL, Headers::new(), &order).await {
-            tracing::debug!(%error, "a cancel was not said to the workers");
-        }
-        if let Ok(Some(heard)) = timeout(REPEAT, inbox.next()).await {
-            receipt = heard.decode().unwrap_or(receipt);
-            break;
-        }
-    }
-    let to = delivery.reply.as_deref().unwrap_or_default();
-    shared.say(to, Outgoing::new(false, prost::Message::encode_to_vec(&receipt))).await;
 }
 
 /// Says whether the answer to a request may still come, to an edge whose connection was lost. An answer that was kept is

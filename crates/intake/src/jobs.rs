@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at, sleep};
 
 use crate::{
     admit::{Admission, Road},
-    answer::{Outgoing, error_kind},
+    answer::{Outgoing, error_kind, is_to, used_before},
     live::Shared,
     queries,
     request::{Arrival, Payload, Request, is_json, on_the_bus},
@@ -34,8 +34,7 @@ pub(crate) async fn submit(shared: &Shared, delivery: Delivery) {
 
 async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::JobReceipt, (String, Fault)> {
     let unnamed = |fault: Fault| (String::new(), fault);
-    let caller = caller(delivery, shared.tenancy)
-        .map_err(|error| unnamed(Fault::new(ErrorKind::Unauthenticated, error.to_string())))?;
+    let caller = caller(delivery, shared.tenancy).map_err(|unknown| unnamed(unknown.into()))?;
     let now = shared.clock.now();
     let arrival = Arrival {
         principal: on_the_bus(&caller),
@@ -54,8 +53,11 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
     shared.admitter.router.plan(&request, now).map_err(named)?;
     let digest = request.digest_text();
     if let Some(result) = shared.results.find(&caller.project, &request.id).await.map_err(|e| named(unavailable(e)))? {
-        let same = result.headers.get(headers::BODY_DIGEST).is_none_or(|answered| answered == digest);
-        return if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) };
+        return if is_to(&result, &digest) {
+            Ok(receipt(&request, true))
+        } else {
+            Err(named(used_before(&request.id)))
+        };
     }
     let job = v1::Job {
         principal: Some(request.principal.clone()),
@@ -77,8 +79,8 @@ async fn store(shared: &Shared, delivery: &Delivery, json: bool) -> Result<v1::J
         Ok(_) | Err(StoreError::WrongLastSequence { .. }) => {
             let before =
                 shared.bus.last_by_subject(topology::JOBS, &subject).await.map_err(|e| named(unavailable(e)))?;
-            let same = before.is_none_or(|job| job.headers.get(headers::BODY_DIGEST) == Some(digest.as_str()));
-            if same { Ok(receipt(&request, true)) } else { Err(named(conflict(&request.id))) }
+            let same = before.is_none_or(|job| is_to(&job, &digest));
+            if same { Ok(receipt(&request, true)) } else { Err(named(used_before(&request.id))) }
         }
         Err(StoreError::Publish(PublishError::TooLarge { size, max, .. })) => {
             let message = format!(
@@ -97,11 +99,6 @@ fn receipt(request: &Request, duplicate: bool) -> v1::JobReceipt {
 
 fn unavailable(error: impl std::fmt::Display) -> Fault {
     Fault::new(ErrorKind::Unavailable, format!("the job could not be stored: {error}"))
-}
-
-fn conflict(id: &RequestId) -> Fault {
-    let message = format!("request id `{id}` was used before with another body: choose a new id for a new job");
-    Fault::new(ErrorKind::Conflict, message)
 }
 
 /// What to do with a job's message after a run.

@@ -13,11 +13,13 @@
 //! Not here: budgets (guard), providers (worker).
 //!
 //! Subjects: answers `llm.request`, `llm.job`, `llm.result.<request id>`, and `llm.cancel.<request id>` for jobs that wait;
-//! `farebox.v1.edge.request` and `farebox.v1.edge.cancel` of the HTTP edge; offers work on `farebox.v1.work.default`.
+//! `farebox.v1.edge.{request,cancel,lookup}` of the HTTP edge; offers work on `farebox.v1.work.default`, says cancels to
+//! workers on `farebox.v1.cancel`.
 
 mod admit;
 mod answer;
 mod authorise;
+mod cancel;
 mod edge;
 mod error;
 mod explain;

@@ -8,7 +8,7 @@ use farebox_types::{Clock, ErrorKind, Fault, Project, RequestId, Timestamp};
 
 use crate::{
     admit::{Admission, Admitter, Road},
-    answer::{Outgoing, Results},
+    answer::{Outgoing, Results, is_to, used_before},
     authorise::Authoriser,
     options::Options,
     request::{Arrival, Payload, Request, is_json, on_the_bus},
@@ -59,7 +59,7 @@ pub(crate) async fn handle(shared: &Shared, delivery: Delivery) {
         id: "",
     };
     let caller = caller(&delivery, shared.tenancy);
-    let arrival = caller.map_err(|error| Fault::new(ErrorKind::Unauthenticated, error.to_string())).map(|caller| {
+    let arrival = caller.map_err(Fault::from).map(|caller| {
         let message = Payload::new(json, &delivery.payload, delivery.headers.get(headers::DIALECT));
         (on_the_bus(&caller), message)
     });
@@ -141,11 +141,8 @@ async fn answered(shared: &Shared, project: &Project, request: &Request) -> Resu
         Fault::new(ErrorKind::Unavailable, message).retry_after(Duration::from_secs(1))
     })?;
     let Some(found) = found else { return Ok(None) };
-    let digest = request.digest_text();
-    if found.headers.get(headers::BODY_DIGEST).is_some_and(|answered| !answered.is_empty() && answered != digest) {
-        let message =
-            format!("request id `{}` was used before with another body: choose a new id for a new request", request.id);
-        return Err(Fault::new(ErrorKind::Conflict, message));
+    if !is_to(&found, &request.digest_text()) {
+        return Err(used_before(&request.id));
     }
     Ok(Some(Outgoing::stored(found)))
 }

@@ -24,7 +24,7 @@ use crate::{
     admit::Admitter,
     answer::{Outgoing, Results},
     authorise::Authoriser,
-    edge,
+    cancel, edge,
     error::Error,
     grace::Grace,
     jobs,
@@ -90,14 +90,14 @@ impl Service {
         let tenancy = self.shared.tenancy;
         let jobs = self.jobs().await?;
         let result: Handler = |shared, delivery| Box::pin(async move { queries::result(&shared, delivery).await });
-        let cancel: Handler = |shared, delivery| Box::pin(async move { queries::cancel(&shared, delivery).await });
+        let cancel: Handler = |shared, delivery| Box::pin(async move { cancel::of_a_caller(&shared, delivery).await });
         let submit: Handler = |shared, delivery| Box::pin(async move { jobs::submit(&shared, delivery).await });
         let live: Handler = |shared, delivery| Box::pin(async move { live::handle(&shared, delivery).await });
         let results = self.serve(&tenancy.results(), result, &drain).await?;
         let cancels = self.serve(&tenancy.cancels(), cancel, &drain).await?;
         let submissions = self.serve(&tenancy.jobs(), submit, &drain).await?;
         let edge: Handler = |shared, delivery| Box::pin(async move { edge::request(&shared, delivery).await });
-        let gone: Handler = |shared, delivery| Box::pin(async move { edge::cancel(&shared, delivery).await });
+        let gone: Handler = |shared, delivery| Box::pin(async move { cancel::of_the_edge(&shared, delivery).await });
         let edge_cancels = self.serve(subjects::EDGE_CANCEL, gone, &drain).await?;
         let look: Handler = |shared, delivery| Box::pin(async move { edge::lookup(&shared, delivery).await });
         let edge_lookups = self.serve(subjects::EDGE_LOOKUP, look, &drain).await?;

@@ -220,6 +220,20 @@ async fn a_job_that_is_refused_by_a_limit_says_how_it_stands() {
 }
 
 #[tokio::test]
+async fn the_id_of_a_cancelled_job_stands_for_its_body() {
+    let world = World::start(quick()).await;
+    let job = chat("limited", json!({ "request_id": "j-3" }));
+    let submit = async |body: &Value| said(&mut world.ask("llm.job", body).await).await;
+    assert_eq!(submit(&job).await["duplicate"], false);
+    // No guard answers: the job waits.
+    assert_eq!(said(&mut world.ask("llm.cancel.j-3", &json!({})).await).await["cancelled"], true);
+    assert_eq!(submit(&job).await["duplicate"], true);
+    let mut other = job.clone();
+    other["messages"][0]["content"] = "something else".into();
+    assert_eq!(submit(&other).await["error"]["type"], "conflict");
+}
+
+#[tokio::test]
 async fn a_job_that_cannot_be_read_has_an_answer() {
     let world = World::start(quick()).await;
     let (project, id) = (Project::default_project(), RequestId::parse("j-2").unwrap());
