@@ -22,6 +22,7 @@
 //! | `whole`, `stream` | its answer as HTTP |
 //! | `held` | what a request holds until its answer is taken |
 //! | `flow` | what waits for a client that reads slowly |
+//! | `patience` | a connection whose client must take what is written |
 //! | `facts` | headers that say what it took, and what is left |
 //! | `failure` | an error in the caller's shape |
 //! | `body` | the body of a request, whole and unpacked |

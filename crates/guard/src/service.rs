@@ -191,8 +191,8 @@ impl<'a> Leading<'a> {
             newest_batch = Some(batch);
         }
         // What one batch has to tell is sent before the next batch is stored, on the same connection: only that of the
-        // newest batch can be missing. Receivers know a fact by its call id, an alert by its message id; a kept answer stays the first one, and a
-        // caller who hears of a lost call twice has dropped the inbox of the first time.
+        // newest batch can be missing. Receivers know a fact by its call id, an alert by its message id; a kept answer
+        // stays the first one, and a caller who hears of a lost call twice has dropped the inbox of the first time.
         if let Some(batch) = newest_batch {
             self.tell(&batch.entries, &orphans).await;
         }

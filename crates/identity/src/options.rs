@@ -27,7 +27,7 @@ pub struct Options {
     pub servers_wait: Span,
     /// How often all connections are held against the keys, should a change have gone unnoticed.
     pub sweep_interval: Span,
-    /// The root of farebox's accounts, on NATS servers that were set up with it (`farebox identity nats-config`): the
+    /// The root of farebox's accounts, on NATS servers that were set up with it (`farebox nats config`): the
     /// text of its `root.key`, as `file:/path` or `os.environ/NAME`. The embedded server has its own.
     pub root_key: Option<Secret>,
     /// What hashes of keys are keyed with, on other NATS servers: any long secret, the same for every process of farebox.

@@ -125,8 +125,8 @@ impl Meter {
         }
     }
 
-    /// How long until there is room for `amount`, by the clock of `now`, if nothing else is taken; none: only other calls' ends make room, or
-    /// nothing ever does.
+    /// How long until there is room for `amount`, by the clock of `now`, if nothing else is taken; none: only other calls'
+    /// ends make room, or nothing ever does.
     pub fn retry_after(&self, amount: u64, now: Timestamp) -> Option<Duration> {
         let mut room = self.room(now);
         if room >= amount {

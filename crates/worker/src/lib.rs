@@ -9,8 +9,8 @@
 //!
 //! Not here: routing, prices (pinned in the plan), budgets.
 //!
-//! Subjects: takes `farebox.v1.work.default`; hears `llm.cancel.<request id>`; publishes to the caller's reply subject
-//! and, for answers that are kept, on `llm.response.<request id>`.
+//! Subjects: takes `farebox.v1.work.default`; hears `llm.cancel.<request id>` and `farebox.v1.cancel`; publishes to the
+//! caller's reply subject and, for answers that are kept, on `llm.response.<request id>`.
 
 mod attempt;
 mod billing;
