@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     live::admin,
-    stage::{LIMITED, SOON, chat, fresh_id, picos, play, shared},
+    stage::{LIMITED, SOON, agent, chat, fresh_id, picos, play, shared},
 };
 
 #[test]
@@ -197,13 +197,12 @@ fn a_soft_budget_warns_in_answers_and_is_announced_once_at_each_of_its_shares() 
 fn a_key_above_its_limit_is_told_when_to_come_again_and_nobody_else_is() {
     play(async {
         let stage = shared().await;
-        let url = stage.ready["nats"].as_str().expect("an address").to_owned();
-        let options = farebox_bus::Options { url, name: "limited".to_owned(), ..Default::default() };
-        let caller = Bus::connect_as(&options, Login::Token(LIMITED.to_owned())).await.expect("the key is known");
+        let url = stage.ready["nats"].as_str().expect("an address");
+        let caller = agent(url, &Login::Token(LIMITED.to_owned())).await;
         let body = chat("limited", json!({}));
         let ask = || async {
             let payload = body.to_string().into_bytes().into();
-            let answer = caller.request("llm.request", Headers::new(), payload, SOON).await.expect("an answer");
+            let answer = caller.bus().request("llm.request", Headers::new(), payload, SOON).await.expect("an answer");
             serde_json::from_slice::<Value>(&answer.payload).expect("JSON")
         };
         for left in [1, 0] {

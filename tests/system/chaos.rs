@@ -75,7 +75,8 @@ async fn whatever_dies_nothing_is_lost_paid_twice_or_left_without_an_answer() {
     let soak = seconds();
     let (seed, lasting) = (seed(soak.is_some()), Duration::from_secs(soak.unwrap_or(12)));
     eprintln!("chaos: seed {seed}, commit {}, {lasting:?}", commit());
-    let mut builder = Cluster::builder().set("guard.max_cost_per_task", "20");
+    // Some of those that are stopped stand still for longer than a lease.
+    let mut builder = Cluster::builder().set("guard.max_cost_per_task", "20").set("guard.lease", "3s");
     for name in PROCESSES.iter().filter(|name| name.ends_with(".2")) {
         builder = builder.with(name);
     }

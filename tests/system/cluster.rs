@@ -9,13 +9,13 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use farebox_bus::{Login, Options};
+use farebox_bus::Login;
 use farebox_client::Client;
 use farebox_emulator::Emulator;
 use farebox_testkit::{PATIENCE, Process, ProcessBuilder, eventually, fetch_servers, free_port, has_ended};
 use tempfile::TempDir;
 
-use crate::stage::one_shot;
+use crate::stage::{agent, one_shot};
 
 /// The program under test.
 pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
@@ -46,7 +46,7 @@ prices:
   - { provider: openai, models: [m-tokens], input: "3", cache_read: "0.30", output: "15", context_window: 100000, max_output: 1000 }
   - { provider: openai, models: [m-flat], input: "0", output: "0", per_request: "1", context_window: 100000, max_output: 1000 }
   - { provider: anthropic, models: [m-claude], input: "3", cache_read: "0.30", cache_write_5m: "3.75", cache_write_1h: "6", output: "15", context_window: 100000, max_output: 1000 }
-guard: { lease: 3s, max_cost_per_day: 100000 }
+guard: { max_cost_per_day: 100000 }
 worker: { heartbeat_interval: 500ms }
 intake: { job_ack_wait: 3s }
 "#;
@@ -111,10 +111,8 @@ impl Builder {
         let config = config.replace("EMULATOR", &emulator.base_url());
         std::fs::write(dir.path().join("farebox.yaml"), config)?;
         let up = up(dir.path(), &self.sets, 0).await?;
-        let options =
-            Options { url: format!("nats://127.0.0.1:{port}"), name: "agent".to_owned(), ..Options::default() };
         let cluster = Cluster {
-            client: Client::connect(&options, Login::None).await?,
+            client: agent(&format!("nats://127.0.0.1:{port}"), &Login::None).await,
             edge: SocketAddr::from(([127, 0, 0, 1], http)),
             http: one_shot(),
             sets: self.sets,

@@ -14,7 +14,7 @@ use crate::{
     load::{Ended, all_ended_in_time, ask, ask_for, call},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// How long a call waits for a guard: longer than one takes to follow another, so that none is refused for that.
 const GUARD_COMES: &str = "40s";
 
@@ -131,8 +131,8 @@ async fn call_until_refused(client: Client, bill: impl Fn() -> Money) -> (Vec<v1
 async fn used_up(budget: &str) -> (Cluster, Vec<v1::LlmResponse>, Money) {
     let cluster = Cluster::builder()
         .config(budget)
-        .set("guard.wait_for_holds", "20s")
-        .set("intake.guard_deadline", GUARD_COMES)
+        .set("guard.wait_for_holds", "80s")
+        .set("intake.guard_deadline", "100s")
         .start()
         .await
         .expect("a cluster");

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A cluster whose one budget says what becomes of calls without a guard.
 fn cluster(unreachable: &str) -> Builder {
     let budget = format!("[{{ name: all, limit: 1000, period: day, hard: true, unreachable: {unreachable} }}]");
-    Cluster::builder().set("guard.max_cost_per_day", "null").set("budgets", &budget).set("guard.lease", "6s")
+    Cluster::builder().set("guard.max_cost_per_day", "null").set("budgets", &budget)
 }
 
 async fn calls(cluster: &Cluster, model: &str, count: usize) -> Vec<Ended> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use farebox_bus::CallError;
 use farebox_proto::v1;
-use farebox_testkit::{Process, TestNats};
+use farebox_testkit::{PATIENCE, Process, TestNats};
 use farebox_types::ErrorKind;
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -105,7 +105,7 @@ fn a_body_that_is_too_large_is_refused_on_both_sides() {
 /// Runs farebox to its end: exit code and all that it said.
 async fn run(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
     let process = Process::builder(FAREBOX).args(args).current_dir(dir).spawn().await.expect("farebox starts");
-    let exit = process.wait(SOON).await.unwrap_or_else(|error| panic!("{args:?}: {error}:\n{}", process.log()));
+    let exit = process.wait(PATIENCE).await.unwrap_or_else(|error| panic!("{args:?}: {error}:\n{}", process.log()));
     (exit.code, process.log())
 }
 
@@ -152,14 +152,14 @@ fn a_missing_key_variable_is_named_with_its_option() {
     play(async {
         let dir = tempfile::tempdir().expect("a directory");
         let config = "nats: { listen: \"127.0.0.1:0\" }\nclickhouse: { listen: \"127.0.0.1:0\" }\n\
-                      providers:\n  openai: { api_key: os.environ/SYSTEM_TEST_NO_SUCH_KEY }\n\
+                      listen: { http: \"127.0.0.1:0\", grpc: \"127.0.0.1:0\" }\nproviders:\n  openai: { api_key: os.environ/SYSTEM_TEST_NO_SUCH_KEY }\n\
                       models: { a: openai/gpt-4o-mini }\n";
         std::fs::write(dir.path().join("farebox.yaml"), config).expect("a file");
         let (code, said) = run(dir.path(), &["up", "--data", "data"]).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("SYSTEM_TEST_NO_SUCH_KEY"), "{said}");
         assert!(said.contains("providers.openai.api_key"), "{said}");
-        assert!(said.contains("farebox.yaml:4"), "{said}");
+        assert!(said.contains("farebox.yaml:5"), "{said}");
     });
 }
 

@@ -15,7 +15,11 @@ use farebox_proto::headers;
 use farebox_testkit::{PATIENCE, Process, ProcessBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, sync::OnceCell, time::timeout};
+use tokio::{
+    runtime::Runtime,
+    sync::OnceCell,
+    time::{Instant, timeout},
+};
 
 /// The program under test.
 pub(crate) const FAREBOX: &str = env!("CARGO_BIN_EXE_farebox");
@@ -228,12 +232,7 @@ impl Stage {
         let ready = process.wait_ready(&ready_file, PATIENCE * 4).await.unwrap_or_else(|error| {
             panic!("{error}:\n{}", process.log());
         });
-        let options = Options {
-            url: ready["nats"].as_str().expect("an address").to_owned(),
-            name: "agent".to_owned(),
-            ..Options::default()
-        };
-        let client = Client::connect(&options, Login::None).await.expect("the default project is open");
+        let client = agent(ready["nats"].as_str().expect("an address"), &Login::None).await;
         Stage { emulator, client, ready, process, http: one_shot(), dir }
     }
 
@@ -367,6 +366,19 @@ impl Stage {
         let rows = found.await.unwrap_or_else(|_| panic!("no {count} rows for {request_id}"));
         assert_eq!(rows.len(), count, "{rows:?}");
         rows
+    }
+}
+
+/// An agent's connection. Where those who have to say whose it is stand still for longer than the server waits for that, it
+/// is refused, and comes again.
+pub(crate) async fn agent(url: &str, login: &Login) -> Client {
+    let options = Options { url: url.to_owned(), name: "agent".to_owned(), ..Options::default() };
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match Client::connect(&options, login.clone()).await {
+            Ok(client) => return client,
+            Err(error) => assert!(Instant::now() < give_up, "nobody is let in: {error}"),
+        }
     }
 }
 

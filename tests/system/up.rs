@@ -2,14 +2,14 @@
 
 use std::{net::TcpListener, path::Path, time::Duration};
 
-use farebox_bus::{Headers, Login, Options};
+use farebox_bus::{Headers, Login};
 use farebox_client::Client;
 use farebox_testkit::{PATIENCE, Process, eventually, has_ended};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stage::{FAREBOX, SOON, play};
+use crate::stage::{self, FAREBOX, SOON, play};
 
 const FREE: [&str; 8] = [
     "--set",
@@ -53,8 +53,7 @@ async fn gone(pid: Pid, what: &str) {
 }
 
 async fn agent(ready: &Value) -> Client {
-    let url = ready["nats"].as_str().expect("an address").to_owned();
-    Client::connect(&Options { url, ..Options::default() }, Login::None).await.expect("NATS answers")
+    stage::agent(ready["nats"].as_str().expect("an address"), &Login::None).await
 }
 
 async fn ask(agent: &Client, farebox: Value) -> Value {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{books::ledgers_match, cluster::Cluster};
 
-/// The guard's lease of the cluster is 3 s: after that the callers of a dead worker are told.
+/// The guard's lease is 6 s: after that the callers of a dead worker are told.
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 /// `edge.bus_patience`.
 const BUS_PATIENCE: Duration = Duration::from_secs(5);
