@@ -26,6 +26,13 @@ impl Headers {
         Headers::default()
     }
 
+    /// Several at once, of different names: one allocation, and nothing is looked for.
+    pub fn of<const N: usize>(headers: [(&str, &str); N]) -> Headers {
+        let room = headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        let empty = Headers(String::with_capacity(room));
+        headers.into_iter().fold(empty, |headers, (name, value)| headers.and(name, value))
+    }
+
     /// The same headers with `name` set. A value that would break the header block loses its line breaks; a name
     /// that cannot be a header name is left out.
     #[must_use]
@@ -81,7 +88,7 @@ impl Headers {
             self.0.reserve(name.len() + value.len() + 2);
             self.0.push_str(name);
             self.0.push(':');
-            match value.contains(['\r', '\n']) {
+            match value.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
                 true => self.0.push_str(&value.replace(['\r', '\n'], " ")),
                 false => self.0.push_str(value),
             }

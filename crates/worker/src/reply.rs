@@ -98,10 +98,12 @@ impl Reply {
                 (headers::PROTOBUF, chunk.encode_to_vec())
             }
         };
-        let head = Headers::new()
-            .with(headers::CONTENT_TYPE, content_type)
-            .with(headers::TYPE, "chunk")
-            .with(headers::SEQ, &self.chunks.to_string());
+        let seq = self.chunks.to_string();
+        let head = Headers::of([
+            (headers::TYPE, "chunk"),
+            (headers::CONTENT_TYPE, content_type),
+            (headers::SEQ, seq.as_str()),
+        ]);
         self.chunks += 1;
         if let Err(error) = self.bus.publish(&self.to, head, bytes.into()).await {
             // A gap shows by its number, and the final answer is whole.
