@@ -44,6 +44,11 @@ impl Waiting {
         format!("{}.*", self.prefix)
     }
 
+    /// A subject beside these inboxes: what comes there is for a subscription of its own.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        format!("{}.{name}.all", self.prefix)
+    }
+
     /// Whether a subject is one of these inboxes.
     pub(crate) fn is_own(&self, subject: &str) -> bool {
         subject.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('.'))

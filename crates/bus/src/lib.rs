@@ -6,6 +6,7 @@
 //! - every wait has a named bound in [`Options`], and a call that ends by any road leaves nothing behind;
 //! - a call to a subject that nobody listens to fails at once, as does one that the server forbids;
 //! - a lost connection is made again; consumers and leases go on by themselves or say that they ended;
+//! - who listens on a subject can be asked, and "nobody" is said only where every server said so ([`Traces`]);
 //! - a write can be fenced: [`Fence`] makes the server refuse it when somebody else wrote first;
 //! - what a role of the same process listens to on farebox's own subjects reaches it without the server ([`Reach`]).
 //!
@@ -31,6 +32,7 @@ mod store;
 mod stream;
 mod subscribe;
 pub mod topology;
+mod trace;
 
 pub use bucket::{Bucket, BucketSpec, Entry, Watch, Write};
 pub use call::{Offer, Refusal};
@@ -52,3 +54,4 @@ pub use replay::Replay;
 pub use store::{Fence, Stored};
 pub use stream::{Discard, Retention, StoredMessage, StreamInfo, StreamSpec};
 pub use subscribe::Subscription;
+pub use trace::{Asking, Traces};

@@ -80,7 +80,7 @@ impl Handle {
     }
 
     /// Its caller asks for an end, or has gone without a word.
-    fn cancel(&self, caller_gone: bool) -> Cancelled {
+    pub(crate) fn cancel(&self, caller_gone: bool) -> Cancelled {
         if caller_gone && self.drains && self.why().is_none() {
             self.is_forsaken.store(true, Ordering::Relaxed);
             return Cancelled::Drains;

@@ -5,7 +5,7 @@
 //!
 //! Guarantees: no provider is called without a reservation: the one function that opens a request takes it by value; an
 //! attempt is settled whether the caller is still there or not; a stream without the provider's own end is an error,
-//! never an answer; a worker whose lease has run out by its own clock sends nothing until the guard has answered.
+//! never an answer; a call at whose address nobody listens any more is stopped; a worker whose lease has run out by its own clock sends nothing until the guard has answered.
 //!
 //! Not here: routing, prices (pinned in the plan), budgets.
 //!
@@ -21,6 +21,7 @@ mod heartbeat;
 mod held;
 mod hush;
 mod keys;
+mod listeners;
 mod options;
 mod reply;
 mod reservation;

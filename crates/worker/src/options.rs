@@ -52,9 +52,12 @@ pub struct Options {
     /// Key files that are kept in memory, each until it changes.
     pub key_files_max: u64,
     pub project_secrets: ProjectSecrets,
-    /// A call over HTTP whose client has gone is read to its end if it costs this at most, so that its true usage is known; a
+    /// A call whose caller has gone without a word is read to its end if it costs this at most, so that its true usage is known; a
     /// dearer one is cancelled. 0: every one is.
     pub drain_up_to: Money,
+    /// How long nobody may listen where an answer goes before its caller counts as gone. Above what a client takes to connect
+    /// again. 0: for ever.
+    pub listener_patience: Span,
     /// How long running calls may take to end after the drain began.
     pub drain_timeout: Span,
 }
@@ -83,6 +86,7 @@ impl Default for Options {
             key_files_max: 1024,
             project_secrets: ProjectSecrets::default(),
             drain_up_to: Money::ZERO,
+            listener_patience: Span::from_secs(15),
             drain_timeout: Span::from_secs(20),
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     held::{Handle, Held, Stop},
+    listeners::Place,
     reservation::OpenAttempt,
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Reply {
     pub(crate) project: Project,
     pub(crate) request: RequestId,
     pub(crate) to: String,
+    /// Where it is looked whether somebody listens there.
+    pub(crate) place: Option<Place>,
     pub(crate) json: bool,
     pub(crate) keep: bool,
     pub(crate) job: bool,
@@ -105,7 +108,11 @@ impl Reply {
             (headers::SEQ, seq.as_str()),
         ]);
         self.chunks += 1;
-        if let Err(error) = self.bus.publish(&self.to, head, bytes.into()).await {
+        let sent = match self.place.as_ref().is_some_and(Place::asks_with_this) {
+            true => self.bus.publish_traced(&self.to, head, bytes.into()).await,
+            false => self.bus.publish(&self.to, head, bytes.into()).await,
+        };
+        if let Err(error) = sent {
             // A gap shows by its number, and the final answer is whole.
             tracing::debug!(request = request_id, %error, "a chunk was not sent");
         }

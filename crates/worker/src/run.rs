@@ -18,6 +18,7 @@ use crate::{
     guard::{Amended, Guard},
     held::{Handle, Held, Stop},
     keys::Keys,
+    listeners::{Listeners, Place},
     options::Options,
     reply::Reply,
     reservation::Reservation,
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) held: Arc<Held>,
+    pub(crate) listeners: Arc<Listeners>,
     pub(crate) guard: Guard,
     pub(crate) upstream: watch::Receiver<Arc<Upstream>>,
     pub(crate) keys: Keys,
@@ -149,6 +151,15 @@ pub(crate) async fn carry(shared: &Shared, taken: Taken) {
     shared.held.end(id, &project, &request);
 }
 
+/// An answer that is kept is there for whoever asks later.
+fn place_of(shared: &Shared, taken: &Taken) -> Option<Place> {
+    let envelope = &taken.envelope;
+    let kept = envelope.keep_result || envelope.job || shared.options.listener_patience.get().is_zero();
+    let to = Some(envelope.reply_to.clone()).filter(|_| !kept)?;
+    let asking = shared.bus.asking(&to);
+    shared.listeners.watch(taken.reservation.id(), to, asking, taken.handle.clone())
+}
+
 fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
     let envelope = &taken.envelope;
     Reply {
@@ -159,6 +170,7 @@ fn reply_of(shared: &Shared, taken: &Taken) -> Reply {
         project: taken.project.clone(),
         request: taken.request.clone(),
         to: envelope.reply_to.clone(),
+        place: place_of(shared, taken),
         json: envelope.json,
         keep: envelope.keep_result,
         job: envelope.job,

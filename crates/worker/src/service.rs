@@ -65,6 +65,7 @@ impl Service {
             counts: Counts::new(&options),
             options,
             held: Arc::new(Held::new()),
+            listeners: Arc::default(),
             guard,
             upstream: deps.upstream,
             keys,
@@ -83,6 +84,7 @@ impl Service {
             heartbeat.run(stop).await;
             drop(beating_ended);
         });
+        self.follow_listeners(stop_beating.clone());
         let mut cancels = self.shared.bus.subscribe(&self.shared.tenancy.cancels(), None).await?;
         let mut repeated = self.shared.bus.subscribe(subjects::CANCEL, None).await?;
         let mut work = self.shared.bus.subscribe(subjects::WORK, Some(subjects::WORK_QUEUE)).await?;
@@ -133,6 +135,15 @@ impl Service {
             }
         }
         Some(heartbeat)
+    }
+
+    /// Looks after callers for as long as there are calls.
+    fn follow_listeners(&self, stop: CancellationToken) {
+        let shared = self.shared.clone();
+        self.tasks.spawn("listeners", async move {
+            let patience = shared.options.listener_patience.get();
+            let _ = stop.run_until_cancelled(shared.listeners.follow(&shared.bus, patience)).await;
+        });
     }
 
     /// Work offered: taken in silence, or refused aloud.

@@ -10,3 +10,4 @@ mod jobs;
 mod leases;
 mod roads;
 mod server;
+mod traces;

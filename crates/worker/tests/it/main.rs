@@ -4,4 +4,5 @@
 
 mod edge;
 mod grants;
+mod listeners;
 mod world;

@@ -73,15 +73,17 @@ impl World {
         World { bus, emulator, amends, settles, heartbeats, closed, trigger, _nats: nats }
     }
 
-    /// Hands a JSON caller's work over, once there is a worker; where its answer comes.
+    /// Hands a JSON caller's work over, once there is a worker; where its answer comes, unless the envelope says otherwise.
     pub(crate) async fn offer(&self, plan: Vec<v1::Deployment>, budgets: Vec<v1::BudgetLeft>) -> Inbox {
         self.hand_over(plan, v1::Envelope { json: true, budgets, ..envelope("r1", BODY) }).await
     }
 
     pub(crate) async fn hand_over(&self, plan: Vec<v1::Deployment>, envelope: v1::Envelope) -> Inbox {
         let inbox = self.bus.inbox();
+        let own = envelope.reply_to.is_empty();
+        let reply_to = if own { inbox.subject() } else { envelope.reply_to.clone() };
         let work = v1::Work {
-            envelope: Some(v1::Envelope { reply_to: inbox.subject(), ..envelope }),
+            envelope: Some(v1::Envelope { reply_to, ..envelope }),
             plan,
             reservation_id: ReservationId::generate().to_string(),
             call_id: CallId::generate().to_string(),
