@@ -86,6 +86,7 @@ impl Service {
             option: "listen.grpc",
             tls,
             connections_max: options.connections_max,
+            connections_per_address: None,
             handshake_timeout: options.handshake_timeout.get(),
         };
         let listener = Listener::bind(listen, terms).await?;

@@ -44,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) near: Near,
     pub(crate) options: Options,
     pub(crate) store_permits: Semaphore,
+    pub(crate) transfers: Semaphore,
     /// The dispatcher of the private inboxes. It belongs to the connection and ends with it.
     _tasks: JoinSet<()>,
 }
@@ -180,8 +181,9 @@ impl Bus {
             dispatch.close();
         });
         let store_permits = Semaphore::new(options.store_inflight.max(1));
-        let near = Near::default();
-        let inner = Inner { client, waiting, link, near, options: options.clone(), store_permits, _tasks: tasks };
+        let transfers = Semaphore::new(options.object_transfers.max(1));
+        let (near, options) = (Near::default(), options.clone());
+        let inner = Inner { client, waiting, link, near, options, store_permits, transfers, _tasks: tasks };
         Ok(Bus(Arc::new(inner)))
     }
 

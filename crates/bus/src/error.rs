@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_types::ErrorKind;
+use farebox_types::{ErrorKind, Fault};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -194,8 +194,10 @@ impl ConsumeError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    #[error("a body of {size} bytes is above the limit of {max} (nats.object_max)")]
+    #[error("a body of {size} bytes is above the limit of {max} (nats.connection.object_max)")]
     TooLarge { size: usize, max: usize },
+    #[error("a large body was not moved in time ({after:?}): many are on their way (nats.connection.object_transfers)")]
+    Late { after: Duration },
     #[error("the stored body `{name}` is gone: bodies are kept for a limited time")]
     Gone { name: String },
     #[error("the stored body `{name}` is not what was put there: size or digest differ")]
@@ -210,10 +212,20 @@ impl ObjectError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             ObjectError::TooLarge { .. } => ErrorKind::TooLarge,
+            ObjectError::Late { .. } => ErrorKind::DeadlineExceeded,
             ObjectError::Gone { .. } => ErrorKind::NotFound,
             ObjectError::Corrupt { .. } => ErrorKind::Internal,
             ObjectError::Store(source) => source.kind(),
             ObjectError::Read(source) => source.kind(),
         }
+    }
+
+    /// What the caller hears whose request has this body: where it is not its own doing, the request may work later.
+    pub fn fault(&self, what: &str) -> Fault {
+        let kind = match self {
+            ObjectError::TooLarge { .. } | ObjectError::Late { .. } => self.kind(),
+            _ => ErrorKind::Unavailable,
+        };
+        Fault::new(kind, format!("{what}: {self}"))
     }
 }

@@ -86,6 +86,9 @@ pub struct Options {
     pub consumer_pause_max: Span,
     /// Size of the parts in which a large body is stored.
     pub object_chunk: ByteSize,
+    /// Large bodies that this connection stores or fetches at the same time, each one part after the other; more wait. What is
+    /// small waits for so many parts at most.
+    pub object_transfers: usize,
     /// Largest body that the object store takes.
     pub object_max: ByteSize,
 }
@@ -112,6 +115,7 @@ impl Default for Options {
             pull_heartbeat: Span::from_secs(1),
             consumer_pause_max: Span::from_secs(2),
             object_chunk: ByteSize(512 * 1024),
+            object_transfers: 2,
             object_max: ByteSize(64 * 1024 * 1024),
         }
     }

@@ -20,6 +20,8 @@ pub struct Replay {
     stream: String,
     subject: String,
     next: u64,
+    /// Messages that are asked for at a time.
+    batch: usize,
     /// Sequence of the newest message when the walk began; nothing above it is promised.
     target: Option<u64>,
     ready: VecDeque<StoredMessage>,
@@ -35,6 +37,7 @@ impl Bus {
             stream: stream.to_owned(),
             subject: subject.to_owned(),
             next: from.max(1),
+            batch: self.0.options.replay_batch.max(1),
             target,
             ready: VecDeque::new(),
         })
@@ -42,6 +45,11 @@ impl Bus {
 }
 
 impl Replay {
+    /// The same, with so many messages on their way at a time.
+    pub(crate) fn by(self, batch: usize) -> Replay {
+        Replay { batch, ..self }
+    }
+
     /// The next message; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<StoredMessage>, StreamError> {
         if self.ready.is_empty() {
@@ -97,7 +105,7 @@ impl Replay {
 
     async fn fetch(&mut self, until: Instant) -> Result<(), StreamError> {
         let options = &self.bus.0.options;
-        let batch = options.replay_batch.max(1);
+        let batch = self.batch;
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
         let failed = |source: CallError| StreamError::Call { stream: self.stream.clone(), source };
         let late = || failed(CallError::Timeout { subject: subject.clone(), after: options.api_timeout.get() });

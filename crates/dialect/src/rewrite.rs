@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::memchr2;
 
 use crate::error::RewriteError;
 
@@ -240,16 +241,16 @@ impl Cursor<'_> {
     fn string(&mut self) -> Result<(usize, usize), RewriteError> {
         let start = self.at;
         self.expect(b'"')?;
-        loop {
-            match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => self.at += 2,
-                Some(_) => self.at += 1,
-                None => return Err(self.misfit()),
+        // One may be most of a body of many megabytes.
+        while let Some(next) = memchr2(b'"', b'\\', self.body.get(self.at..).unwrap_or_default()) {
+            self.at += next;
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Ok((start, self.at));
             }
+            self.at += 2;
         }
-        self.at += 1;
-        Ok((start, self.at))
+        Err(self.misfit())
     }
 
     fn value(&mut self) -> Result<(usize, usize), RewriteError> {

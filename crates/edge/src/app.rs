@@ -8,9 +8,9 @@ use farebox_directory::Directory;
 use farebox_policy::Pepper;
 use farebox_runtime::{Drain, Tasks};
 use farebox_types::Clock;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
-use crate::options::Options;
+use crate::{options::Options, room::Rooms};
 
 /// What the edge needs from outside.
 pub struct Deps {
@@ -39,8 +39,7 @@ pub struct Offered {
 pub(crate) struct App {
     pub(crate) deps: Deps,
     pub(crate) options: Options,
-    /// Room for bodies of requests.
-    pub(crate) bodies: Semaphore,
+    pub(crate) bodies: Rooms,
     /// Given when requests under way have had their time: what is still running ends with an error.
     pub(crate) cut: Drain,
 }

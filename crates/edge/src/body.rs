@@ -6,7 +6,6 @@ use std::{
     future::ready,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::response::Response;
@@ -16,23 +15,18 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header, request
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tower::ServiceExt;
 use tower_http::decompression::RequestDecompression;
 
 use crate::{
     failure::{Shape, refusal},
     options::Options,
+    room::Room,
 };
 
 /// What is unpacked.
 const ENCODINGS: [&str; 5] = ["gzip", "deflate", "br", "zstd", "identity"];
-
-/// When to come back if there was no room.
-const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Why there is no body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +35,13 @@ pub(crate) enum Unread {
     Late(Span),
     Encoding(String),
     Broken(String),
-    NoRoom,
+    NoRoom(Fault),
 }
 
 impl Unread {
     pub(crate) fn response(self, shape: Shape) -> Response {
         let (kind, status, message) = match self {
-            Unread::NoRoom => {
-                let message = "too many bodies are being read (edge.bodies_max): try again";
-                return refusal(shape, &Fault::new(ErrorKind::Unavailable, message).retry_after(COME_BACK));
-            }
+            Unread::NoRoom(fault) => return refusal(shape, &fault),
             Unread::TooLarge(max) => {
                 let message = format!("the body is too large: at most {max}, unpacked (edge.body_max)");
                 (ErrorKind::TooLarge, StatusCode::PAYLOAD_TOO_LARGE, message)
@@ -77,47 +68,12 @@ impl Unread {
     }
 }
 
-/// Room for bodies, in KiB.
-pub(crate) fn rooms(options: &Options) -> Semaphore {
-    Semaphore::new(kib(options.bodies_max.0) as usize)
-}
-
-fn kib(size: u64) -> u32 {
-    u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX)
-}
-
-/// Room for one body: for as much as has come of it, however much is to come.
-pub(crate) struct Room<'a> {
-    rooms: &'a Semaphore,
-    taken: Option<SemaphorePermit<'a>>,
-}
-
-impl<'a> Room<'a> {
-    pub(crate) fn of(rooms: &'a Semaphore) -> Room<'a> {
-        Room { rooms, taken: None }
-    }
-
-    fn grow(&mut self, size: usize) -> Result<(), Failure> {
-        let taken = self.taken.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let missing = kib(size as u64).saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        let more = self.rooms.try_acquire_many(missing).map_err(|_| Failure::NoRoom)?;
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            None => self.taken = Some(more),
-        }
-        Ok(())
-    }
-
-    fn free(&mut self) {
-        self.taken = None;
-    }
-}
-
-/// Reads the body. Afterwards its headers say what it is now: no encoding, no length.
+/// Reads the body, which takes room for as much as has come of it, however much is to come. Afterwards its headers say what
+/// it is now: no encoding, no length.
 pub(crate) async fn read(
     head: &mut Parts,
     mut incoming: Incoming,
-    room: &mut Room<'_>,
+    room: &mut Room,
     options: &Options,
 ) -> Result<Bytes, Unread> {
     let encoding = encoding(&head.headers)?;
@@ -138,11 +94,11 @@ pub(crate) async fn read(
     let unread = match read {
         Ok(Ok(body)) => return Ok(body),
         Ok(Err(Failure::TooLarge)) => Unread::TooLarge(options.body_max),
-        Ok(Err(Failure::NoRoom)) => Unread::NoRoom,
+        Ok(Err(Failure::NoRoom(fault))) => Unread::NoRoom(fault),
         Ok(Err(Failure::Broken(reason))) => return Err(Unread::Broken(reason)),
         Err(_) => return Err(Unread::Late(within)),
     };
-    room.free();
+    room.give_back();
     if let Some(rest) = rest {
         discard(head, rest, options).await;
     }
@@ -187,8 +143,8 @@ fn encoding(headers: &HeaderMap) -> Result<Option<HeaderValue>, Unread> {
 enum Failure {
     #[error("too large")]
     TooLarge,
-    #[error("no room")]
-    NoRoom,
+    #[error(transparent)]
+    NoRoom(Fault),
     #[error("{0}")]
     Broken(String),
 }
@@ -226,7 +182,7 @@ impl http_body::Body for Bounded {
 
 async fn collect<B>(
     body: &mut B,
-    room: &mut Room<'_>,
+    room: &mut Room,
     max: usize,
     failure: fn(B::Error) -> Failure,
 ) -> Result<Bytes, Failure>
@@ -241,7 +197,7 @@ where
         if size > max {
             return Err(Failure::TooLarge);
         }
-        room.grow(size)?;
+        room.hold(size).map_err(Failure::NoRoom)?;
         if first.is_empty() && whole.is_empty() {
             first = data;
             continue;
@@ -254,7 +210,7 @@ where
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-async fn unpack(incoming: Incoming, encoding: HeaderValue, room: &mut Room<'_>, max: usize) -> Result<Bytes, Failure> {
+async fn unpack(incoming: Incoming, encoding: HeaderValue, room: &mut Room, max: usize) -> Result<Bytes, Failure> {
     let mut packed = Request::new(Bounded { incoming, left: max });
     packed.headers_mut().insert(header::CONTENT_ENCODING, encoding);
     let echo = tower::service_fn(|request: Request<_>| ready(Ok::<_, Infallible>(Response::new(request.into_body()))));

@@ -190,12 +190,17 @@ impl Call {
         request.body = Some(v1::llm_request::Body::Raw(v1::RawBody { dialect, bytes: body.clone() }));
         let bus = &self.app.deps.bus;
         if message.encoded_len() > bus.max_payload() {
-            let object = bus.put_object(topology::BODIES, body).await.map_err(unstored)?;
+            let object = bus.put_object(topology::BODIES, body, self.left()).await.map_err(unstored)?;
             let stored = v1::StoredBody { dialect, object: Some(object.clone().into()) };
             self.stored = Some(object);
             message.request.get_or_insert_default().body = Some(v1::llm_request::Body::Stored(stored));
         }
         Ok(message.encode_to_vec())
+    }
+
+    /// How long the final answer is still waited for.
+    fn left(&self) -> Duration {
+        self.late.deadline().saturating_duration_since(Instant::now())
     }
 
     pub(crate) fn pieces(&self) -> u64 {
@@ -267,7 +272,7 @@ impl Call {
             }
             Some(Stored(stored)) => {
                 let object = ObjectRef::from(stored.object.unwrap_or_default());
-                let fetched = self.app.deps.bus.get_object(&object).await;
+                let fetched = self.app.deps.bus.get_object(&object, self.left()).await;
                 self.leave(object);
                 fetched.map_err(|error| self.unfetched(error))
             }
@@ -307,7 +312,10 @@ impl Call {
                 Fault::new(ErrorKind::NotFound, message)
             }
             error if self.is_kept => away(&format!("the answer was stored and cannot be fetched now: {error}")),
-            error => Fault::new(ErrorKind::Internal, format!("the answer was stored and cannot be fetched: {error}")),
+            error => {
+                let kind = if matches!(error, ObjectError::Late { .. }) { error.kind() } else { ErrorKind::Internal };
+                Fault::new(kind, format!("the answer was stored and cannot be fetched: {error}"))
+            }
         }
     }
 }
@@ -406,7 +414,7 @@ fn unsent(error: PublishError) -> Fault {
 
 fn unstored(error: ObjectError) -> Fault {
     match error {
-        ObjectError::TooLarge { .. } => Fault::new(ErrorKind::TooLarge, error.to_string()),
+        ObjectError::TooLarge { .. } | ObjectError::Late { .. } => Fault::new(error.kind(), error.to_string()),
         _ => away(&format!("the body is too large for one message, and {error}")),
     }
 }

@@ -15,11 +15,11 @@ use bytes::Bytes;
 use farebox_runtime::Tasks;
 use http_body::{Frame, SizeHint};
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 
-use crate::service::contained;
+use crate::{room::Room, service::contained};
 
 /// The most that is handed over to be written at a time: a large answer is under way until its end is taken.
 const PIECE: usize = 16 * 1024;
@@ -52,13 +52,13 @@ pub(crate) struct Held {
     rest: Bytes,
     waiting: Waiting,
     _busy: Busy,
-    _place: Option<OwnedSemaphorePermit>,
+    _room: Room,
 }
 
 impl Held {
-    pub(crate) fn new(body: Body, busy: Busy, place: Option<OwnedSemaphorePermit>) -> Held {
+    pub(crate) fn new(body: Body, busy: Busy, room: Room) -> Held {
         let waiting = WAITING.try_with(Waiting::clone).unwrap_or_default();
-        Held { body, rest: Bytes::new(), waiting, _busy: busy, _place: place }
+        Held { body, rest: Bytes::new(), waiting, _busy: busy, _room: room }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {

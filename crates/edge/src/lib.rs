@@ -6,7 +6,8 @@
 //!
 //! **Guarantees.** Every request ends: with the whole answer, or with a typed error, inside the stream once it has begun. An
 //! answer that is not complete never ends like one that is. A client that goes is noticed, and its call stopped (or read to
-//! its end, where that costs little: `worker.drain_up_to`). Bodies, headers, times and connections are bounded ([`Options`]).
+//! its end, where that costs little: `worker.drain_up_to`). Bodies, headers, times and connections are bounded ([`Options`]), and what one
+//! project or address may have of them.
 //!
 //! **Does not.** It holds no provider's logic and no key of a provider, reads no body (intake does; it looks whether a stream is
 //! asked for, only where nothing has come for `first_piece_wait`), routes nothing and decides about no budget.
@@ -20,6 +21,7 @@
 //! | `call` | one call on the bus: what arrives, and the cancel when its caller has gone |
 //! | `doubt` | whether its answer can still come after a loss of the connection |
 //! | `whole`, `stream` | its answer as HTTP |
+//! | `room` | room for requests and bodies, and each source's share of it |
 //! | `held` | what a request holds until its answer is taken |
 //! | `flow` | what waits for a client that reads slowly |
 //! | `patience` | a connection whose client must take what is written |
@@ -45,6 +47,7 @@ mod held;
 mod models;
 mod options;
 mod patience;
+mod room;
 mod routes;
 mod service;
 mod stream;

@@ -3,13 +3,12 @@
 use axum::response::{IntoResponse, Json, Response};
 use farebox_directory::Keys;
 use farebox_types::{ErrorKind, Fault};
-use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use crate::{
-    access,
-    app::{App, Offered, Peer},
+    access::Caller,
+    app::{App, Offered},
     failure::{Shape, refusal},
 };
 
@@ -19,8 +18,8 @@ const CREATED: (i64, &str) = (1_735_689_600, "2025-01-01T00:00:00Z");
 const PAGE_MAX: usize = 1000;
 
 /// All that the caller may ask for.
-pub(crate) fn list(app: &App, shape: Shape, peer: Peer, headers: &HeaderMap, query: Option<&str>) -> Response {
-    let open = match open(app, peer, headers) {
+pub(crate) fn list(app: &App, shape: Shape, caller: Result<Caller, Fault>, query: Option<&str>) -> Response {
+    let open = match open(app, caller) {
         Ok(open) => open,
         Err(fault) => return refusal(shape, &fault),
     };
@@ -37,8 +36,8 @@ pub(crate) fn list(app: &App, shape: Shape, peer: Peer, headers: &HeaderMap, que
 }
 
 /// One of them.
-pub(crate) fn one(app: &App, shape: Shape, peer: Peer, headers: &HeaderMap, id: &str) -> Response {
-    let found = open(app, peer, headers).and_then(|open| {
+pub(crate) fn one(app: &App, shape: Shape, caller: Result<Caller, Fault>, id: &str) -> Response {
+    let found = open(app, caller).and_then(|open| {
         let unknown = || {
             Fault::new(ErrorKind::NotFound, format!("there is no model `{id}` for this key: GET /v1/models lists them"))
         };
@@ -50,8 +49,8 @@ pub(crate) fn one(app: &App, shape: Shape, peer: Peer, headers: &HeaderMap, id: 
     }
 }
 
-fn open(app: &App, peer: Peer, headers: &HeaderMap) -> Result<Vec<Offered>, Fault> {
-    let caller = access::principal(app, headers, peer)?;
+fn open(app: &App, caller: Result<Caller, Fault>) -> Result<Vec<Offered>, Fault> {
+    let caller = caller?;
     let access = app.deps.directory.access(&caller.project, caller.key_id(), Keys::Own, app.deps.clock.now())?;
     let models = access.models();
     let offered = app.deps.offered.borrow().clone();

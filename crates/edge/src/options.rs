@@ -1,6 +1,6 @@
 //! Options of the edge.
 
-use std::net::SocketAddr;
+use std::{fmt::Display, net::SocketAddr};
 
 use farebox_runtime::{bounds, listener::TlsOptions};
 use farebox_types::{ByteSize, Span};
@@ -31,6 +31,8 @@ pub struct Options {
     /// The most of all bodies whose requests have not begun to be answered; a request that finds no room is answered with
     /// 503. Of a body counts what has come.
     pub bodies_max: ByteSize,
+    /// The same of one project; with more it is answered with 429. Absent: half of `bodies_max`, and `body_max` at least.
+    pub bodies_per_project: Option<ByteSize>,
     /// How long a body may take to arrive.
     pub body_timeout: Span,
     /// The most bytes of a request's headers, its first line included.
@@ -39,8 +41,16 @@ pub struct Options {
     pub headers_timeout: Span,
     /// Connections at a time; more wait to be taken.
     pub connections_max: usize,
+    /// Connections of one address (of IPv6: of one /64) at a time. Some more are answered with 429, the others closed.
+    /// Absent: as many as of all, which is what there must be behind a proxy, from whose address all come.
+    pub connections_per_address: Option<usize>,
     /// Requests at a time; more are answered with 503.
     pub requests_max: usize,
+    /// Requests of one project at a time; more are answered with 429. Absent: half of `requests_max`.
+    pub requests_per_project: Option<usize>,
+    /// Requests at a time from one address (of IPv6: from one /64) that show no key which opens; more are answered with 429.
+    /// Absent: an eighth of `requests_max`.
+    pub requests_per_address: Option<usize>,
     /// Requests at a time on one HTTP/2 connection.
     pub streams_max: u32,
     /// Requests on one HTTP/2 connection that its client may take back before they were looked at, and as many that may be
@@ -79,11 +89,15 @@ impl Default for Options {
             cors: None,
             body_max: ByteSize(32 * 1024 * 1024),
             bodies_max: ByteSize(512 * 1024 * 1024),
+            bodies_per_project: None,
             body_timeout: Span::from_secs(60),
             headers_max: ByteSize(64 * 1024),
             headers_timeout: Span::from_secs(75),
             connections_max: 4096,
+            connections_per_address: None,
             requests_max: 4096,
+            requests_per_project: None,
+            requests_per_address: None,
             streams_max: 256,
             resets_max: 100,
             handshake_timeout: Span::from_secs(5),
@@ -116,6 +130,18 @@ impl Options {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
+    pub(crate) fn requests_of_a_project(&self) -> usize {
+        self.requests_per_project.unwrap_or(self.requests_max / 2).max(1)
+    }
+
+    pub(crate) fn requests_of_an_address(&self) -> usize {
+        self.requests_per_address.unwrap_or(self.requests_max / 8).max(1)
+    }
+
+    pub(crate) fn bodies_of_a_project(&self) -> ByteSize {
+        self.bodies_per_project.unwrap_or_else(|| ByteSize(self.bodies_max.0 / 2).max(self.body_max))
+    }
+
     /// What cannot work, as path below `edge` and reason.
     pub fn faults(&self, listen: SocketAddr) -> Vec<bounds::Fault> {
         let mut faults = Vec::new();
@@ -132,9 +158,12 @@ impl Options {
             ("buffer_max", self.buffer_max.len()),
         ];
         faults.extend(bounds::zero(counts));
-        if self.bodies_max < self.body_max {
-            let message = format!("{} has no room for a body of {} (edge.body_max)", self.bodies_max, self.body_max);
-            faults.push(("bodies_max", message));
+        faults.extend(self.share_faults());
+        let rooms = [("bodies_max", Some(self.bodies_max)), ("bodies_per_project", self.bodies_per_project)];
+        for (name, room) in rooms.into_iter().filter_map(|(name, room)| Some((name, room?))) {
+            if room < self.body_max {
+                faults.push((name, format!("{room} has no room for a body of {} (edge.body_max)", self.body_max)));
+            }
         }
         if self.headers_max.len() < HEADERS_MIN {
             faults.push(("headers_max", format!("{} is too little: at least {}", self.headers_max, ByteSize(8192))));
@@ -152,6 +181,28 @@ impl Options {
             ("ready_timeout", self.ready_timeout),
         ];
         faults.extend(bounds::too_short(spans));
+        faults
+    }
+}
+
+impl Options {
+    /// More than all together keeps nobody from taking all. As much is a choice.
+    fn share_faults(&self) -> Vec<bounds::Fault> {
+        let counts = [
+            ("connections_per_address", self.connections_per_address, "connections_max", self.connections_max),
+            ("requests_per_project", self.requests_per_project, "requests_max", self.requests_max),
+            ("requests_per_address", self.requests_per_address, "requests_max", self.requests_max),
+        ];
+        let counts = counts.into_iter().filter_map(|(name, share, of, all)| Some((name, share?, of, all)));
+        let mut faults: Vec<bounds::Fault> =
+            bounds::zero(counts.clone().map(|(name, share, ..)| (name, share))).collect();
+        let too_much = |share: &dyn Display, all: &dyn Display, of| {
+            format!("{share} is more than the {all} of all together (edge.{of}): at most as many")
+        };
+        let above = counts.filter(|(_, share, _, all)| share > all);
+        faults.extend(above.map(|(name, share, of, all)| (name, too_much(&share, &all, of))));
+        let bodies = self.bodies_per_project.filter(|share| *share > self.bodies_max);
+        faults.extend(bodies.map(|share| ("bodies_per_project", too_much(&share, &self.bodies_max, "bodies_max"))));
         faults
     }
 }
@@ -240,8 +291,42 @@ mod tests {
 
     #[test]
     fn there_is_room_for_one_body() {
-        let options = Options { bodies_max: ByteSize(1), ..Options::default() };
-        assert_eq!(named(options), ["bodies_max"]);
+        let little = || Options { bodies_max: ByteSize(1), ..Options::default() };
+        assert_eq!(named(little()), ["bodies_max"]);
+        let options = Options { bodies_per_project: Some(ByteSize(1)), ..little() };
+        assert_eq!(named(options), ["bodies_max", "bodies_per_project"]);
+    }
+
+    #[test]
+    fn a_share_is_some_and_not_more_than_all() {
+        let shares = |count: usize, bodies: u64| Options {
+            connections_max: 8,
+            connections_per_address: Some(count),
+            requests_max: 8,
+            requests_per_project: Some(count),
+            requests_per_address: Some(count),
+            body_max: ByteSize(8),
+            bodies_max: ByteSize(8),
+            bodies_per_project: Some(ByteSize(bodies)),
+            ..Options::default()
+        };
+        assert_eq!(named(shares(8, 8)), Vec::<&str>::new());
+        let counts = ["connections_per_address", "requests_per_project", "requests_per_address"];
+        assert_eq!(named(shares(0, 8)), counts);
+        assert_eq!(named(shares(9, 9)), [&counts[..], &["bodies_per_project"]].concat());
+    }
+
+    #[test]
+    fn what_is_not_said_of_shares_follows_from_what_all_have() {
+        for (all, of_project, of_address) in [(4096, 2048, 512), (8, 4, 1), (1, 1, 1)] {
+            let options = Options { requests_max: all, ..Options::default() };
+            assert_eq!((options.requests_of_a_project(), options.requests_of_an_address()), (of_project, of_address));
+        }
+        for (all, of_project) in [(512, 256), (64, 32), (48, 32)] {
+            let mib = |count: u64| ByteSize(count << 20);
+            let options = Options { bodies_max: mib(all), ..Options::default() };
+            assert_eq!(options.bodies_of_a_project(), mib(of_project));
+        }
     }
 
     #[test]

@@ -15,12 +15,12 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use crate::{
-    access,
+    access::Caller,
     app::{App, Peer},
-    body::{self, Room},
-    call,
+    body, call,
     failure::{Shape, refusal, unknown_url},
     health, models,
+    room::Source,
 };
 
 /// What there is, for whoever asks for something else.
@@ -121,12 +121,19 @@ pub(crate) fn answer(
     app: Arc<App>,
     peer: Peer,
     route: Route,
+    caller: Result<Caller, Fault>,
     request: Request<Incoming>,
 ) -> BoxFuture<'static, Response> {
-    Box::pin(answered(app, peer, route, request))
+    Box::pin(answered(app, peer, route, caller, request))
 }
 
-async fn answered(app: Arc<App>, peer: Peer, route: Route, request: Request<Incoming>) -> Response {
+async fn answered(
+    app: Arc<App>,
+    peer: Peer,
+    route: Route,
+    caller: Result<Caller, Fault>,
+    request: Request<Incoming>,
+) -> Response {
     let Route { shape, endpoint } = route;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let allowed = endpoint.methods();
@@ -134,9 +141,9 @@ async fn answered(app: Arc<App>, peer: Peer, route: Route, request: Request<Inco
         wrong_method(shape, &method, &path, allowed)
     } else {
         match endpoint {
-            Endpoint::Call(dialect) => ask(app, dialect, shape, peer, request).await,
-            Endpoint::Models => models::list(&app, shape, peer, request.headers(), request.uri().query()),
-            Endpoint::Model(id) => models::one(&app, shape, peer, request.headers(), &id),
+            Endpoint::Call(dialect) => ask(app, dialect, shape, caller, request).await,
+            Endpoint::Models => models::list(&app, shape, caller, request.uri().query()),
+            Endpoint::Model(id) => models::one(&app, shape, caller, &id),
             Endpoint::Kept => refusal(shape, &not_kept()),
             Endpoint::Root => Json(json!({ "service": "farebox", "endpoints": THERE_IS })).into_response(),
             Endpoint::Health => Json(json!({ "status": "ok" })).into_response(),
@@ -149,9 +156,15 @@ async fn answered(app: Arc<App>, peer: Peer, route: Route, request: Request<Inco
 }
 
 /// A call of a model. Who may not come in is refused before the body is kept in memory.
-async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, request: Request<Incoming>) -> Response {
+async fn ask(
+    app: Arc<App>,
+    dialect: DialectName,
+    shape: Shape,
+    caller: Result<Caller, Fault>,
+    request: Request<Incoming>,
+) -> Response {
     let (mut head, incoming) = request.into_parts();
-    let caller = match access::principal(&app, &head.headers, peer) {
+    let caller = match caller {
         Ok(caller) => caller,
         Err(fault) => {
             body::discard(&head, incoming, &app.options).await;
@@ -159,7 +172,7 @@ async fn ask(app: Arc<App>, dialect: DialectName, shape: Shape, peer: Peer, requ
         }
     };
     // Kept until the answer begins.
-    let mut room = Room::of(&app.bodies);
+    let mut room = app.bodies.room(Source::Project(caller.project.clone()));
     let body = match body::read(&mut head, incoming, &mut room, &app.options).await {
         Ok(body) => body,
         Err(unread) => return unread.response(shape),

@@ -15,27 +15,29 @@ use farebox_runtime::{
 };
 use farebox_types::{ErrorKind, Fault};
 use futures::FutureExt;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tower::{Layer, ServiceExt};
 use tower_http::cors::CorsLayer;
 
 use crate::{
+    access::{self, Caller},
     app::{App, Deps, Peer},
     body, cors,
     error::Error,
-    failure::refusal,
+    failure::{Shape, refusal},
     held::{Busy, Held, Writers},
     options::Options,
     patience::Patient,
+    room::{Rooms, Source, too_many_connections},
     routes::{self, Route},
 };
 
@@ -59,11 +61,12 @@ impl Service {
             option: "listen.http",
             tls,
             connections_max: options.connections_max,
+            connections_per_address: options.connections_per_address,
             handshake_timeout: options.handshake_timeout.get(),
         };
         let listener = Listener::bind(listen, terms).await?;
         let (cut, signal) = farebox_runtime::drain();
-        let bodies = body::rooms(&options);
+        let bodies = Rooms::of_bodies(&options);
         Ok(Service { listener, app: Arc::new(App { options, deps, bodies, cut: signal }), cut })
     }
 
@@ -121,7 +124,7 @@ struct Server {
     app: Arc<App>,
     http: auto::Builder<Writers>,
     cors: Option<CorsLayer>,
-    places: Arc<Semaphore>,
+    requests: Rooms,
     drain: Drain,
     /// Drops connections.
     dropped: Drain,
@@ -143,23 +146,25 @@ impl Server {
             .keep_alive_interval(options.headers_timeout.get())
             .keep_alive_timeout(options.write_timeout.get());
         let cors = options.cors.as_ref().map(cors::layer);
-        let places = Arc::new(Semaphore::new(options.requests_max));
-        Server { app, http, cors, places, drain, dropped }
+        let requests = Rooms::of_requests(options);
+        Server { app, http, cors, requests, drain, dropped }
     }
 
     async fn serve(self: Arc<Self>, connection: Connection) {
         let peer = Peer(connection.peer().0.ip());
         let busy = watch::Sender::new(0_usize);
-        let mut requests = busy.subscribe();
+        let (mut requests, mut arrivals) = (busy.subscribe(), busy.subscribe());
         let server = self.clone();
+        let is_too_many = connection.is_too_many();
         let service = service_fn(move |request| {
             let (server, busy) = (server.clone(), Busy::one(&busy));
-            async move { Ok::<_, Infallible>(server.answer(peer, request, busy).await) }
+            async move { Ok::<_, Infallible>(server.answer(peer, is_too_many, request, busy).await) }
         });
         let connection = Patient::new(connection, self.app.options.write_timeout.get());
         let mut serving = pin!(self.http.serve_connection(TokioIo::new(connection), service));
-        let mut patience = self.app.options.headers_timeout.get();
-        let mut draining = false;
+        // On one too many the first request is told so, if it comes soon, and no other is taken.
+        let mut patience = if is_too_many { FAREWELL } else { self.app.options.headers_timeout.get() };
+        let (mut draining, mut ending) = (false, !is_too_many);
         loop {
             tokio::select! {
                 ended = serving.as_mut() => {
@@ -175,38 +180,60 @@ impl Server {
                     patience = FAREWELL;
                 }
                 () = self.drain.signaled(), if !draining => draining = true,
+                () = arrival(&mut arrivals), if !ending => ending = true,
                 () = self.dropped.signaled() => return,
             }
             serving.as_mut().graceful_shutdown();
         }
     }
 
-    async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>, busy: Busy) -> Response<Held> {
+    async fn answer(
+        self: Arc<Self>,
+        peer: Peer,
+        is_too_many: bool,
+        request: Request<Incoming>,
+        busy: Busy,
+    ) -> Response<Held> {
         let route = Route::of(request.uri().path(), request.headers());
-        let is_last = is_last(&request);
-        let place = self.places.clone().try_acquire_owned().ok();
-        let mut response = if place.is_none() && !route.is_free() {
-            let fault = Fault::new(ErrorKind::Unavailable, "too many requests are under way here: try again");
-            refusal(route.shape, &fault.retry_after(FAREWELL))
-        } else {
-            let shape = route.shape;
-            let answering = AssertUnwindSafe(self.routed(peer, route, request)).catch_unwind();
-            answering.await.unwrap_or_else(|_| {
-                tracing::error!("a request ended by a panic: this is a fault of farebox, please report it");
-                refusal(shape, &Fault::new(ErrorKind::Internal, "a fault of farebox itself: its log says more"))
-            })
+        // Over HTTP/2 the connection itself is told to end.
+        let is_last = is_last(&request) || is_too_many && request.version() != Version::HTTP_2;
+        let caller = access::principal(&self.app, request.headers(), peer);
+        let mut room = self.requests.room(Source::of(caller.as_ref().ok(), peer));
+        let entered = if is_too_many { Err(too_many_connections()) } else { room.enter() };
+        let mut response = match entered {
+            Err(fault) if !route.is_free() => self.turn_away(route.shape, request, &fault).await,
+            _ => {
+                let shape = route.shape;
+                let answering = AssertUnwindSafe(self.routed(peer, route, caller, request)).catch_unwind();
+                answering.await.unwrap_or_else(|_| {
+                    tracing::error!("a request ended by a panic: this is a fault of farebox, please report it");
+                    refusal(shape, &Fault::new(ErrorKind::Internal, "a fault of farebox itself: its log says more"))
+                })
+            }
         };
         if is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.map(|body| Held::new(body, busy, place))
+        response.map(|body| Held::new(body, busy, room))
     }
 
-    async fn routed(&self, peer: Peer, route: Route, request: Request<Incoming>) -> Response {
+    async fn turn_away(&self, shape: Shape, request: Request<Incoming>, fault: &Fault) -> Response {
+        let (head, incoming) = request.into_parts();
+        body::discard(&head, incoming, &self.app.options).await;
+        refusal(shape, fault)
+    }
+
+    async fn routed(
+        &self,
+        peer: Peer,
+        route: Route,
+        caller: Result<Caller, Fault>,
+        request: Request<Incoming>,
+    ) -> Response {
         let app = self.app.clone();
-        let Some(cors) = &self.cors else { return routes::answer(app, peer, route, request).await };
+        let Some(cors) = &self.cors else { return routes::answer(app, peer, route, caller, request).await };
         let inner = tower::service_fn(move |request| {
-            let answering = routes::answer(app.clone(), peer, route.clone(), request);
+            let answering = routes::answer(app.clone(), peer, route.clone(), caller.clone(), request);
             answering.map(Ok::<_, Infallible>).boxed()
         });
         match cors.layer(inner).oneshot(request).await {
@@ -221,6 +248,14 @@ impl Server {
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
 fn is_last<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+/// Waits for a request.
+async fn arrival(requests: &mut watch::Receiver<usize>) {
+    if requests.wait_for(|requests| *requests > 0).await.is_err() {
+        // The connection itself ends now.
+        pending().await
+    }
 }
 
 /// Lives until no request has been under way for so long.

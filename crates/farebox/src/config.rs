@@ -348,6 +348,7 @@ pub(crate) fn validate(config: &Config) -> Vec<ConfigFault> {
         ("worker.max_in_flight", config.worker.max_in_flight),
         ("intake.max_in_flight", config.intake.max_in_flight),
         ("nats.connection.command_capacity", config.nats.connection.command_capacity),
+        ("nats.connection.object_transfers", config.nats.connection.object_transfers),
         ("nats.connection.subscription_capacity", config.nats.connection.subscription_capacity),
     ];
     faults.extend(bounds::zero(counts).map(fault));

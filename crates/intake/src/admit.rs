@@ -285,7 +285,7 @@ impl Admitter {
         let stored_body = match &request.stored_body {
             _ if !large => None,
             Some(stored) => Some(stored.clone()),
-            None => Some(self.store_body(request).await?),
+            None => Some(self.store_body(request, deadline).await?),
         };
         Ok(v1::Work {
             envelope: Some(v1::Envelope {
@@ -318,11 +318,10 @@ impl Admitter {
         })
     }
 
-    async fn store_body(&self, request: &Request) -> Result<v1::ObjectRef, Fault> {
-        let stored = self.bus.put_object(topology::BODIES, request.body.clone()).await;
-        stored.map(Into::into).map_err(|error| {
-            Fault::new(ErrorKind::Unavailable, format!("the request's body could not be stored: {error}"))
-        })
+    async fn store_body(&self, request: &Request, deadline: Timestamp) -> Result<v1::ObjectRef, Fault> {
+        let within = deadline.remaining(self.clock.now());
+        let stored = self.bus.put_object(topology::BODIES, request.body.clone(), within).await;
+        stored.map(Into::into).map_err(|error| error.fault("the request's body could not be stored"))
     }
 }
 

@@ -56,7 +56,8 @@ async fn arrival(shared: &Shared, message: v1::EdgeRequest) -> Result<(v1::Princ
     let stored = match request.body.take() {
         Some(v1::llm_request::Body::Stored(stored)) => {
             let object = stored.object.clone().unwrap_or_default();
-            let raw = v1::RawBody { dialect: stored.dialect, bytes: fetch(shared, &object).await? };
+            let bytes = fetch(shared, &object, request.deadline_unix_ms).await?;
+            let raw = v1::RawBody { dialect: stored.dialect, bytes };
             request.body = Some(v1::llm_request::Body::Raw(raw));
             Some(object)
         }
@@ -68,14 +69,17 @@ async fn arrival(shared: &Shared, message: v1::EdgeRequest) -> Result<(v1::Princ
     Ok((principal, Payload::Edge { request: Box::new(request), stored, id_chosen }))
 }
 
-async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {
+async fn fetch(shared: &Shared, object: &v1::ObjectRef, deadline: i64) -> Result<Bytes, Fault> {
     if object.bucket != topology::BODIES {
         return Err(Fault::new(ErrorKind::Internal, format!("no bodies are stored in `{}`", object.bucket)));
     }
     within_body_max(usize::try_from(object.size).unwrap_or(usize::MAX), &shared.options)?;
-    shared.bus.get_object(&object.clone().into()).await.map_err(|error| {
-        Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
-    })
+    let within = match deadline {
+        0 => shared.options.default_deadline.get(),
+        at => Timestamp(at).remaining(shared.clock.now()),
+    };
+    let fetched = shared.bus.get_object(&object.clone().into(), within).await;
+    fetched.map_err(|error| error.fault("the request's stored body cannot be fetched"))
 }
 
 /// Says whether the answer to a request may still come, to an edge whose connection was lost. An answer that was kept is

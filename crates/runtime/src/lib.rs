@@ -3,7 +3,8 @@
 //! **Does.** [`Tasks`] spawns every task of the process under a name and waits for all of them at the end.
 //! [`Drain`] is the one signal that says "take nothing new, finish what is in flight"; its [`DrainTrigger`] gives it.
 //! [`Tasks::run`] ties them together with Ctrl-C and SIGTERM. [`write_ready_file`] tells scripts where to connect.
-//! [`listener`] takes connections, in TLS where the config says so; [`bounds`] says what is wrong with options like theirs.
+//! [`listener`] takes connections, in TLS where the config says so; [`bounds`] says what is wrong with options like theirs;
+//! [`shares`] counts what one source holds of what all share.
 //!
 //! **Guarantees.** A task that fails or panics drains the whole process, and the error names it. A task that does not
 //! end within the drain timeout is aborted, and the error names it. Nothing here is global.
@@ -14,6 +15,7 @@ pub mod bounds;
 mod drain;
 pub mod listener;
 mod ready;
+pub mod shares;
 mod signals;
 mod tasks;
 mod tls;

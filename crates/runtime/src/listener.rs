@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,7 +18,11 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+use crate::shares::{Share, Shares, network};
 pub use crate::tls::{Tls, TlsOptions};
+
+/// Connections of one address above its share that are handed on at a time, to be told so. Others are closed.
+const TOLD_MAX: usize = 4;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Terms {
     pub tls: Option<Tls>,
     /// Connections at a time; more wait to be taken.
     pub connections_max: usize,
+    /// Of one address; more are handed on as such, or closed. None: as many as there are.
+    pub connections_per_address: Option<usize>,
     /// How long a client may take to agree on TLS.
     pub handshake_timeout: Duration,
 }
@@ -55,16 +61,21 @@ pub struct Listener {
     addr: SocketAddr,
     tls: Option<Tls>,
     places: Arc<Semaphore>,
+    per_address: Option<usize>,
+    shares: Shares<IpAddr>,
+    told: Shares<IpAddr>,
     handshake_timeout: Duration,
 }
 
 impl Listener {
     pub async fn bind(listen: SocketAddr, terms: Terms) -> Result<Listener, ListenError> {
-        let Terms { option, tls, connections_max, handshake_timeout } = terms;
+        let Terms { option, tls, connections_max, connections_per_address: per_address, handshake_timeout } = terms;
         let failed = |source| ListenError::Bind { listen, option, source };
         let tcp = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
-        Ok(Listener { tcp, addr, tls, places: Arc::new(Semaphore::new(connections_max)), handshake_timeout })
+        let places = Arc::new(Semaphore::new(connections_max));
+        let (shares, told) = (Shares::default(), Shares::default());
+        Ok(Listener { tcp, addr, tls, places, per_address, shares, told, handshake_timeout })
     }
 
     /// Where it listens.
@@ -101,12 +112,19 @@ impl Listener {
             let Ok(place) = place else { return };
             match taken {
                 Ok((tcp, peer)) => {
+                    let Some((share, is_too_many)) = self.share(peer.ip()) else {
+                        tracing::debug!(%peer, "a connection was closed: its address has too many");
+                        continue;
+                    };
                     let tls = self.tls.as_ref().map(Tls::acceptor);
                     let (within, ready) = (self.handshake_timeout, ready.clone());
                     handshakes.spawn(async move {
                         match timeout(within, greet(tcp, tls)).await {
                             // Nobody takes it at the end of the process.
-                            Ok(Ok(io)) => drop(ready.send(Connection { io, peer, _place: place }).await),
+                            Ok(Ok(io)) => {
+                                let connection = Connection { io, peer, is_too_many, _share: share, _place: place };
+                                drop(ready.send(connection).await);
+                            }
                             Ok(Err(error)) => {
                                 tracing::debug!(%peer, %error, "a client does not speak TLS as it should")
                             }
@@ -122,6 +140,17 @@ impl Listener {
             }
         }
     }
+
+    /// A connection's part of what its address may have, and whether it is one too many, to be told so.
+    fn share(&self, address: IpAddr) -> Option<(Share<IpAddr>, bool)> {
+        let one = |shares: &Shares<IpAddr>, max| {
+            let mut share = shares.of(network(address), max);
+            share.take(1).then_some(share)
+        };
+        let share = one(&self.shares, self.per_address.unwrap_or(usize::MAX));
+        let told = || one(&self.told, TOLD_MAX).map(|share| (share, true));
+        share.map(|share| (share, false)).or_else(told)
+    }
 }
 
 async fn greet(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Io> {
@@ -132,10 +161,12 @@ async fn greet(tcp: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Io> {
     })
 }
 
-/// One connection, and its place among those that may be.
+/// One connection, and its place among those that may be, of all and of its address.
 pub struct Connection {
     io: Io,
     peer: SocketAddr,
+    is_too_many: bool,
+    _share: Share<IpAddr>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -147,6 +178,11 @@ enum Io {
 impl Connection {
     pub fn peer(&self) -> Peer {
         Peer(self.peer)
+    }
+
+    /// Whether its address has its share of connections without it: it is there to be told so.
+    pub fn is_too_many(&self) -> bool {
+        self.is_too_many
     }
 }
 

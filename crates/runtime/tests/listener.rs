@@ -43,8 +43,13 @@ async fn echo(dir: &Path, tasks: &Tasks) -> SocketAddr {
     let options =
         TlsOptions { check_interval: Span::from_millis(20), ..TlsOptions::new(file("cert.pem"), file("key.pem")) };
     let tls = Tls::read(&options, "edge.tls", &[b"h2"], &Env::default()).unwrap();
-    let terms =
-        Terms { option: "listen.http", tls: Some(tls), connections_max: 8, handshake_timeout: Duration::from_secs(5) };
+    let terms = Terms {
+        option: "listen.http",
+        tls: Some(tls),
+        connections_max: 8,
+        connections_per_address: None,
+        handshake_timeout: Duration::from_secs(5),
+    };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), terms).await.unwrap();
     let addr = listener.addr();
     let (ready, mut taken) = mpsc::channel(1);

@@ -190,7 +190,8 @@ impl Reply {
     /// Puts an answer where its caller can fetch it; it stays as it is where that fails.
     async fn store_apart(&self, response: &mut v1::LlmResponse) {
         let Some(v1::llm_response::Result::Raw(raw)) = &response.result else { return };
-        match self.bus.put_object(topology::BODIES, raw.bytes.clone()).await {
+        let within = self.until.saturating_duration_since(Instant::now());
+        match self.bus.put_object(topology::BODIES, raw.bytes.clone(), within).await {
             Ok(object) => {
                 let stored = v1::StoredBody { dialect: raw.dialect, object: Some(object.into()) };
                 response.result = Some(v1::llm_response::Result::Stored(stored));

@@ -190,7 +190,7 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
     let now = shared.clock.now();
     let deadline = Instant::now() + envelope.deadline().remaining(now);
     let mut progress = Progress::begun(&envelope);
-    let asked = match read_body(shared, &envelope).await {
+    let asked = match read_body(shared, &envelope, deadline).await {
         Ok(asked) => asked,
         Err(fault) => {
             let ended = Ended::before_sending(reservation, fault);
@@ -272,10 +272,10 @@ async fn attempts(shared: &Shared, taken: Taken, reply: &mut Reply) -> Option<(E
     }
 }
 
-async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Asked, Fault> {
+async fn read_body(shared: &Shared, envelope: &v1::Envelope, deadline: Instant) -> Result<Asked, Fault> {
     let bytes = match &envelope.stored_body {
         None => envelope.body.clone(),
-        Some(object) => fetch(shared, object).await?,
+        Some(object) => fetch(shared, object, deadline).await?,
     };
     if envelope.dialect() == v1::Dialect::Unspecified {
         return Asked::typed(&envelope.model, bytes, envelope.stream);
@@ -286,10 +286,10 @@ async fn read_body(shared: &Shared, envelope: &v1::Envelope) -> Result<Asked, Fa
     Asked::raw_beside(name, bytes, Beside::new(name, headers, &envelope.query), envelope.stream)
 }
 
-async fn fetch(shared: &Shared, object: &v1::ObjectRef) -> Result<Bytes, Fault> {
-    shared.bus.get_object(&object.clone().into()).await.map_err(|error| {
-        Fault::new(ErrorKind::Unavailable, format!("the request's stored body cannot be fetched: {error}"))
-    })
+async fn fetch(shared: &Shared, object: &v1::ObjectRef, deadline: Instant) -> Result<Bytes, Fault> {
+    let within = deadline.saturating_duration_since(Instant::now());
+    let fetched = shared.bus.get_object(&object.clone().into(), within).await;
+    fetched.map_err(|error| error.fault("the request's stored body cannot be fetched"))
 }
 
 /// Which deployment is tried next and after what pause; none when this attempt was the last.

@@ -6,6 +6,7 @@ use farebox_bus::{
     topology::{StorageOptions, ensure_topology},
 };
 use farebox_proto::subjects::Tenancy;
+use tokio::time::timeout;
 
 use crate::server::Server;
 
@@ -156,16 +157,67 @@ async fn a_large_body_goes_through_the_object_store() {
     ensure_topology(&bus, Tenancy::Single, &StorageOptions::default()).await.unwrap();
     let body: Bytes = (0..5_000_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
     assert!(body.len() > bus.max_payload());
-    let object = bus.put_object(topology::BODIES, body.clone()).await.unwrap();
+    let object = bus.put_object(topology::BODIES, body.clone(), LONG).await.unwrap();
     assert_eq!(object.size, 5_000_000);
-    assert_eq!(bus.get_object(&object).await.unwrap(), body);
+    assert_eq!(bus.get_object(&object, LONG).await.unwrap(), body);
     let mut wrong = object.clone();
     wrong.digest = "00".repeat(32);
-    assert!(matches!(bus.get_object(&wrong).await, Err(ObjectError::Corrupt { .. })));
+    assert!(matches!(bus.get_object(&wrong, LONG).await, Err(ObjectError::Corrupt { .. })));
     bus.delete_object(&object).await.unwrap();
-    assert!(matches!(bus.get_object(&object).await, Err(ObjectError::Gone { .. })));
+    assert!(matches!(bus.get_object(&object, LONG).await, Err(ObjectError::Gone { .. })));
     let small = Bus::connect(&Options { object_max: farebox_types::ByteSize(10), ..server.options() }).await.unwrap();
-    assert!(matches!(small.put_object(topology::BODIES, body).await, Err(ObjectError::TooLarge { .. })));
+    assert!(matches!(small.put_object(topology::BODIES, body, LONG).await, Err(ObjectError::TooLarge { .. })));
+}
+
+/// One body at a time.
+async fn narrow(server: &Server) -> Bus {
+    let bus = Bus::connect(&Options { object_transfers: 1, ..server.options() }).await.unwrap();
+    ensure_topology(&bus, Tenancy::Single, &StorageOptions::default()).await.unwrap();
+    bus
+}
+
+fn large() -> Bytes {
+    vec![7; 5_000_000].into()
+}
+
+#[tokio::test]
+async fn large_bodies_take_turns() {
+    let server = Server::start().await;
+    let (bus, watcher) = (narrow(&server).await, server.bus().await);
+    let mut parts = watcher.subscribe(&format!("$O.{}.C.>", topology::BODIES), None).await.unwrap();
+    watcher.flush().await.unwrap();
+    let put = || bus.put_object(topology::BODIES, large(), LONG);
+    let (first, second, third) = tokio::join!(put(), put(), put());
+    let objects = [first.unwrap(), second.unwrap(), third.unwrap()];
+    let mut seen = Vec::new();
+    for _ in 0..objects.len() * large().len().div_ceil(512 * 1024) {
+        seen.push(timeout(LONG, parts.next()).await.unwrap().unwrap().subject);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), objects.len(), "{seen:?}");
+    for object in objects {
+        assert_eq!(bus.get_object(&object, LONG).await.unwrap(), large());
+    }
+}
+
+#[tokio::test]
+async fn a_body_waits_for_its_turn_no_longer_than_it_may() {
+    let server = Server::start().await;
+    let bus = narrow(&server).await;
+    let object = bus.put_object(topology::BODIES, large(), LONG).await.unwrap();
+    server.pause().await;
+    let late = async {
+        let soon = Duration::from_millis(50);
+        let errors = [
+            bus.put_object(topology::BODIES, large(), soon).await.unwrap_err(),
+            bus.get_object(&object, soon).await.unwrap_err(),
+        ];
+        assert_eq!(errors, [ObjectError::Late { after: soon }, ObjectError::Late { after: soon }]);
+        server.go_on_after(Duration::ZERO).await;
+    };
+    let (first, ()) = tokio::join!(bus.put_object(topology::BODIES, large(), LONG), late);
+    first.unwrap();
+    assert_eq!(bus.get_object(&object, LONG).await.unwrap(), large());
 }
 
 #[tokio::test]

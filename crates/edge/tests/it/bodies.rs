@@ -94,7 +94,9 @@ async fn bodies_that_cannot_be_read_are_refused_with_a_reason() {
 
 #[tokio::test]
 async fn all_bodies_together_have_a_bound() {
-    let options = Options { body_max: ByteSize(100_000), bodies_max: ByteSize(150_000), ..Options::default() };
+    let bodies_max = ByteSize(150_000);
+    let options = Options { bodies_max, bodies_per_project: Some(bodies_max), ..Options::default() };
+    let options = Options { body_max: ByteSize(100_000), ..options };
     let mut world = World::start(options).await;
     let large = || format!(r#"{{"model":"fast","messages":[],"user":"{}"}}"#, "a".repeat(90_000));
     let first = world.send(world.post(CHAT, large()));

@@ -249,14 +249,14 @@ async fn large_bodies_travel_through_the_object_store_both_ways() {
     let Some(v1::llm_request::Body::Stored(body)) = asked.llm().body.clone() else { panic!("{:?}", asked.llm()) };
     assert_eq!(body.dialect(), v1::Dialect::OpenaiChat);
     let request = ObjectRef::from(body.object.unwrap());
-    assert_eq!(world.bus.get_object(&request).await.unwrap(), long);
+    assert_eq!(world.bus.get_object(&request, PATIENCE).await.unwrap(), long);
     let answer = world.put(&long).await;
     asked.ends(stored(&answer)).await;
     let response = sent.answer().await;
     assert_eq!(response.text().await.unwrap(), long);
     for object in [request, answer] {
         eventually(PATIENCE, "a body is deleted once it was used", || async {
-            matches!(world.bus.get_object(&object).await, Err(ObjectError::Gone { .. }))
+            matches!(world.bus.get_object(&object, PATIENCE).await, Err(ObjectError::Gone { .. }))
         })
         .await;
     }

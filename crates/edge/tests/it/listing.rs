@@ -1,54 +1,33 @@
 //! What the edge answers itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use farebox_bus::Headers;
 use farebox_directory::Directory;
 use farebox_edge::{CorsOptions, Offered, Options};
-use farebox_policy::{Key, KeyId, KeyText, Pepper, Policies};
+use farebox_policy::Policies;
 use farebox_proto::{subjects, v1};
 use farebox_testkit::{PATIENCE, eventually};
-use farebox_types::{Project, Span, Timestamp};
+use farebox_types::Span;
 use prost::Message;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
-use crate::world::{World, header, json_of};
-
-fn key(models: &[&str]) -> (KeyText, Policies) {
-    let id = KeyId::parse("reader").unwrap();
-    let text = KeyText::new(id.clone(), [1; 32]);
-    let key = Key {
-        id: id.clone(),
-        project: Some(Project::default_project()),
-        name: String::new(),
-        hash: text.hash(&Pepper::new([7; 32])),
-        previous: None,
-        groups: Vec::new(),
-        expires: None,
-        revoked: None,
-        models: models.iter().map(|model| (*model).to_owned()).collect(),
-        subjects: Vec::new(),
-        addresses: Vec::new(),
-        pins: Default::default(),
-        metadata: BTreeMap::new(),
-        created: Timestamp(0),
-        role: None,
-    };
-    (text, Policies { keys: [(id, key)].into(), ..Policies::default() })
-}
+use crate::world::{World, header, json_of, key};
 
 async fn listing() -> (World, String) {
-    let (text, policies) = key(&["gpt-*", "org/*"]);
+    let (text, mut key) = key("reader", "default");
+    key.models = ["gpt-*", "org/*"].map(str::to_owned).to_vec();
+    let policies = Policies { keys: [(key.id.clone(), key)].into(), ..Policies::default() };
     let offered = [("claude", "anthropic"), ("gpt-4o", "openai"), ("org/small", "local"), ("task:code", "openai")];
     let offered = offered.map(|(alias, provider)| Offered { alias: alias.into(), provider: provider.into() });
     let world = World::with(Options::default(), |deps| {
         deps.directory = Directory::fixed(policies);
         deps.offered = watch::channel(Arc::new(offered.to_vec())).1;
     });
-    (world.await, text.reveal())
+    (world.await, text)
 }
 
 async fn ask(world: &World, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {

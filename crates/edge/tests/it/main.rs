@@ -7,5 +7,6 @@ mod calls;
 mod connections;
 mod listing;
 mod raw;
+mod shares;
 mod streams;
 mod world;

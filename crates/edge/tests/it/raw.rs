@@ -1,11 +1,11 @@
 //! A client that sends whatever it is told to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use farebox_testkit::PATIENCE;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -14,6 +14,13 @@ pub(crate) struct Raw(TcpStream);
 impl Raw {
     pub(crate) async fn connect(addr: SocketAddr) -> Raw {
         Raw(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// The same from another address of this machine.
+    pub(crate) async fn connect_from(own: IpAddr, addr: SocketAddr) -> Raw {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((own, 0).into()).unwrap();
+        Raw(socket.connect(addr).await.unwrap())
     }
 
     /// Whether it could be sent.

@@ -187,7 +187,7 @@ async fn the_whole_of_an_answer_whose_pieces_came_is_not_fetched() {
         let said = rest(response).await;
         assert!(said.ends_with("data: [DONE]\n\n"), "{said}");
     }
-    let deleted = || async { matches!(world.bus.get_object(&there).await, Err(ObjectError::Gone { .. })) };
+    let deleted = || async { matches!(world.bus.get_object(&there, PATIENCE).await, Err(ObjectError::Gone { .. })) };
     eventually(PATIENCE, "nobody can come again for it", deleted).await;
 }
 

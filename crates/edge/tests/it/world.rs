@@ -7,7 +7,7 @@ use farebox_bus::{Bus, Headers, ObjectRef, Subscription, topology};
 use farebox_config::Env;
 use farebox_directory::Directory;
 use farebox_edge::{Deps, Options, Service};
-use farebox_policy::{Pepper, Policies};
+use farebox_policy::{Key, KeyId, KeyText, Pepper, Policies};
 use farebox_proto::{
     headers,
     subjects::{self, Tenancy},
@@ -15,7 +15,7 @@ use farebox_proto::{
 };
 use farebox_runtime::{DrainTrigger, Tasks};
 use farebox_testkit::{PATIENCE, TestNats};
-use farebox_types::{ErrorKind, Fault, Money, SystemClock};
+use farebox_types::{ErrorKind, Fault, Money, Project, SystemClock, Timestamp};
 use prost::Message;
 use reqwest::{RequestBuilder, Response};
 use tokio::{
@@ -26,6 +26,8 @@ use tokio::{
 pub(crate) const CHAT: &str = "/v1/chat/completions";
 pub(crate) const MESSAGES: &str = "/v1/messages";
 pub(crate) const RESPONSES: &str = "/v1/responses";
+
+const PEPPER: [u8; 32] = [7; 32];
 
 pub(crate) struct World {
     pub(crate) nats: TestNats,
@@ -64,7 +66,7 @@ impl World {
             tasks: tasks.clone(),
             env: Env::default(),
             directory: Directory::fixed(Policies::default()),
-            pepper: Pepper::new([7; 32]),
+            pepper: Pepper::new(PEPPER),
             offered: watch::channel(Arc::default()).1,
         };
         other(&mut deps);
@@ -119,7 +121,7 @@ impl World {
     }
 
     pub(crate) async fn put(&self, body: &str) -> ObjectRef {
-        self.bus.put_object(topology::BODIES, Bytes::copy_from_slice(body.as_bytes())).await.unwrap()
+        self.bus.put_object(topology::BODIES, Bytes::copy_from_slice(body.as_bytes()), PATIENCE).await.unwrap()
     }
 }
 
@@ -228,6 +230,30 @@ impl Asked {
             v1::LlmResponse { request_id: self.id().to_owned(), chunks, result: Some(result), report: Some(report) };
         self.publish("final", &last).await;
     }
+}
+
+/// A key as its holder has it, and as the edge knows it.
+pub(crate) fn key(id: &str, project: &str) -> (String, Key) {
+    let id = KeyId::parse(id).unwrap();
+    let text = KeyText::new(id.clone(), [1; 32]);
+    let key = Key {
+        id,
+        project: Some(Project::parse(project).unwrap()),
+        name: String::new(),
+        hash: text.hash(&Pepper::new(PEPPER)),
+        previous: None,
+        groups: Vec::new(),
+        expires: None,
+        revoked: None,
+        models: Vec::new(),
+        subjects: Vec::new(),
+        addresses: Vec::new(),
+        pins: Default::default(),
+        metadata: Default::default(),
+        created: Timestamp(0),
+        role: None,
+    };
+    (text.reveal(), key)
 }
 
 pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {

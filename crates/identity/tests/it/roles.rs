@@ -20,8 +20,8 @@ async fn every_role_can_do_its_work() {
     let worker = world.role(Role::Worker).await;
     let intake = world.role(Role::Intake).await;
     let accounting = world.role(Role::Accounting).await;
-    let object = intake.put_object(topology::BODIES, body.clone()).await.unwrap();
-    assert_eq!(worker.get_object(&object).await.unwrap(), body);
+    let object = intake.put_object(topology::BODIES, body.clone(), LONG).await.unwrap();
+    assert_eq!(worker.get_object(&object, LONG).await.unwrap(), body);
     let lease = guard.bucket(topology::LEASES).acquire("guard", "one", &LeaseOptions::default()).await;
     assert!(lease.is_held());
 

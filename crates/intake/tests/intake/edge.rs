@@ -119,7 +119,7 @@ async fn a_stored_body_is_read_and_handed_on_where_it_is() {
     let mut world = World::with(quick(), Directory::fixed(Policies::default())).await;
     let long = "x".repeat(world.bus.max_payload());
     let body = json!({ "model": "limited", "messages": [{ "role": "user", "content": long }] });
-    let object = world.bus.put_object(topology::BODIES, body.to_string().into()).await.unwrap();
+    let object = world.bus.put_object(topology::BODIES, body.to_string().into(), PATIENCE).await.unwrap();
     let object = v1::ObjectRef::from(object);
     let stored = |object: v1::ObjectRef| {
         v1::llm_request::Body::Stored(v1::StoredBody { dialect: v1::Dialect::OpenaiChat.into(), object: Some(object) })

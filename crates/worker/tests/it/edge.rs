@@ -63,7 +63,7 @@ async fn an_answer_that_no_message_can_carry_is_stored_for_who_can_fetch_it() {
     let Some(v1::llm_response::Result::Stored(stored)) = last.result else { panic!("{:?}", last.result) };
     assert_eq!(stored.dialect(), v1::Dialect::OpenaiChat);
     let object = stored.object.unwrap().into();
-    let body = world.bus.get_object(&object).await.unwrap();
+    let body = world.bus.get_object(&object, PATIENCE).await.unwrap();
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["choices"][0]["message"]["content"].as_str().unwrap().len(), world.bus.max_payload());
     assert_eq!(last.report.unwrap().outcome(), v1::Outcome::Ok);
