@@ -19,11 +19,7 @@ use farebox_testkit::{PATIENCE, TestNats, eventually};
 use farebox_types::{Money, Span, SystemClock};
 use prost::Message;
 use serde_json::{Value, json};
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 struct World {
     bus: Bus,
@@ -81,7 +77,7 @@ impl World {
         let policies = Policies { budgets: budgets.iter().cloned().collect(), ..Policies::default() };
         let options = Options {
             guard_timeout: Span::from_millis(100),
-            guard_deadline: Span::from_millis(1500),
+            guard_deadline: Span::from_secs(4),
             grace_after: Span::from_millis(100),
             offer_wait: Span::from_millis(50),
             ..options
@@ -111,21 +107,17 @@ impl World {
         world
     }
 
-    /// What a caller hears; nothing where a worker has the call.
-    async fn refused(&self, farebox: Value) -> Option<Value> {
-        self.refused_body(json!({ "farebox": farebox })).await
+    /// What a worker is offered; or what the caller hears.
+    async fn ask(&mut self, farebox: Value) -> Result<v1::Work, Value> {
+        self.ask_with(json!({ "farebox": farebox })).await
     }
 
     /// The same, with these members beside what is asked.
-    async fn refused_body(&self, members: Value) -> Option<Value> {
-        let mut body = json!({ "model": "flat", "messages": [{ "role": "user", "content": "hi" }] });
-        body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        let asked = self.bus.request("llm.request", Headers::new(), body.to_string().into(), Duration::from_secs(4));
-        asked.await.ok().map(|answer| serde_json::from_slice(&answer.payload).unwrap())
-    }
-
-    async fn work(&mut self) -> v1::Work {
-        timeout(PATIENCE, self.work.next()).await.unwrap().unwrap().decode().unwrap()
+    async fn ask_with(&mut self, members: Value) -> Result<v1::Work, Value> {
+        tokio::select! {
+            said = said(self.bus.clone(), members) => Err(said),
+            offered = self.work.next() => Ok(offered.unwrap().decode().unwrap()),
+        }
     }
 
     async fn stored(&self) -> Vec<v1::GraceEntry> {
@@ -133,6 +125,14 @@ impl World {
         let entries = stored.collect().await.unwrap();
         entries.into_iter().map(|message| v1::GraceEntry::decode(message.payload).unwrap()).collect()
     }
+}
+
+/// What a caller hears.
+async fn said(bus: Bus, members: Value) -> Value {
+    let mut body = json!({ "model": "flat", "messages": [{ "role": "user", "content": "hi" }] });
+    body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let answer = bus.request("llm.request", Headers::new(), body.to_string().into(), PATIENCE).await;
+    serde_json::from_slice(&answer.unwrap().payload).unwrap()
 }
 
 impl Drop for World {
@@ -144,8 +144,7 @@ impl Drop for World {
 #[tokio::test]
 async fn a_call_whose_budgets_are_open_goes_on_and_is_stored_before_a_worker_hears_of_it() {
     let mut world = World::start(1, &[everything(Unreachable::Open)], Options::default()).await;
-    assert_eq!(world.refused(json!({ "task_id": "t" })).await, None, "a worker has it");
-    let work = world.work().await;
+    let work = world.ask(json!({ "task_id": "t" })).await.unwrap();
     assert!(work.grace);
     let warnings = &work.envelope.unwrap().warnings;
     assert!(warnings.iter().any(|warning| warning.contains("no guard could be reached")), "{warnings:?}");
@@ -166,36 +165,41 @@ async fn a_call_whose_budgets_are_open_goes_on_and_is_stored_before_a_worker_hea
 async fn a_call_is_refused_where_one_budget_does_not_allow_it_or_only_the_ledger_can_tell() {
     let task = Scope(vec![(Dimension::Task, Pick::Each)]);
     let budgets = [everything(Unreachable::Open), budget("tasks", task, Unreachable::Closed)];
-    let world = World::start(1, &budgets, Options::default()).await;
+    let mut world = World::start(1, &budgets, Options::default()).await;
     for farebox in [json!({ "task_id": "t" }), json!({ "request_id": "chosen" })] {
-        let refused = world.refused(farebox.clone()).await.unwrap_or_else(|| panic!("{farebox} was admitted"));
+        let refused = world.ask(farebox.clone()).await.expect_err("it is refused");
         assert_eq!(refused["error"]["type"], "unavailable", "{refused}");
         assert!(refused["error"]["retry_after_ms"].as_u64().is_some_and(|ms| ms > 0), "{refused}");
     }
     assert_eq!(world.stored().await, []);
-    assert_eq!(world.refused(json!({})).await, None, "it counts in the open one only");
+    world.ask(json!({})).await.expect("it counts in the open one only");
 }
 
 #[tokio::test]
 async fn a_call_in_no_budget_does_as_the_option_says() {
-    let world = World::start(1, &[], Options::default()).await;
-    assert!(world.refused(json!({})).await.is_some());
-    let world = World::start(1, &[], Options { without_guard: WithoutGuard::Open, ..Options::default() }).await;
-    assert_eq!(world.refused(json!({})).await, None);
+    let mut world = World::start(1, &[], Options::default()).await;
+    world.ask(json!({})).await.unwrap_err();
+    let mut world = World::start(1, &[], Options { without_guard: WithoutGuard::Open, ..Options::default() }).await;
+    world.ask(json!({})).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_intakes_together_reserve_no_more_than_the_amount() {
     let task = Scope(vec![(Dimension::Task, Pick::Each)]);
     let budgets = [everything(Unreachable::Open), budget("tasks", task, Unreachable::Grace(Money::usd(5)))];
-    let world = Arc::new(World::start(2, &budgets, Options::default()).await);
+    let mut world = World::start(2, &budgets, Options::default()).await;
     let mut callers = JoinSet::new();
     for caller in 0..50 {
-        let world = world.clone();
         let task = if caller % 2 == 0 { "even" } else { "odd" };
-        callers.spawn(async move { world.refused(json!({ "task_id": task })).await });
+        callers.spawn(said(world.bus.clone(), json!({ "farebox": { "task_id": task } })));
     }
-    let refusals: Vec<Value> = callers.join_all().await.into_iter().flatten().collect();
+    let (mut refusals, mut offered) = (Vec::new(), 0);
+    while refusals.len() + offered < 50 {
+        tokio::select! {
+            said = callers.join_next() => refusals.push(said.unwrap().unwrap()),
+            work = world.work.next() => offered += usize::from(work.is_some()),
+        }
+    }
     assert_eq!(refusals.len(), 40, "five of each task went on");
     for refused in refusals {
         assert_eq!(refused["error"]["type"], "unavailable", "{refused}");
@@ -212,8 +216,7 @@ async fn a_call_that_nothing_bounds_takes_the_largest_ceiling_of_each_of_its_bud
     };
     let budgets = [ceiling("large", 4, Unreachable::Open), ceiling("small", 2, Unreachable::Grace(Money::usd(5)))];
     let mut world = World::start(1, &budgets, Options::default()).await;
-    assert_eq!(world.refused_body(json!({ "plugins": [{ "id": "web" }] })).await, None);
-    let work = world.work().await;
+    let work = world.ask_with(json!({ "plugins": [{ "id": "web" }] })).await.unwrap();
     assert_eq!(v1::Money::of(&work.plan[0].bound), Money::usd(4), "what it costs where nobody knows the bill");
     let [v1::GraceEntry { entry: Some(Entry::Reserved(reserved)), .. }] = &world.stored().await[..] else {
         panic!("one entry");
@@ -222,21 +225,21 @@ async fn a_call_that_nothing_bounds_takes_the_largest_ceiling_of_each_of_its_bud
     assert_eq!(v1::Money::of(&attempt.bound), Money::usd(4), "what it costs if it is lost");
     let holds: Vec<Money> = reserved.holds.iter().map(|hold| v1::Money::of(&hold.amount)).collect();
     assert_eq!(holds, [Money::usd(4), Money::usd(4)]);
-    let refused = world.refused_body(json!({ "plugins": [{ "id": "web" }] })).await.unwrap();
+    let refused = world.ask_with(json!({ "plugins": [{ "id": "web" }] })).await.unwrap_err();
     assert!(refused["error"]["message"].as_str().unwrap().contains("without one is used up"), "{refused}");
 }
 
 #[tokio::test]
 async fn nothing_is_reserved_while_a_guard_leads_that_does_not_answer() {
-    let world = World::start(1, &[everything(Unreachable::Open)], Options::default()).await;
+    let mut world = World::start(1, &[everything(Unreachable::Open)], Options::default()).await;
     let leases = world.bus.bucket(topology::LEASES);
     let lead = leases.acquire(&topology::guard_lease(SHARD), "g", &LeaseOptions::default()).await;
     let began = Instant::now();
-    assert_eq!(world.refused(json!({})).await.unwrap()["error"]["type"], "unavailable");
+    assert_eq!(world.ask(json!({})).await.unwrap_err()["error"]["type"], "unavailable");
     assert!(began.elapsed() > Duration::from_secs(1), "the guard is asked until its deadline");
     assert_eq!(world.stored().await, []);
     lead.release().await;
-    assert_eq!(world.refused(json!({})).await, None);
+    world.ask(json!({})).await.unwrap();
 }
 
 #[tokio::test]
@@ -245,7 +248,9 @@ async fn what_no_worker_takes_is_given_back() {
     let mut world = World::start(1, &[everything(Unreachable::Open)], options).await;
     world.work.stop().await;
     world.bus.flush().await.unwrap();
-    assert_eq!(world.refused(json!({})).await.unwrap()["error"]["type"], "unavailable");
+    let refused = said(world.bus.clone(), json!({})).await;
+    assert_eq!(refused["error"]["type"], "unavailable");
+    eventually(PATIENCE, "it is given back", async || world.stored().await.len() == 2).await;
     let stored = world.stored().await;
     let entries: Vec<&Entry> = stored.iter().filter_map(|entry| entry.entry.as_ref()).collect();
     let [Entry::Reserved(reserved), Entry::Released(released)] = &entries[..] else { panic!("{entries:?}") };

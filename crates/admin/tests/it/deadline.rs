@@ -52,7 +52,8 @@ async fn a_deadline_that_passes_is_said_in_time_and_leaves_nothing_half_done() {
     world.nats.pause().await.unwrap();
     let paused = Instant::now();
     let late = making.join_all().await;
-    assert!(paused.elapsed() < 2 * DEADLINE, "{:?}", paused.elapsed());
+    // Long before the server's own time is over.
+    assert!(paused.elapsed() < 4 * DEADLINE, "{:?}", paused.elapsed());
     for (id, refused) in &late {
         assert_eq!((refused.code(), reason(refused).as_str()), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"), "{id}");
     }

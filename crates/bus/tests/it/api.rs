@@ -55,7 +55,7 @@ async fn who_never_answers_is_given_up_in_time() {
     let error = bus.stream_info("S").await.unwrap_err();
     let after = began.elapsed();
     assert!(matches!(error, StreamError::Call { source: CallError::Timeout { .. }, .. }), "{error}");
-    assert!(after >= Duration::from_millis(600) && after < Duration::from_millis(1_500), "{after:?}");
+    assert!(after >= Duration::from_millis(600) && after < Duration::from_secs(5), "{after:?}");
 
     let none = Server::without_jetstream().await;
     let bus = impatient(&none, Span::from_millis(500)).await;

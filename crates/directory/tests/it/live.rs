@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use farebox_bus::topology;
@@ -14,9 +14,9 @@ use crate::world::{AT_ONCE, World, key, project};
 
 fn quick() -> Options {
     Options {
-        stale_after: Span::from_millis(600),
+        stale_after: Span::from_secs(2),
         check_interval: Span::from_millis(100),
-        late_after: Span::from_millis(300),
+        late_after: Span::from_millis(500),
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_bucket_that_was_made_anew_is_read_anew() {
         let names = |p: &farebox_policy::Policies| p.projects.keys().cloned().collect::<Vec<_>>();
         world.directory.read().is_ok_and(|policies| names(&policies) == ["fixed", "new"])
     };
-    eventually(Duration::from_secs(10), "only what is there now", known).await;
+    eventually(PATIENCE, "only what is there now", known).await;
     world.stop().await;
 }
 

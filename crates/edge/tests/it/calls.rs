@@ -139,7 +139,6 @@ async fn a_faulty_header_is_refused_before_anybody_is_asked() {
 #[tokio::test]
 async fn where_no_intake_is_or_no_nats_the_caller_hears_at_once() {
     let world = World::start(Options::default()).await.without_intake().await;
-    let began = Instant::now();
     let response = world.post(CHAT, BODY).send().await.unwrap();
     assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (503, "1"));
     assert!(response.text().await.unwrap().contains("no intake"));
@@ -150,7 +149,8 @@ async fn where_no_intake_is_or_no_nats_the_caller_hears_at_once() {
     .await;
     let asked = Instant::now();
     assert_eq!(world.post(CHAT, BODY).send().await.unwrap().status().as_u16(), 503);
-    assert!(asked.elapsed() < Duration::from_secs(2) && began.elapsed() < PATIENCE);
+    // Sooner than anybody waits for the bus.
+    assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -181,9 +181,9 @@ async fn who_waits_for_an_answer_hears_of_a_lost_nats_long_before_the_deadline()
 
 #[tokio::test]
 async fn what_was_lost_with_a_short_loss_of_nats_is_asked_for_or_told() {
-    let patience = Duration::from_secs(3);
+    let patience = Duration::from_secs(4);
     let options =
-        Options { bus_patience: Span::from_secs(3), answer_grace: Span::from_millis(100), ..Options::default() };
+        Options { bus_patience: Span::from_secs(4), answer_grace: Span::from_millis(100), ..Options::default() };
     let mut world = World::start(options).await;
     let lost = world.send(world.post(CHAT, BODY));
     let lost_id = world.asked().await.id().to_owned();
@@ -191,13 +191,14 @@ async fn what_was_lost_with_a_short_loss_of_nats_is_asked_for_or_told() {
     let mut asked = world.asked().await;
     world.nats.restart().await.unwrap();
     let back = Instant::now();
-    let mut times = 0;
-    while times < 2 {
+    let (mut times, mut again) = (0, false);
+    while times < 2 || !again {
         let (to, lookup) = world.looked_up().await;
         if lookup.request_id == "order-1" {
             // It was kept: intake sends it again.
             asked.to = lookup.reply_to;
             asked.whole(r#"{"id":"m-1"}"#).await;
+            again = true;
         } else {
             assert_eq!(
                 (lookup.request_id.as_str(), lookup.principal.unwrap().project.as_str()),
@@ -206,7 +207,7 @@ async fn what_was_lost_with_a_short_loss_of_nats_is_asked_for_or_told() {
             times += 1;
         }
         // It runs at first, and has ended then.
-        let reply = v1::EdgeLookupReply { over: lookup.request_id != "order-1" && times == 2 };
+        let reply = v1::EdgeLookupReply { over: lookup.request_id != "order-1" && times >= 2 };
         world.bus.publish_message(&to, Headers::new(), &reply).await.unwrap();
     }
     let response = lost.answer().await;
@@ -220,7 +221,7 @@ async fn what_was_lost_with_a_short_loss_of_nats_is_asked_for_or_told() {
 async fn who_answers_nothing_is_waited_for_until_the_deadline() {
     let options = Options { answer_grace: Span::from_millis(100), ..Options::default() };
     let mut world = World::start(options).await;
-    let sent = world.send(world.post(CHAT, BODY).header("farebox-timeout", "200ms"));
+    let sent = world.send(world.post(CHAT, BODY).header("farebox-timeout", "2s"));
     let asked = world.asked().await;
     let response = sent.answer().await;
     assert_eq!(response.status().as_u16(), 504);

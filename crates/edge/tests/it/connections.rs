@@ -114,7 +114,7 @@ async fn what_two_servers_might_read_differently_is_refused_or_ends_the_connecti
 
 #[tokio::test]
 async fn who_is_silent_or_slow_loses_its_connection_and_who_waits_for_an_answer_does_not() {
-    let options = Options { headers_timeout: Span::from_millis(300), ..Options::default() };
+    let options = Options { headers_timeout: Span::from_secs(2), ..Options::default() };
     let mut world = World::start(options).await;
     let waiting = world.send(world.post(CHAT, BODY));
     let asked = world.asked().await;
@@ -143,7 +143,7 @@ async fn who_is_silent_or_slow_loses_its_connection_and_who_waits_for_an_answer_
 
 #[tokio::test]
 async fn who_takes_a_large_answer_slowly_gets_all_of_it() {
-    let options = Options { headers_timeout: Span::from_millis(300), ..Options::default() };
+    let options = Options { headers_timeout: Span::from_secs(1), ..Options::default() };
     let mut world = World::start(options).await;
     let large = format!(r#"{{"id":"{}"}}"#, "x".repeat(12_000_000));
     let second = || reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
@@ -154,11 +154,11 @@ async fn who_takes_a_large_answer_slowly_gets_all_of_it() {
         let stored = v1::StoredBody { dialect: 0, object: Some(object.into()) };
         asked.ends(v1::llm_response::Result::Stored(stored)).await;
         let mut response = sent.answer().await;
-        // In some ten times as long as a connection may be silent.
+        // In some four times as long as a connection may be silent.
         let (mut taken, began) = (0, Instant::now());
         while let Some(chunk) = timeout(PATIENCE, response.chunk()).await.unwrap().unwrap() {
             taken += chunk.len();
-            let due = Duration::from_secs(3).mul_f64(taken as f64 / large.len() as f64);
+            let due = Duration::from_secs(4).mul_f64(taken as f64 / large.len() as f64);
             sleep(due.saturating_sub(began.elapsed())).await;
         }
         assert_eq!(taken, large.len());
@@ -214,7 +214,7 @@ async fn requests_above_their_number_are_refused_and_health_is_not() {
 
 #[tokio::test]
 async fn an_answer_of_which_a_client_lets_nothing_come_does_not_keep_its_place() {
-    let options = Options { requests_max: 1, write_timeout: Span::from_millis(300), ..Options::default() };
+    let options = Options { requests_max: 1, write_timeout: Span::from_secs(3), ..Options::default() };
     let world = World::start(options).await;
     let url = format!("http://{}/v1/models", world.addr);
     let client =

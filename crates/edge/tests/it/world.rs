@@ -106,6 +106,16 @@ impl World {
         timeout(PATIENCE, self.cancels.next()).await.unwrap().unwrap().decode().unwrap()
     }
 
+    /// The next cancel of this request: those of others are said again until somebody confirms them.
+    pub(crate) async fn cancelled_of(&mut self, asked: &Asked) -> v1::EdgeCancel {
+        loop {
+            let cancel = self.cancelled().await;
+            if cancel.request_id == asked.id() {
+                return cancel;
+            }
+        }
+    }
+
     /// The edge asks whether an answer may still come.
     pub(crate) async fn looked_up(&mut self) -> (String, v1::EdgeLookup) {
         let delivery = timeout(PATIENCE, self.lookups.next()).await.unwrap().unwrap();

@@ -80,7 +80,7 @@ async fn the_old_secret_of_a_rotated_key_opens_until_its_time_is_over() {
     let old = world.add_key("k1", "acme");
     let with_old = world.soon_with(&old).await;
     let new = KeyText::new(KeyId::parse("k1").unwrap(), [99; 32]);
-    let until = SystemClock.now().after(Duration::from_secs(3));
+    let until = SystemClock.now().after(Duration::from_secs(6));
     world.change(|p| {
         change_key(p, "k1", |key| {
             key.previous = Some((key.hash, until));
@@ -102,7 +102,7 @@ async fn the_old_secret_of_a_rotated_key_opens_until_its_time_is_over() {
 async fn a_key_ends_with_its_time() {
     let world = World::start().await;
     let text = world.add_key("k1", "acme");
-    let until = SystemClock.now().after(Duration::from_secs(3));
+    let until = SystemClock.now().after(Duration::from_secs(5));
     world.change(|p| change_key(p, "k1", |key| key.expires = Some(until)));
     let bus = world.soon_with(&text).await;
     eventually(PATIENCE, "it has expired", || async { !bus.is_connected() }).await;
@@ -174,8 +174,6 @@ async fn what_changed_while_nobody_watched_is_noticed() {
     let bus = world.soon_with(&text).await;
     let until = SystemClock.now().after(Duration::from_millis(10));
     world.change(|p| change_key(p, "k1", |key| key.revoked = Some(until)));
-    let began = Instant::now();
     out_at_once(&bus, "revoked").await;
-    assert!(began.elapsed() < Duration::from_secs(1));
     world.stop().await;
 }

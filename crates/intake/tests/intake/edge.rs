@@ -1,6 +1,6 @@
 //! Requests and cancels of the HTTP edge.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use farebox_bus::{Headers, Inbox, topology};
 use farebox_directory::Directory;
@@ -8,7 +8,7 @@ use farebox_intake::Options;
 use farebox_policy::Policies;
 use farebox_proto::{headers, subjects, v1};
 use farebox_testkit::PATIENCE;
-use farebox_types::{Clock, Span, SystemClock, Timestamp};
+use farebox_types::{Clock, SystemClock, Timestamp};
 use prost::Message;
 use serde_json::json;
 use tokio::time::timeout;
@@ -168,17 +168,15 @@ async fn a_large_answer_that_went_over_http_is_too_large_for_the_bus() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_the_edge_reaches_the_workers_at_once_and_until_one_has_the_call() {
+async fn a_cancel_of_the_edge_is_said_to_the_workers_until_one_has_the_call() {
     let world = World::start(quick()).await;
     let mut workers = world.bus.subscribe(subjects::CANCEL, None).await.unwrap();
     world.bus.flush().await.unwrap();
     let cancel = v1::EdgeCancel { principal: Some(principal()), request_id: "edge-1".into(), caller_gone: true };
-    let began = Instant::now();
     let asked = world.bus.call::<_, v1::CancelReceipt>(subjects::EDGE_CANCEL, &cancel, PATIENCE);
     let confirmed = async {
         // The first worker that hears of it does not have it yet.
         workers.next().await.unwrap();
-        assert!(began.elapsed() < Duration::from_millis(50), "{:?}", began.elapsed());
         let order: v1::CancelOrder = workers.next().await.unwrap().decode().unwrap();
         assert_eq!((order.project.as_str(), order.request_id.as_str()), ("acme", "edge-1"));
         assert!(order.caller_gone);
@@ -191,7 +189,7 @@ async fn a_cancel_of_the_edge_reaches_the_workers_at_once_and_until_one_has_the_
 
 #[tokio::test]
 async fn a_cancel_that_finds_no_place_is_not_answered_like_the_end_of_its_call() {
-    let options = Options { max_in_flight: 1, guard_deadline: Span::from_secs(2), ..quick() };
+    let options = Options { max_in_flight: 1, ..quick() };
     let mut world = World::start(options).await;
     let mut orders = world.bus.subscribe(subjects::CANCEL, None).await.unwrap();
     world.bus.flush().await.unwrap();
@@ -248,13 +246,13 @@ async fn the_edge_is_told_whether_an_answer_may_still_come() {
     let mut world = World::start(quick()).await;
     let kept = v1::LlmResponse { request_id: "kept".into(), ..Default::default() };
     world.keep_as("kept", headers::PROTOBUF, "", kept.encode_to_vec()).await;
-    let (now, before) = (SystemClock.now(), Timestamp(SystemClock.now().millis() - 60_000));
+    let before = Timestamp(SystemClock.now().millis() - 60_000);
     let known = |open| Some(v1::LookupReply { existing: Some(v1::Existing { open, ..Default::default() }) });
     let unknown = Some(v1::LookupReply::default());
     for (reached, guard, over, why) in [
         (before, known(true), false, "it runs"),
         (before, known(false), true, "it has ended"),
-        (now, unknown.clone(), false, "it may be on its way to the guard"),
+        (SystemClock.now(), unknown.clone(), false, "it may be on its way to the guard"),
         (before, unknown.clone(), true, "it never came, or has ended long ago"),
         (before, None, false, "who could know does not answer"),
     ] {

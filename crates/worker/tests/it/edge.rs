@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_bus::{Headers, Inbox};
-use farebox_emulator::{Fault, Recorded, Script, State, Usage};
+use farebox_emulator::{Fault, Gate, Recorded, Script, State, Usage};
 use farebox_proto::{headers, subjects, v1};
 use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::Money;
@@ -127,14 +127,16 @@ async fn a_cheap_call_whose_caller_has_gone_is_read_to_its_end_and_billed_as_the
     let usd = |text: &str| text.parse::<Money>().unwrap();
     let mut world = World::with(Options { drain_up_to: usd("0.5"), ..Options::default() }).await;
     let words = "a piece of text ".repeat(40);
-    let slow = |pace| Script::text(words.clone()).chunks(40).pace(Duration::from_millis(pace));
+    let slow = || Script::text(words.clone()).chunks(40);
     let costs = |text: &str| vec![v1::Deployment { bound: Some(usd(text).into()), ..deployment("up") }];
     let streamed = |id: &str| v1::Envelope { stream: true, ..envelope(id, BODY) };
 
-    world.emulator.push("up", slow(20));
+    let gate = Gate::default();
+    world.emulator.push("up", slow().hold_after(5, &gate));
     let mut inbox = world.hand_over(costs("0.5"), streamed("cheap")).await;
     next(&mut inbox).await;
     assert!(!cancel(&world, "cheap", true).await, "it goes on");
+    gate.open();
     let end = settled(&mut world).await;
     assert_eq!((end.outcome(), end.estimated), (v1::Outcome::Ok, false));
     let billed = world.emulator.ledger().by_call_id(&end.call_id).remove(0);
@@ -143,7 +145,7 @@ async fn a_cheap_call_whose_caller_has_gone_is_read_to_its_end_and_billed_as_the
 
     // A dearer one is stopped, and so is one whose caller asks for it.
     for (id, cost, caller_gone) in [("dear", "0.6", true), ("asked", "0.5", false)] {
-        world.emulator.push("up", slow(500));
+        world.emulator.push("up", slow().pace(Duration::from_millis(500)));
         let mut inbox = world.hand_over(costs(cost), streamed(id)).await;
         next(&mut inbox).await;
         assert!(cancel(&world, id, caller_gone).await, "{id}");
@@ -154,7 +156,7 @@ async fn a_cheap_call_whose_caller_has_gone_is_read_to_its_end_and_billed_as_the
     }
 
     // Nobody has another try made for a caller that has gone.
-    world.emulator.push("up", Script::refuse(500, "down").delay(Duration::from_secs(1)));
+    world.emulator.push("up", Script::refuse(500, "down").delay(Duration::from_secs(4)));
     let again = vec![v1::Deployment { retries: 3, ..costs("0.5").remove(0) }];
     let offered = world.emulator.ledger().entries().len();
     let _inbox = world.hand_over(again, streamed("again")).await;

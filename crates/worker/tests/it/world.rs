@@ -49,14 +49,18 @@ impl World {
         let amends = bus.subscribe(&subjects::amend(subjects::SHARD), None).await.unwrap();
         let settles = bus.subscribe(&subjects::settle(subjects::SHARD), None).await.unwrap();
         let heartbeats = bus.subscribe(&subjects::heartbeat(subjects::SHARD), None).await.unwrap();
+        let asked = guard.subscribe(&subjects::guard_all(subjects::SHARD), None).await.unwrap();
+        // What nobody hears would be said again, and come twice.
         bus.flush().await.unwrap();
+        guard.flush().await.unwrap();
         let emulator =
             Emulator::start(farebox_emulator::Options { keep_requests: true, ..Default::default() }).await.unwrap();
         let (trigger, drain) = farebox_runtime::drain();
         let tasks = Tasks::new(trigger.clone());
         let (closed, said_closed) = watch::channel(Vec::new());
-        tasks.spawn("guard", agree(guard, said_closed));
-        let options = Options { heartbeat_interval: Span::from_millis(50), ..options };
+        tasks.spawn("guard", agree(guard, asked, said_closed));
+        let (heartbeat_interval, guard_timeout) = (Span::from_millis(50), Span::from_secs(20));
+        let options = Options { heartbeat_interval, guard_timeout, ..options };
         let upstream =
             Upstream::new(&options, Egress::default(), Arc::new(SystemClock), connections(&emulator), None).unwrap();
         let deps = Deps {
@@ -70,10 +74,13 @@ impl World {
             env: Env::default(),
         };
         tasks.spawn("worker", Service::create(options, deps).run(drain));
+        // Work without a plan is refused by whoever takes work.
+        let takes_work = || bus.request(subjects::WORK, Headers::new(), bytes::Bytes::new(), Duration::from_secs(1));
+        eventually(PATIENCE, "a worker takes work", || async { takes_work().await.is_ok() }).await;
         World { bus, emulator, amends, settles, heartbeats, closed, trigger, _nats: nats }
     }
 
-    /// Hands a JSON caller's work over, once there is a worker; where its answer comes, unless the envelope says otherwise.
+    /// Hands a JSON caller's work over; where its answer comes, unless the envelope says otherwise.
     pub(crate) async fn offer(&self, plan: Vec<v1::Deployment>, budgets: Vec<v1::BudgetLeft>) -> Inbox {
         self.hand_over(plan, v1::Envelope { json: true, budgets, ..envelope("r1", BODY) }).await
     }
@@ -90,11 +97,8 @@ impl World {
             ..Default::default()
         };
         let payload: bytes::Bytes = work.encode_to_vec().into();
-        eventually(PATIENCE, "a worker takes it", || async {
-            let offered = self.bus.offer(Reach::Far, subjects::WORK, Headers::new(), payload.clone()).await;
-            offered.unwrap().refused(Duration::from_millis(300)).await.is_none()
-        })
-        .await;
+        let mut offered = self.bus.offer(Reach::Far, subjects::WORK, Headers::new(), payload).await.unwrap();
+        assert!(offered.refused(Duration::from_millis(100)).await.is_none(), "the worker does not take it");
         inbox
     }
 
@@ -145,8 +149,7 @@ impl Drop for World {
 }
 
 /// Answers heartbeats and ends; amendments are for the test.
-async fn agree(bus: Bus, closed: watch::Receiver<Vec<String>>) {
-    let mut asked = bus.subscribe(&subjects::guard_all(subjects::SHARD), None).await.unwrap();
+async fn agree(bus: Bus, mut asked: Subscription, closed: watch::Receiver<Vec<String>>) {
     while let Some(delivery) = asked.next().await {
         let Some(to) = &delivery.reply else { continue };
         if delivery.subject == subjects::heartbeat(subjects::SHARD) {
