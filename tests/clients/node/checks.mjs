@@ -84,7 +84,11 @@ async function stop(id) {
 export async function crowd(kind, ask) {
   const order = `[[wait 1000]] [[say Served.]] ${" ".repeat(LARGE)}`;
   const three = (retries) => Promise.allSettled([1, 2, 3].map(() => ask(order, retries)));
-  const failed = (await three(0)).filter(({ status }) => status === "rejected");
+  let failed = [];
+  // One that is late finds the room of one that was served: then they come once more.
+  for (let left = 10; failed.length === 0 && left > 0; left -= 1) {
+    failed = (await three(0)).filter(({ status }) => status === "rejected");
+  }
   // Two, if they ran out of room in the same moment.
   assert.ok(failed.length === 1 || failed.length === 2, `${failed.length} failed`);
   assert.ok(failed.every(({ reason }) => reason.constructor === kind), failed[0].reason);
@@ -92,11 +96,11 @@ export async function crowd(kind, ask) {
   return failed[0].reason;
 }
 
-/** A body that does not arrive in time. */
+/** A body that does not arrive in time, which is 3 s: also where farebox begins to wait late. */
 export async function* slowBody() {
   const bytes = new TextEncoder();
   yield bytes.encode("{");
-  await sleep(4000);
+  await sleep(7000);
   yield bytes.encode("}");
 }
 
