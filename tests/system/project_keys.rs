@@ -5,14 +5,14 @@ use std::{fs, time::Duration};
 use farebox_bus::topology;
 use farebox_emulator::{Recorded, Script, Usage};
 use farebox_proto::v1;
-use farebox_testkit::eventually;
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     live::admin,
     secrets::{files, holds},
-    stage::{Stage, chat, fresh_id, play},
+    stage::{Stage, chat, fresh_id, one_in_time, play},
 };
 
 const CONFIG: &str = r#"
@@ -51,19 +51,37 @@ async fn call(stage: &Stage) -> (Value, Option<String>) {
     (answer, key)
 }
 
-async fn with_key(stage: &Stage, reference: &str) {
-    let project = v1::Project {
-        name: "default".to_owned(),
-        provider_keys: [("own".to_owned(), reference.to_owned())].into(),
-        ..Default::default()
-    };
+async fn with_key(stage: &Stage, reference: Option<&str>) {
+    let provider_keys = reference.map(|reference| ("own".to_owned(), reference.to_owned())).into_iter().collect();
+    let project = v1::Project { name: "default".to_owned(), provider_keys, ..Default::default() };
     let bucket = admin(stage).await.bucket(topology::POLICY);
     bucket.put("project.default", project.encode_to_vec().into()).await.expect("it is stored");
 }
 
-async fn until_key(stage: &Stage, key: &str) {
-    let seen = || async { call(stage).await.1 == Some(format!("Bearer {key}")) };
-    eventually(Duration::from_secs(1), &format!("the provider sees {key}"), seen).await;
+/// Who calls a second after a change, or later, is served by what holds since.
+async fn at_once(stage: &Stage, is_it: impl Fn(&Value, Option<&str>) -> bool) -> Result<(), String> {
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        let began = Instant::now();
+        let (answer, seen) = call(stage).await;
+        if is_it(&answer, seen.as_deref()) {
+            return Ok(());
+        }
+        if began >= until {
+            return Err(format!("{seen:?}: {answer}"));
+        }
+    }
+}
+
+/// One change after the other back and forth, until both acted at once.
+async fn changes(stage: &Stage, reference: &str, is_it: impl Fn(&Value, Option<&str>) -> bool) {
+    one_in_time(async || {
+        with_key(stage, None).await;
+        at_once(stage, |_, seen| seen == Some(&format!("Bearer {FAREBOX}"))).await?;
+        with_key(stage, Some(reference)).await;
+        at_once(stage, &is_it).await
+    })
+    .await;
 }
 
 #[test]
@@ -76,8 +94,8 @@ fn a_projects_own_key_is_what_the_provider_sees_and_nobody_else() {
         let stage = Stage::with_config(&config, &[], |up| up.env("SYSTEM_TEST_KEY", FAREBOX)).await;
         assert_eq!(call(&stage).await.1, Some(format!("Bearer {FAREBOX}")));
 
-        with_key(&stage, &format!("file:{}", file.display())).await;
-        until_key(&stage, FIRST).await;
+        let first = format!("Bearer {FIRST}");
+        changes(&stage, &format!("file:{}", file.display()), |_, seen| seen == Some(&first)).await;
         fs::write(dir.path().join("next"), SECOND).expect("the next key is written");
         fs::rename(dir.path().join("next"), &file).expect("it takes the other's place");
         assert_eq!(call(&stage).await.1, Some(format!("Bearer {SECOND}")), "the very next call");
@@ -86,12 +104,9 @@ fn a_projects_own_key_is_what_the_provider_sees_and_nobody_else() {
         let (answer, seen) = call(&stage).await;
         assert_eq!((seen, &answer["error"]["type"]), (None, &json!("unavailable")), "{answer}");
         assert!(answer.to_string().contains("projects.default.provider_keys.own"), "{answer}");
-        with_key(&stage, "os.environ/SYSTEM_TEST_KEY").await;
-        let refused = || async {
-            let (answer, seen) = call(&stage).await;
-            seen.is_none() && answer["error"]["type"] == "forbidden"
-        };
-        eventually(Duration::from_secs(1), "farebox's own key is no project's", refused).await;
+        // Its own key is no project's.
+        let refused = |answer: &Value, seen: Option<&str>| seen.is_none() && answer["error"]["type"] == "forbidden";
+        changes(&stage, "os.environ/SYSTEM_TEST_KEY", refused).await;
 
         for key in [FAREBOX, FIRST, SECOND] {
             assert!(!stage.log().contains(key), "`{key}` in the log");

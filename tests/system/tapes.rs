@@ -128,13 +128,13 @@ async fn play_tape(stage: &Stage, provider: &str, (name, alias, tokens, cost): C
     assert_eq!(row["stream"], tape.is_stream());
 }
 
-/// One after the other, since tapes of one model stand in one queue.
+/// One after the other, since tapes of one model stand in one queue. Waiting for a turn is not of a test's time.
 static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[test]
 fn exchanges_of_openai_cost_what_they_say() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         for case in OPENAI {
             play_tape(shared().await, "openai", case).await;
         }
@@ -143,8 +143,8 @@ fn exchanges_of_openai_cost_what_they_say() {
 
 #[test]
 fn exchanges_of_anthropic_cost_what_they_say() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         for case in ANTHROPIC {
             play_tape(shared().await, "anthropic", case).await;
         }
@@ -153,8 +153,8 @@ fn exchanges_of_anthropic_cost_what_they_say() {
 
 #[test]
 fn an_answer_without_usage_is_estimated_and_errs_high() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         let tape = Tape::named("openai", "length-stream-without-usage").expect("the tape is kept");
         stage.emulator.push("gpt-3.5-turbo", tape.script().expect("it plays"));
@@ -181,8 +181,8 @@ fn without_end(tape: &Tape, marker: &str) -> Script {
 
 #[test]
 fn a_truncated_stream_is_never_a_finish() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         for (provider, alias, model, marker) in [
             ("openai", "gpt-4o-mini", "gpt-4o-mini", "data: [DONE]"),
@@ -211,8 +211,8 @@ fn a_truncated_stream_is_never_a_finish() {
 
 #[test]
 fn errors_of_providers_keep_their_words() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         for (provider, name, kind, status, words) in [
             ("openai", "rate-limit-error", "rate_limited", 429, "Please try again in 6.843s"),
@@ -238,8 +238,8 @@ fn errors_of_providers_keep_their_words() {
 
 #[test]
 fn an_error_inside_a_stream_is_an_error() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         let tape = Tape::named("anthropic", "stream-error").expect("the tape is kept");
         stage.emulator.push("claude-sonnet-4-5", tape.script().expect("it plays"));

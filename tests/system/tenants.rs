@@ -20,7 +20,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::stage::{SOON, Stage};
+use crate::stage::{SOON, Stage, fresh_id};
 
 /// What a change may take until it acts everywhere.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -86,11 +86,35 @@ impl Tenants {
         options.connect(self.stage.ready["nats"].as_str().expect("an address")).await
     }
 
-    /// A client with a key that was just made, perhaps of a project that was: let in within a second.
+    /// A client with a key, once it opens.
     async fn connect(&self, key: &str) -> Client {
-        let connecting = self.try_connect(ConnectOptions::with_token(key.to_owned()));
-        let connected = timeout(AT_ONCE, connecting).await.expect("let in within a second");
-        connected.expect("let in")
+        let connecting = async {
+            loop {
+                match self.try_connect(ConnectOptions::with_token(key.to_owned())).await {
+                    Ok(client) => return client,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        timeout(SOON, connecting).await.expect("let in")
+    }
+
+    /// A new project, and the text of its one key, which has the same name.
+    async fn newcomer(&self) -> (String, String) {
+        let name = fresh_id("new").replace('-', "");
+        self.add_project(&name).await;
+        let key = self.add_key(&name, &name, |_| {}).await;
+        (name, key)
+    }
+
+    async fn disable(&self, project: &str) {
+        let kept = self.store.get::<v1::Project>(project).await.expect("it is read").expect("it is there");
+        let disabled = v1::Project { disabled: true, ..kept.entity };
+        self.store.put(&disabled, kept.revision).await.expect("it is stored");
+    }
+
+    async fn revoke(&self, key: &str) {
+        self.change_key(key, |key| key.revoked_unix_ms = SystemClock.now().millis()).await;
     }
 }
 

@@ -103,7 +103,7 @@ fn each_timeout_says_its_name() {
         for (name, script, said) in [
             ("slow-first", stream(event.clone()).fault(Fault::HangBeforeHead), "first_token"),
             ("slow-idle", stream(event.clone()).chunks(1).fault(Fault::HangAfter(1)), "idle"),
-            ("slow-total", stream(event.repeat(40)).chunks(40).pace(Duration::from_millis(50)), "total"),
+            ("slow-total", stream(event.repeat(100)).chunks(100).pace(Duration::from_millis(100)), "total"),
         ] {
             stage.emulator.route(&path(name), script);
             let mut body = hello(name);

@@ -32,7 +32,7 @@ const AWS: &str = "region: eu-west-1, aws: { access_key_id: os.environ/SYSTEM_AW
 const NOVA: &str = "amazon.nova-pro-v1:0";
 const CLAUDE_THERE: &str = "eu.anthropic.claude-sonnet-4-20250514-v1:0";
 
-const ENTRIES: [Entry; 36] = [
+const ENTRIES: [Entry; 37] = [
     ("chat-anthropic", "anthropic", "claude-tape-1", KEY),
     ("chat-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("chat-bedrock", "bedrock", CLAUDE_THERE, AWS),
@@ -51,6 +51,7 @@ const ENTRIES: [Entry; 36] = [
     ("complete-openai", "openai", "babbage-002", KEY),
     ("count-anthropic", "anthropic", "claude-count-1", KEY),
     ("count-openai", "openai", "gpt-tape-1", KEY),
+    ("groups-anthropic", "anthropic", "claude-tape-1", KEY),
     ("schema-anthropic", "anthropic", "claude-tape-1", KEY),
     ("schema-gemini", "gemini", "gemini-3-flash-tape", KEY),
     ("schema-cohere", "cohere", "command-tape", KEY),
@@ -71,12 +72,12 @@ const ENTRIES: [Entry; 36] = [
     ("slow-total", "openai", "gpt-tape-1", KEY),
 ];
 
-/// The one timeout that a provider's model is short of.
+/// The one timeout that a provider's model is short of: longer than a busy machine is silent.
 fn timeout_of(name: &str) -> &'static str {
     match name {
-        "slow-first" => "timeout: { first_token: 150ms }",
-        "slow-idle" => "timeout: { idle: 150ms }",
-        "slow-total" => "timeout: { total: 300ms }",
+        "slow-first" => "timeout: { first_token: 2s }",
+        "slow-idle" => "timeout: { idle: 2s }",
+        "slow-total" => "timeout: { total: 3s }",
         _ => "timeout: {}",
     }
 }

@@ -73,7 +73,7 @@ const INVOKE: [Books; 2] = [
 
 #[test]
 fn chat_by_anthropic() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-chat",
         provider: "chat-anthropic",
         tapes: ["anthropic-messages/thinking-tools-s", "anthropic-messages/text"],
@@ -84,12 +84,12 @@ fn chat_by_anthropic() {
         models: ["claude-tape-1", "claude-tape-1"],
         stranger: "chat-gemini",
         strangers_tape: "gemini/text",
-    }));
+    });
 }
 
 #[test]
 fn chat_by_gemini() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-chat",
         provider: "chat-gemini",
         tapes: ["gemini/tools-s", "gemini/text"],
@@ -100,12 +100,12 @@ fn chat_by_gemini() {
         models: ["gemini-3-flash-tape", "gemini-2.5-flash-tape"],
         stranger: "chat-bedrock",
         strangers_tape: "bedrock-converse/text",
-    }));
+    });
 }
 
 #[test]
 fn chat_by_bedrock() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-chat",
         provider: "chat-bedrock",
         tapes: ["bedrock-converse/thinking-tools-s", "bedrock-converse/text"],
@@ -116,12 +116,12 @@ fn chat_by_bedrock() {
         models: [""; 2],
         stranger: "chat-cohere",
         strangers_tape: "cohere-chat/text",
-    }));
+    });
 }
 
 #[test]
 fn chat_by_cohere() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-chat",
         provider: "chat-cohere",
         tapes: ["cohere-chat/tools-s", "cohere-chat/text"],
@@ -132,12 +132,12 @@ fn chat_by_cohere() {
         models: [""; 2],
         stranger: "chat-anthropic",
         strangers_tape: "anthropic-messages/text",
-    }));
+    });
 }
 
 #[test]
 fn messages_by_openai() {
-    play(converse(Case {
+    converse(Case {
         caller: "anthropic-messages",
         provider: "messages-openai",
         tapes: ["openai-chat/tools-parallel-s", "openai-chat/text"],
@@ -151,12 +151,12 @@ fn messages_by_openai() {
         models: ["gpt-tape-1"; 2],
         stranger: "messages-gemini",
         strangers_tape: "gemini/text",
-    }));
+    });
 }
 
 #[test]
 fn messages_by_gemini() {
-    play(converse(Case {
+    converse(Case {
         caller: "anthropic-messages",
         provider: "messages-gemini",
         tapes: ["gemini/tools-s", "gemini/text"],
@@ -167,12 +167,12 @@ fn messages_by_gemini() {
         models: ["gemini-3-flash-tape", "gemini-2.5-flash-tape"],
         stranger: "messages-claude",
         strangers_tape: "anthropic-messages/text",
-    }));
+    });
 }
 
 #[test]
 fn messages_by_nova() {
-    play(converse(Case {
+    converse(Case {
         caller: "anthropic-messages",
         provider: "messages-nova",
         tapes: ["bedrock-converse/thinking-tools-s", "bedrock-converse/text"],
@@ -183,12 +183,12 @@ fn messages_by_nova() {
         models: [""; 2],
         stranger: "messages-openai",
         strangers_tape: "openai-chat/text",
-    }));
+    });
 }
 
 #[test]
 fn messages_by_claude_at_bedrock() {
-    play(converse(Case {
+    converse(Case {
         caller: "anthropic-messages",
         provider: "messages-claude",
         tapes: ["anthropic-messages/bedrock-tools", "anthropic-messages/text"],
@@ -199,12 +199,12 @@ fn messages_by_claude_at_bedrock() {
         models: ["claude-tape-2", "claude-tape-1"],
         stranger: "messages-nova",
         strangers_tape: "bedrock-converse/text",
-    }));
+    });
 }
 
 #[test]
 fn responses_by_anthropic() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-responses",
         provider: "responses-anthropic",
         tapes: ["anthropic-messages/thinking-tools-s", "anthropic-messages/text"],
@@ -215,12 +215,12 @@ fn responses_by_anthropic() {
         models: ["claude-tape-1"; 2],
         stranger: "responses-openai",
         strangers_tape: "openai-responses/text",
-    }));
+    });
 }
 
 #[test]
 fn responses_by_openai_pass_through() {
-    play(converse(Case {
+    converse(Case {
         caller: "openai-responses",
         provider: "responses-openai",
         tapes: ["openai-responses/reasoning-tools-s", "openai-responses/text"],
@@ -234,15 +234,20 @@ fn responses_by_openai_pass_through() {
         models: ["gpt-tape-5"; 2],
         stranger: "responses-anthropic",
         strangers_tape: "anthropic-messages/text",
-    }));
+    });
 }
 
 /// Providers are shared between a conversation of their own and the strangers' part of another one.
 static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-async fn converse(case: Case) {
+fn converse(case: Case) {
+    // Waiting for a turn is not of a test's time.
+    let _turn = ONE_BY_ONE.blocking_lock();
+    play(talk(case));
+}
+
+async fn talk(case: Case) {
     let stage = shared().await;
-    let _turn = ONE_BY_ONE.lock().await;
     let mut body = question(case.caller, case.provider);
     body["stream"] = true.into();
 

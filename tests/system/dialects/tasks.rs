@@ -144,25 +144,25 @@ fn a_function_of_a_group_is_called_by_a_model_that_knows_no_groups() {
         let stage = shared().await;
         let function = json!({ "type": "function", "name": "wait", "parameters": { "type": "object" } });
         let asked = |input: Value| {
-            json!({ "model": "responses-anthropic", "input": input, "tools": [
+            json!({ "model": "groups-anthropic", "input": input, "tools": [
                 { "type": "namespace", "name": "agents", "description": "Others.", "tools": [function] },
             ] })
         };
         let call = json!([{ "type": "tool_use", "id": "toolu_1", "name": "agents__wait", "input": { "for": 1 } }]);
         let message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-tape-1", "content": call,
             "stop_reason": "tool_use", "usage": { "input_tokens": 5, "output_tokens": 2 } });
-        stage.emulator.route(&path("responses-anthropic"), answer(&message));
+        stage.emulator.route(&path("groups-anthropic"), answer(&message));
         let said = ask(stage, "openai-responses", &asked(json!("Wait."))).await;
-        assert_eq!(body_of(&received(stage, "responses-anthropic"))["tools"][0]["name"], "agents__wait");
+        assert_eq!(body_of(&received(stage, "groups-anthropic"))["tools"][0]["name"], "agents__wait");
         assert!(said["farebox"]["warnings"].as_array().is_none_or(Vec::is_empty), "{said}");
         let item = &said["output"][0];
         assert_eq!((&item["namespace"], &item["name"]), (&json!("agents"), &json!("wait")), "{said}");
 
         // The item goes back as it came.
-        stage.emulator.route(&path("responses-anthropic"), answer(&message));
+        stage.emulator.route(&path("groups-anthropic"), answer(&message));
         let result = json!({ "type": "function_call_output", "call_id": "toolu_1", "output": "done" });
         ask(stage, "openai-responses", &asked(json!([{ "role": "user", "content": "Wait." }, item, result]))).await;
-        let sent = body_of(&received(stage, "responses-anthropic"));
+        let sent = body_of(&received(stage, "groups-anthropic"));
         assert_eq!(sent["messages"][1]["content"][0]["name"], "agents__wait", "{sent}");
     });
 }

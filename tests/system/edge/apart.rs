@@ -2,20 +2,25 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
-use farebox_testkit::{PATIENCE, Process, eventually, free_port};
-use tokio::sync::{Mutex, MutexGuard};
+use farebox_testkit::{PATIENCE, Process, eventually};
+use tokio::sync::Mutex;
 
 use super::{config, wire};
-use crate::stage::{FAREBOX, LIMITED, Stage};
+use crate::stage::{FAREBOX, LIMITED, Stage, play_within};
 
 /// One measurement at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Runs a test that measures. Waiting for its turn is not of its time.
+pub(super) fn measure(limit: Duration, test: impl Future<Output = ()>) {
+    let _alone = ALONE.blocking_lock();
+    play_within(limit, test);
+}
 
 pub(super) struct Apart {
     pub(super) stage: Stage,
     pub(super) addr: SocketAddr,
     edge: Process,
-    _alone: MutexGuard<'static, ()>,
 }
 
 /// What a process holds.
@@ -28,32 +33,38 @@ pub(super) struct Held {
     pub(super) open: usize,
 }
 
+/// Where it does, once its log says so: any port was free for it.
+fn listens(log: &str) -> Option<SocketAddr> {
+    let (_, addr) = log.split_once("the HTTP edge listens on http://")?;
+    let end = addr.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())?;
+    addr[..end].parse().ok()
+}
+
 impl Apart {
     pub(super) async fn start(sets: &[&str]) -> Apart {
-        let alone = ALONE.lock().await;
         let others = ["--roles", "identity,accounting,guard,worker,intake"];
         let stage = Stage::with_config(&config(), &others, |up| up).await;
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port().expect("a port")));
         let sets = sets.iter().flat_map(|set| ["--set", set]);
         let edge = Process::builder(FAREBOX)
             .args(["edge", "--data"])
             .arg(stage.data())
             .arg("--config")
             .arg(stage.config())
-            .args(["--set".to_owned(), format!("listen.http={addr}")])
             .args(sets)
             .env("SYSTEM_TEST_KEY", "sk-system-test")
             .env("SYSTEM_TEST_CALLER", LIMITED)
             .spawn()
             .await
             .expect("farebox starts");
-        let apart = Apart { stage, addr, edge, _alone: alone };
-        eventually(PATIENCE, "the edge is ready", || async {
-            assert!(apart.edge.is_running(), "the edge has ended:\n{}", apart.edge.log());
-            let there = tokio::net::TcpStream::connect(addr).await.is_ok();
-            there && wire::ask(addr, &wire::get("/ready", &[])).await.status() == 200
+        eventually(PATIENCE, "the edge listens", || async {
+            assert!(edge.is_running(), "the edge has ended:\n{}", edge.log());
+            listens(&edge.log()).is_some()
         })
         .await;
+        let addr = listens(&edge.log()).expect("it has just said so");
+        let apart = Apart { stage, addr, edge };
+        let ready = || async { wire::ask(addr, &wire::get("/ready", &[])).await.status() == 200 };
+        eventually(PATIENCE, "the edge is ready", ready).await;
         apart
     }
 

@@ -31,7 +31,7 @@ struct Exchange {
     returns: String,
 }
 
-/// One at a time: what is played stands in one queue for each provider.
+/// One at a time: what is played stands in one queue for each provider. Waiting for a turn is not of a test's time.
 static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 impl Exchange {
@@ -240,8 +240,8 @@ fn embeddings() -> Exchange {
 
 #[test]
 fn odd_bytes_arrive_and_come_back_as_they_are() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         for exchange in messages().into_iter().chain(openai()) {
             for send in [plainly as fn(&Exchange) -> Vec<u8>, in_chunks] {
@@ -279,8 +279,8 @@ fn hears_what_its_caller_says(exchange: &Exchange, seen: &Seen) {
 
 #[test]
 fn what_stands_beside_the_body_reaches_anthropic() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         for mut exchange in messages() {
             exchange.path = format!("/anthropic{}&other=1", exchange.path);
@@ -332,8 +332,8 @@ fn error_of(exchange: &Exchange) -> Option<String> {
 
 #[test]
 fn recorded_exchanges_arrive_and_come_back_as_they_were() {
+    let _turn = ONE_BY_ONE.blocking_lock();
     play(async {
-        let _turn = ONE_BY_ONE.lock().await;
         let stage = shared().await;
         let mut identical = 0;
         for tape in Tape::kept(None).expect("tapes") {

@@ -10,10 +10,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Api,
-    apart::Apart,
+    apart::{Apart, measure},
     wire::{self, Wire},
 };
-use crate::stage::play_within;
 
 const REQUESTS: usize = 600;
 const SEED: u64 = 6;
@@ -457,7 +456,7 @@ async fn fire(edge: SocketAddr, mut dice: Dice, requests: usize) -> BTreeMap<Str
 fn malformed_requests_are_refused_and_leave_nothing_behind() {
     let requests = number("EDGE_MALFORMED").map_or(REQUESTS, |count| usize::try_from(count).unwrap_or(REQUESTS));
     let seed = number("EDGE_SEED").unwrap_or(SEED);
-    play_within(Duration::from_secs(90 + requests as u64 / 10), async move {
+    measure(Duration::from_secs(90 + requests as u64 / 10), async move {
         let apart = Apart::start(&SETS).await;
         let mut dice = Dice::new(seed);
         // What a process keeps once it has seen some of everything.

@@ -14,11 +14,11 @@ use tokio::{
 
 use super::{
     Api,
-    apart::Apart,
+    apart::{Apart, measure},
     rows,
     wire::{Next, Wire},
 };
-use crate::stage::{SOON, play_within};
+use crate::stage::SOON;
 
 const STREAMS: usize = 200;
 const PACE: Duration = Duration::from_millis(500);
@@ -91,7 +91,7 @@ async fn wave(apart: &Apart, text: &str, streams: usize) -> (Vec<String>, Durati
 #[test]
 fn slow_streams_all_complete_and_leave_nothing_behind() {
     let streams = streams();
-    play_within(Duration::from_secs(90 + streams as u64 / 5), async move {
+    measure(Duration::from_secs(90 + streams as u64 / 5), async move {
         let apart = Apart::start(&[]).await;
         let text = "ten words that come one after the other, slowly".to_owned();
         for api in Api::ALL {

@@ -90,7 +90,7 @@ async fn an_unclear_write(stage: &Stage, heard: &mut Heard) {
 #[test]
 fn what_admins_come_with_make_and_misplace_goes_nowhere() {
     play(async {
-        let settings = "logs: { log: \"trace\" }\nadmin: { master_key: os.environ/CANARY_MASTER, request_timeout: 2s }";
+        let settings = "logs: { log: \"trace\" }\nadmin: { master_key: os.environ/CANARY_MASTER, request_timeout: 4s }";
         let stage = Stage::start(settings, &[], |up| up.env("CANARY_MASTER", MASTER)).await;
         let mut heard = Heard::default();
         heard.works(&stage, &["project", "create", "canary", "--reason", REASON]).await;
@@ -101,11 +101,12 @@ fn what_admins_come_with_make_and_misplace_goes_nowhere() {
         an_unclear_write(&stage, &mut heard).await;
         heard.works(&stage, &["key", "revoke", "ck"]).await;
         heard.works(&stage, &["key", "delete", "ck"]).await;
-        for args in
-            [&["key", "list", "--all"][..], &["key", "show", "late"], &["audit", "--json"], &["config", "running"]]
-        {
+        for args in [&["key", "list", "--all"][..], &["key", "show", "late"], &["config", "running"]] {
             heard.works(&stage, args).await;
         }
+        let recorded = || async { farebox(&stage, Some(MASTER), &["audit", "--json"]).await.1.contains(REASON) };
+        eventually(SOON, "what was changed is in the record", recorded).await;
+        heard.works(&stage, &["audit", "--json"]).await;
         let (worked, said) = farebox(&stage, Some(&boss), &["key", "list", "--json"]).await;
         assert!(worked, "{said}");
         heard.said.push(said);

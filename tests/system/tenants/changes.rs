@@ -6,11 +6,28 @@ use farebox_testkit::eventually;
 use super::*;
 use crate::{
     secrets::{files, holds, in_clickhouse},
-    stage::{fresh_id, play},
+    stage::{one_in_time, play},
 };
 
 fn is_connected(client: &Client) -> bool {
     client.connection_state() == async_nats::connection::State::Connected
+}
+
+/// Name, key and client of a newcomer, who comes in at the first try.
+async fn let_in_at_once(tenants: &Tenants) -> Result<(String, String, Client), String> {
+    let (name, key) = tenants.newcomer().await;
+    let coming = timeout(AT_ONCE, tenants.try_connect(ConnectOptions::with_token(key.clone()))).await;
+    let client = coming.map_err(|_| "let in late".to_owned())?.map_err(|error| error.to_string())?;
+    Ok((name, key, client))
+}
+
+async fn out_at_once(client: &Client) -> Result<(), String> {
+    let going = async {
+        while is_connected(client) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(AT_ONCE, going).await.map_err(|_| "out late".to_owned())
 }
 
 #[test]
@@ -19,15 +36,19 @@ fn a_change_acts_within_a_second_and_no_key_is_written_down() {
         let tenants = Tenants::start().await;
         tenants.add_project("acme").await;
         let kept = tenants.add_key("kept", "acme", |_| {}).await;
-        let lost = tenants.add_key("lost", "acme", |_| {}).await;
-        let (stays, goes) = (tenants.connect(&kept).await, tenants.connect(&lost).await);
-        for client in [&stays, &goes] {
-            let answer = ask(client, "llm.request", HeaderMap::new(), &chat("plain", json!({}))).await;
-            assert_eq!(answer["farebox"]["outcome"], "ok", "{answer}");
-        }
+        let stays = tenants.connect(&kept).await;
 
-        tenants.change_key("lost", |key| key.revoked_unix_ms = SystemClock.now().millis()).await;
-        eventually(AT_ONCE, "the revoked key is out", || async { !is_connected(&goes) }).await;
+        let lost = one_in_time(async || {
+            let (name, key, goes) = let_in_at_once(&tenants).await?;
+            for client in [&stays, &goes] {
+                let answer = ask(client, "llm.request", HeaderMap::new(), &chat("plain", json!({}))).await;
+                assert_eq!(answer["farebox"]["outcome"], "ok", "{answer}");
+            }
+            tenants.revoke(&name).await;
+            out_at_once(&goes).await?;
+            Ok(key)
+        })
+        .await;
         assert!(tenants.try_connect(ConnectOptions::with_token(lost.clone())).await.is_err(), "it comes in again");
         assert!(is_connected(&stays));
 
@@ -37,14 +58,18 @@ fn a_change_acts_within_a_second_and_no_key_is_written_down() {
                 key.pins = Some(v1::Labels { actor: "critic".to_owned(), ..Default::default() });
             })
             .await;
-        let narrow_client = tenants.connect(&narrow).await;
-        may_only_what_its_key_says(&tenants, &narrow_client).await;
+        may_only_what_its_key_says(&tenants, &tenants.connect(&narrow).await).await;
 
-        let project = tenants.store.get::<v1::Project>("acme").await.expect("it is read").expect("it is there");
-        let disabled = v1::Project { disabled: true, ..project.entity };
-        tenants.store.put(&disabled, project.revision).await.expect("it is stored");
-        let out = || async { !is_connected(&stays) && !is_connected(&narrow_client) };
-        eventually(AT_ONCE, "everybody of a disabled project is out", out).await;
+        // Everybody of a disabled project.
+        one_in_time(async || {
+            let (name, _, first) = let_in_at_once(&tenants).await?;
+            let second = tenants.connect(&tenants.add_key(&format!("{name}b"), &name, |_| {}).await).await;
+            tenants.disable(&name).await;
+            out_at_once(&first).await?;
+            out_at_once(&second).await
+        })
+        .await;
+        assert!(is_connected(&stays));
 
         for key in [&kept, &lost, &narrow] {
             let secret = key.rsplit('-').next().expect("its secret");
@@ -120,8 +145,8 @@ fn a_job_is_not_run_for_a_key_that_was_revoked_while_it_waited() {
         stage.until_asked("job", 1).await;
         let (second, third) = (submit(&goes, "job-waits").await, submit(&stays, "plain").await);
 
-        tenants.change_key("goes", |key| key.revoked_unix_ms = SystemClock.now().millis()).await;
-        eventually(AT_ONCE, "the revoked key is out", || async { !is_connected(&goes) }).await;
+        tenants.revoke("goes").await;
+        eventually(SOON, "the revoked key is out", || async { !is_connected(&goes) }).await;
         let receipt = ask(&stays, &format!("llm.cancel.{first}"), HeaderMap::new(), &Value::Null).await;
         assert_eq!(receipt["cancelled"], true, "{receipt}");
 
