@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use farebox_emulator::{Entry, Reply, Script, State, Usage};
-use farebox_testkit::eventually;
+use farebox_testkit::{PATIENCE, eventually};
 use farebox_types::Money;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     Api, asked, http, rows, shared,
@@ -18,8 +15,6 @@ use crate::stage::{SOON, Stage, play};
 
 /// Within what time a provider is left by whose caller has gone: a second, and as much for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(2);
-/// What the system keeps for a connection fills in some 6 s, `edge.write_timeout` of the stage is 1 s; and a busy machine.
-const CUT_WITHIN: Duration = Duration::from_secs(15);
 
 /// How the provider saw the one call of a model end.
 fn ended(stage: &Stage, model: &str) -> Option<Entry> {
@@ -108,24 +103,22 @@ fn a_cheap_call_whose_client_goes_is_read_to_its_end() {
     });
 }
 
-/// Reads its answer's head, then nothing more; how long it took until the provider was left.
-async fn reads_no_more(stage: &Stage, api: Api, name: &str, script: Script) -> Duration {
+/// Reads its answer's head, then nothing more, until the provider is left, which has not said all.
+async fn reads_no_more(stage: &Stage, api: Api, name: &str, script: Script) {
     let model = api.model(name);
     stage.emulator.script(&model, script);
     let mut wire = Wire::narrow(http(stage)).await;
     wire.send(&api.request(&model, true, None)).await.expect("it is sent");
     let head = wire.head().await.expect("an answer");
     assert_eq!(head.status, 200);
-    let began = Instant::now();
-    left_within(stage, &model, SOON).await;
-    let took = began.elapsed();
+    // What the system keeps for a connection fills in some 6 s where a machine is not busy.
+    left_within(stage, &model, PATIENCE).await;
     // What was on its way may still arrive, an end that looks like one may not.
     let rest = timeout(SOON, wire.rest(head)).await.expect("the connection is closed");
     assert!(!rest.whole, "{model}: the answer ended as if it were whole");
     assert_eq!(row(stage, &model).await.outcome, "cancelled");
     let why = format!("SELECT error_kind FROM farebox.calls WHERE model = '{model}' FORMAT TSV");
     assert_eq!(stage.clickhouse(&why).await.trim(), "cancelled");
-    took
 }
 
 #[test]
@@ -144,8 +137,6 @@ fn a_client_that_reads_too_slowly_is_cut_at_the_limit() {
             let steady = much.clone().chunks(51).pace(Duration::from_millis(200));
             readers.spawn(reads_no_more(stage, api, "slow-reader", steady));
         }
-        for took in readers.join_all().await {
-            assert!(took < CUT_WITHIN, "cut after {took:?}");
-        }
+        readers.join_all().await;
     });
 }
