@@ -491,7 +491,9 @@ fn labels_and_trace_stand_in_the_row() {
 fn without_a_worker_nothing_is_kept_reserved() {
     play(async {
         let roles = ["--roles", "identity,guard,accounting,intake", "--set", "intake.worker_deadline=700ms"];
-        let stage = Stage::start("", &roles, |up| up).await;
+        // That nobody is there is heard also from a server that is slow to say it.
+        let args = [&roles[..], &["--set", "intake.offer_wait=5s"]].concat();
+        let stage = Stage::start("", &args, |up| up).await;
         // Of 0.05 for the task, each takes more than a half: a second one only fits if the first was given back.
         let mut body = chat("plain", json!({ "task_id": "t" }));
         body["max_tokens"] = 15_000.into();
