@@ -23,6 +23,7 @@ mod layers;
 mod limits;
 mod live;
 mod load;
+mod orphans;
 mod project_keys;
 mod recordings;
 mod secrets;
