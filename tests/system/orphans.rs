@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use farebox_client::Piece;
 use farebox_emulator::{Script, State};
 use farebox_proto::v1;
 use farebox_testkit::{PATIENCE, Process, eventually};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     books::{ledger, ledgers_match},
@@ -29,15 +30,17 @@ fn body(model: &str, task: &str, stream: bool) -> String {
 }
 
 /// Asks over HTTP, and hears what comes until it is broken off.
-fn over_http(cluster: &Cluster, model: &str, task: &str, stream: bool, key: Option<&str>) {
+fn over_http(
+    cluster: &Cluster,
+    model: &str,
+    task: &str,
+    stream: bool,
+    key: Option<&str>,
+) -> impl Future<Output = reqwest::Result<Bytes>> + use<> {
     let url = format!("http://{}/v1/chat/completions", cluster.edge);
     let request = cluster.http.post(url).header("content-type", "application/json").body(body(model, task, stream));
     let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
-    tokio::spawn(async move {
-        if let Ok(response) = request.send().await {
-            let _ = response.bytes().await;
-        }
-    });
+    async move { request.send().await?.bytes().await }
 }
 
 /// An agent that is a process of its own, in the account of its project, and knows no more than NATS's protocol.
@@ -76,11 +79,12 @@ async fn calls_of_a_killed_edge_and_a_killed_agent_are_stopped_and_billed_as_far
     let slow = Script::text("a piece of text ".repeat(100)).chunks(80).pace(WHOLE_ANSWER / 80);
     cluster.emulator.script("m-tokens", slow);
     cluster.emulator.script("m-claude", Script::default().delay(WHOLE_ANSWER).bill_on_arrival());
+    let mut callers = JoinSet::new();
     for _ in 0..3 {
-        over_http(&cluster, "tokens", "edge", true, None);
+        callers.spawn(over_http(&cluster, "tokens", "edge", true, None));
     }
-    over_http(&cluster, "claude", "edge", false, None);
-    over_http(&cluster, "tokens", "kept", true, Some("kept-1"));
+    callers.spawn(over_http(&cluster, "claude", "edge", false, None));
+    callers.spawn(over_http(&cluster, "tokens", "kept", true, Some("kept-1")));
     let agent = agent(&cluster, "agent").await;
 
     let kills = async {

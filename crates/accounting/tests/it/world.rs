@@ -173,7 +173,6 @@ impl World {
                 ack_wait: Duration::from_secs(1),
                 max_ack_pending: 200,
                 filter: Some(subjects::ledger(subjects::SHARD)),
-                ..Default::default()
             };
             let Ok(puller) = self.bus.consumer(topology::LEDGER, farebox_accounting::CONSUMER, &spec).await else {
                 return false;
