@@ -59,7 +59,7 @@ export async function refused(ask) {
     too_large: [1, () => ask("x".repeat(TOO_LARGE))],
     over_budget: [1, () => ask("Hello", { "farebox-max-cost": "0.0000001" })],
     cancelled: [1, () => Promise.race([ask("[[wait 60000]]", { [SAME]: stopped }), stop(stopped)])],
-    deadline_exceeded: [2, () => ask("[[wait 60000]]", { "farebox-timeout": "500ms" })],
+    deadline_exceeded: [2, () => ask("[[wait 60000]]", { "farebox-timeout": "3s" })],
   };
 }
 

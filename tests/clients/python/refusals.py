@@ -36,7 +36,7 @@ def refused(ask):
         "too_large": (1, lambda: ask("x" * TOO_LARGE)),
         "over_budget": (1, lambda: ask("Hello", {"farebox-max-cost": "0.0000001"})),
         "cancelled": (1, lambda: while_stopped(stopped, lambda: ask("[[wait 60000]]", {SAME: stopped}))),
-        "deadline_exceeded": (2, lambda: ask("[[wait 60000]]", {"farebox-timeout": "500ms"})),
+        "deadline_exceeded": (2, lambda: ask("[[wait 60000]]", {"farebox-timeout": "3s"})),
     }
 
 

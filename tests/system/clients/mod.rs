@@ -101,7 +101,7 @@ keys:
   limited: { key: os.environ/CLIENTS_LIMITED_KEY, project: default }
 limits:
   - { name: rarely, scope: { key: limited }, requests: 1, per: minute, strategy: sliding-window }
-edge: { body_max: 2MiB, bodies_max: 4MiB, body_timeout: 3s }
+edge: { body_max: 2MiB, bodies_max: 4MiB, bodies_per_project: 4MiB, body_timeout: 3s }
 "#;
 
 /// In the environment of scripts by these names behind `FAREBOX_`, in that of farebox behind `CLIENTS_`.
